@@ -1,0 +1,36 @@
+# `make demo` and `make test` are all that a fresh machine needs.
+PYTHON ?= python3
+BIN := .venv/bin
+# TensorFlow's C++ start-up notices are no news to anyone here.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help demo test lint bench integration clean
+
+help: ## What can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: .venv/demo ## Train on real purchases with a real encoder, export, answer
+	$(BIN)/tfrs-decay demo
+
+test: .venv/test ## All tests but the slow integration suites
+	$(BIN)/python -m pytest -m "not integration"
+
+lint: .venv/lint ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/demo ## What the README's figures come from
+	$(BIN)/python benchmarks/quality.py
+
+integration: .venv/integration ## The slow suites, on real input
+	$(BIN)/python -m pytest -m integration
+
+# One stamp for each set of extras; a change of setup.py installs anew.
+.venv/%: setup.py pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+clean: ## Remove what was installed and written here
+	rm -rf .venv .cache out runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache

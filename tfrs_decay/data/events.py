@@ -1,0 +1,397 @@
+"""A behaviour log as columns, and how it is cleaned.
+
+A raw log is a table with one row an event; `clean` turns it into `Events`: every
+column an integer code, sorted by user and time, with a count of each row that was left
+out and why.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LATEST_SECOND = 100_000_000_000
+"""Seconds since the epoch in the year 5138: a larger "second" is a millisecond."""
+
+DEFAULT_ACTION = "purchase"
+"""The action of every row of a log that names none."""
+
+_NUMERIC_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}\b")
+
+
+class Items:
+    """The catalogue: the items that can be recommended, each with its text.
+
+    Args:
+        ids: [n] strings, unique and not empty.
+        texts: [n] strings; "" where an item has none.
+
+    Raises:
+        ValueError: The two differ in length, or an id is empty or stands twice.
+        TypeError: An id or a text is not a string.
+
+    >>> items = Items(["a", "b"], ["red lantern", "blue mug"])
+    >>> items.codes(["b", "unheard of"]).tolist()
+    [1, -1]
+    """
+
+    def __init__(self, ids: Sequence[str], texts: Sequence[str] | None = None) -> None:
+        if texts is None:
+            texts = [""] * len(ids)
+        if len(ids) != len(texts):
+            raise ValueError(
+                f"{len(ids)} ids and {len(texts)} texts: give one text for each id, "
+                "'' where an item has none."
+            )
+        for name, column in (("ids", ids), ("texts", texts)):
+            strange = [one for one in column if not isinstance(one, str)]
+            if strange:
+                raise TypeError(
+                    f"{name} holds {strange[0]!r}, a {type(strange[0]).__name__}: "
+                    "items are named and described by strings."
+                )
+        self.ids = np.asarray(list(ids), dtype=object)
+        self.texts = np.asarray(list(texts), dtype=object)
+        self._code = {one: code for code, one in enumerate(self.ids)}
+        if "" in self._code:
+            raise ValueError("ids holds '': the empty id stands for no item.")
+        if len(self._code) != len(self.ids):
+            twice = Counter(self.ids).most_common(1)[0]
+            raise ValueError(
+                f"ids holds {twice[0]!r} {twice[1]} times: ids are unique."
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def codes(self, ids: Sequence[str]) -> np.ndarray:
+        """Positions in the catalogue, int64; -1 for an id that is not in it."""
+        return np.fromiter((self._code.get(one, -1) for one in ids), np.int64, len(ids))
+
+    def get_config(self) -> dict[str, list[str]]:
+        """Ids and texts as lists."""
+        return {"ids": self.ids.tolist(), "texts": self.texts.tolist()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, list[str]]) -> Items:
+        """Makes the catalogue again from `get_config`."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"Items({len(self)} items)"
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Clean events, sorted by user, time, action and item.
+
+    Attributes:
+        user: [n] int64, positions in `users`.
+        time: [n] int64, seconds since the epoch.
+        action: [n] int64, positions in `actions`.
+        item: [n] int64, positions in `items`.
+        users: The users' ids.
+        actions: The actions' names.
+        items: The catalogue.
+    """
+
+    user: np.ndarray
+    time: np.ndarray
+    action: np.ndarray
+    item: np.ndarray
+    users: np.ndarray
+    actions: tuple[str, ...]
+    items: Items
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def where(self, kept: np.ndarray) -> Events:
+        """The events that `kept`, [n] bool, is true for; the same vocabularies."""
+        return Events(
+            user=self.user[kept],
+            time=self.time[kept],
+            action=self.action[kept],
+            item=self.item[kept],
+            users=self.users,
+            actions=self.actions,
+            items=self.items,
+        )
+
+
+class Cleaned(NamedTuple):
+    """What cleaning gives: the events, and how many rows were left out and why."""
+
+    events: Events
+    rejected: dict[str, int]
+
+    def report(self) -> str:
+        """One line of kept rows, then one line a reason."""
+        span = (
+            f", {_day(self.events.time.min())} to {_day(self.events.time.max())}"
+            if len(self.events)
+            else ""
+        )
+        lines = [
+            f"{len(self.events):,} events kept ({len(self.events.users):,} users, "
+            f"{len(self.events.items):,} items{span})"
+        ]
+        lines += [
+            f"{count:,} rows left out: {why}" for why, count in self.rejected.items()
+        ]
+        return "\n".join(lines)
+
+
+class RawLog(NamedTuple):
+    """A log as a source reads it, before `clean`.
+
+    events: a table with the columns `user`, `item`, `time` and, optionally, `action`.
+    items: a table with the columns `item` and `text`, or None.
+    rejected: rows that the source's own rules left out, by reason.
+    """
+
+    events: pd.DataFrame
+    items: pd.DataFrame | None
+    rejected: dict[str, int]
+
+
+def clean(
+    log: RawLog, *, actions: Sequence[str] | None = None, now: int | None = None
+) -> Cleaned:
+    """Turns a raw log into events, counting every row that it leaves out.
+
+    Left out, in this order: rows without user, item or time; times that cannot be read;
+    actions that are not among `actions`; times after `now`; and all but one of the rows
+    with the same user, item, time and action. A row without an action, in a log that
+    has the column, has the unknown action ''. Nothing depends on the order of the rows.
+
+    Times may be integers or floats (seconds since the epoch), datetimes, or text that
+    pandas reads as a date (`seconds_since_epoch`); without a time zone they are UTC.
+    Fractions of a second are cut off. Ids are written as text, a whole float (17850.0)
+    as its integer. An item that is described twice keeps the text that comes first in
+    the alphabet.
+
+    Args:
+        log: The raw log. It is not written to.
+        actions: The actions that are known, each of which appears in the events'
+            `actions` in this order; all that occur, sorted, when left out.
+        now: Seconds since the epoch after which no event can have happened.
+
+    Returns:
+        The events and, by reason, the number of rows left out.
+
+    Raises:
+        ValueError: A column is missing, `actions` is not a list of distinct names,
+            times are in milliseconds, or some dates have the day first and some the
+            month.
+    """
+    import pandas as pd
+
+    table = log.events
+    if isinstance(actions, str) or len(set(actions or ())) != len(actions or ()):
+        raise ValueError(f"actions={actions!r} must be a list of distinct names.")
+    missing = {"user", "item", "time"} - set(table.columns)
+    if missing:
+        raise ValueError(
+            f"the events have no column {', '.join(sorted(missing))}; they have "
+            f"{', '.join(map(str, table.columns))}. Needed: user, item, time and, "
+            "optionally, action."
+        )
+    rejected = dict(log.rejected)
+    kept = np.ones(len(table), bool)
+
+    def reject(why: str, wrong: np.ndarray) -> None:
+        nonlocal kept
+        count = int((kept & wrong).sum())
+        if count:
+            rejected[why] = rejected.get(why, 0) + count
+        kept = kept & ~wrong
+
+    user, item = as_text(table["user"]), as_text(table["item"])
+    for name, column in (("user", user), ("item", item)):
+        reject(f"no {name}", column.isna().to_numpy())
+    reject("no time", table["time"].isna().to_numpy())
+    time = seconds_since_epoch(table["time"])
+    reject("time cannot be read", time.isna().to_numpy())
+    if "action" in table.columns:
+        action = as_text(table["action"]).fillna("")
+    else:
+        action = pd.Series(DEFAULT_ACTION, index=table.index, dtype=object)
+    if actions is not None:
+        reject(f"action not one of {list(actions)}", ~action.isin(actions).to_numpy())
+    if now is not None:
+        reject("time after now", (time > now).fillna(False).to_numpy(bool))
+
+    item_id = item[kept].tolist()
+    catalogue = _catalogue(item_id, log.items)
+    user_code, users = _codes(user[kept].tolist())
+    action_name = action[kept].tolist()
+    names = tuple(sorted(set(action_name)) if actions is None else actions)
+    order_of = {name: code for code, name in enumerate(names)}
+    columns = np.stack(
+        [
+            user_code,
+            time[kept].to_numpy(np.int64),
+            np.array([order_of[one] for one in action_name], np.int64),
+            catalogue.codes(item_id),
+        ]
+    )
+    columns = columns[:, np.lexsort(columns[::-1])]
+    again = np.zeros(columns.shape[1], bool)
+    again[1:] = (columns[:, 1:] == columns[:, :-1]).all(axis=0)
+    if again.any():
+        why = "same user, item, time and action as another row"
+        rejected[why] = rejected.get(why, 0) + int(again.sum())
+    user_code, second, action_code, item_code = columns[:, ~again]
+    events = Events(
+        user=user_code,
+        time=second,
+        action=action_code,
+        item=item_code,
+        users=users,
+        actions=names,
+        items=catalogue,
+    )
+    return Cleaned(events, rejected)
+
+
+def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Ids as stripped text: 17850, 17850.0 and " 17850" are "17850"; a gap is None."""
+    values = column.astype(object)
+    there = values.notna()
+    distinct = {one: _written(one) for one in values[there].unique()}
+    text = values.map(distinct).astype(object)
+    return text.where(text.notna(), None)
+
+
+def seconds_since_epoch(times: pd.Series[Any]) -> pd.Series[Any]:
+    """Reads times as nullable int64 seconds since the epoch; unreadable ones are NA.
+
+    Each time is read by itself, with one exception. "01/12/2010" is the twelfth of
+    January, unless a time of the same column, such as "13/12/2010", can only have its
+    day first: then they all have.
+
+    Raises:
+        ValueError: Numbers are too large to be seconds; or some dates can only have
+            their day first, and others their month.
+    """
+    import pandas as pd
+
+    types = pd.api.types
+    if types.is_string_dtype(times) and not times.is_unique:
+        # A log repeats its times, and text is slow to read: each is read once.
+        code, distinct = pd.factorize(times)
+        read = seconds_since_epoch(pd.Series(distinct)).to_numpy(
+            "float64", na_value=np.nan
+        )
+        seconds = np.append(read, np.nan)[code]  # a gap has the code -1
+        return pd.Series(seconds, index=times.index).astype("Int64")
+    seconds = np.full(len(times), np.nan)  # exact: far below 2^53
+    left = times.notna().to_numpy()
+    if types.is_bool_dtype(times) or types.is_timedelta64_dtype(times):
+        left = np.zeros(len(times), bool)  # numbers to pandas, but no times
+    elif not types.is_datetime64_any_dtype(times):
+        numbers = pd.to_numeric(times, errors="coerce").to_numpy(
+            "float64", na_value=np.nan
+        )
+        numeric = np.isfinite(numbers)
+        seconds[numeric] = np.floor(numbers[numeric])
+        largest = np.abs(numbers[numeric]).max(initial=0)
+        if largest >= LATEST_SECOND:
+            raise ValueError(
+                f"a time of {largest:.0f} is too large to be seconds since the epoch; "
+                "it looks like milliseconds: divide by 1000."
+            )
+        left = left & ~numeric & (not types.is_numeric_dtype(times))
+    if left.any():
+        seconds[left] = _read_dates(times[left])
+    return pd.Series(seconds, index=times.index).astype("Int64")
+
+
+def _read_dates(dates: pd.Series[Any]) -> np.ndarray:
+    """[n] float64 seconds since the epoch of datetimes and text; NaN if unreadable."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(dates):
+        parts = [(np.ones(len(dates), bool), False)]
+    else:
+        fields = [
+            _NUMERIC_DATE.match(one) if isinstance(one, str) else None for one in dates
+        ]
+        numeric = np.array([one is not None for one in fields])
+        # Apart, for pandas would read 2010-01-12 with its day first as well.
+        parts = [
+            (numeric, _day_comes_first(filter(None, fields))),
+            (~numeric, False),
+        ]
+    seconds = np.full(len(dates), np.nan)
+    for rows, day_first in parts:
+        moments = pd.to_datetime(
+            dates[rows],
+            utc=True,
+            errors="coerce",
+            format="mixed",
+            dayfirst=day_first,
+        )
+        whole = moments.dt.tz_localize(None).to_numpy("datetime64[s]")
+        seconds[rows] = np.where(np.isnat(whole), np.nan, whole.astype(np.int64))
+    return seconds
+
+
+def _day_comes_first(dates: Iterable[re.Match[str]]) -> bool:
+    """Whether a date such as 13/12/2010 shows that all have the day first."""
+    day_first = month_first = None
+    for date in dates:
+        first, second = int(date[1]), int(date[2])
+        if first > 12 >= second:
+            day_first = date.string
+        elif second > 12 >= first:
+            month_first = date.string
+    if day_first is not None and month_first is not None:
+        raise ValueError(
+            f"{day_first!r} has its day first and {month_first!r} its month: write "
+            "times as 2010-12-31 08:26."
+        )
+    return day_first is not None
+
+
+def _written(value: object) -> str | None:
+    # A gap among integers makes a column float in pandas: the ids are still integers.
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        value = int(value)
+    return str(value).strip() or None
+
+
+def _codes(values: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    names = sorted(set(values))
+    code = {name: code for code, name in enumerate(names)}
+    return np.array([code[one] for one in values], np.int64), np.array(names, object)
+
+
+def _catalogue(item: list[str], texts: pd.DataFrame | None) -> Items:
+    """The items that occur, sorted by id, with their texts."""
+    ids = sorted(set(item))
+    if texts is None:
+        return Items(ids)
+    missing = {"item", "text"} - set(texts.columns)
+    if missing:
+        raise ValueError(
+            f"the items have no column {', '.join(sorted(missing))}; they have "
+            f"{', '.join(map(str, texts.columns))}. Needed: item, text."
+        )
+    pairs = set(zip(as_text(texts["item"]), as_text(texts["text"]), strict=True))
+    named = sorted(pair for pair in pairs if None not in pair)
+    text_of = dict(reversed(named))  # of an item's several texts, the first by alphabet
+    return Items(ids, [text_of.get(one, "") for one in ids])
+
+
+def _day(seconds: int) -> str:
+    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))

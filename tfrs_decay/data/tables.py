@@ -1,0 +1,140 @@
+"""Files that hold a table: read, or refused in one line that says what was found."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import ParseError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PathLike = str | os.PathLike[str]
+
+EXPECTED = "a .csv, .parquet or .xlsx file"
+
+
+def read_table(path: PathLike) -> pd.DataFrame:
+    """Reads a table by the suffix of its name.
+
+    A .csv comes back as text throughout, an .xlsx as its cells are; all sheets of an
+    .xlsx are one table.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is a folder, of another format, unreadable or empty.
+        ImportError: The format needs a package that is not installed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; expected {EXPECTED}.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected {EXPECTED}.")
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise ValueError(f"{path} ends in {path.suffix!r}; expected {EXPECTED}.")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes): fetch or write it again.")
+    need("pandas", "a log", "data")
+    try:
+        table = read(path)
+    except _UNREADABLE as error:
+        found = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(
+            f"{path} cannot be read as {path.suffix.lower()} ({found}): is it cut "
+            "short, or of another format than its name says? Fetch or write it again."
+        ) from error
+    table = table.rename(columns=str)
+    if not len(table):
+        raise ValueError(f"{path} has no rows below its columns, {found_in(table)}.")
+    return table
+
+
+def require(table: pd.DataFrame, columns: Iterable[str], path: PathLike) -> None:
+    """Refuses a table that lacks a column.
+
+    Raises:
+        ValueError: Naming the file, what is missing and what was found.
+    """
+    missing = [one for one in columns if one not in table.columns]
+    if missing:
+        raise ValueError(
+            f"{path} has no column {', '.join(missing)}; its columns are "
+            f"{found_in(table)}."
+        )
+
+
+def found_in(table: pd.DataFrame) -> str:
+    """The table's columns in one line; of a wrong file they can be long and many."""
+    shown = [one if len(one) <= 40 else f"{one[:40]}..." for one in map(str, table)]
+    more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
+    return ", ".join(map(repr, shown[:12])) + more
+
+
+def need(package: str, what: str, extra: str) -> None:
+    """Refuses to go on without an optional package.
+
+    Raises:
+        ImportError: With the line that installs it.
+    """
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        raise ImportError(
+            f"{what} needs {package}: pip install 'tfrs-decay[{extra}]'"
+        ) from None
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    # As text, so that the id 00123 keeps its zeros.
+    try:
+        return pd.read_csv(path, dtype=str)
+    except UnicodeDecodeError:
+        # Older Excel, and the CSV of Online Retail that goes round, with pound signs.
+        return pd.read_csv(path, dtype=str, encoding="latin-1")
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    need("pyarrow", "a .parquet file", "data")
+    return pd.read_parquet(path, engine="pyarrow")
+
+
+def _read_excel(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    need("openpyxl", "an .xlsx file", "excel")
+    sheets = pd.read_excel(path, sheet_name=None, dtype=object, engine="openpyxl")
+    filled = {name: sheet for name, sheet in sheets.items() if len(sheet.columns)}
+    if not filled:
+        raise ValueError("no sheet has any cells")
+    first, *others = filled
+    for other in others:
+        if list(filled[other].columns) != list(filled[first].columns):
+            raise ValueError(f"sheets {first!r} and {other!r} have different columns")
+    return pd.concat(list(filled.values()), ignore_index=True)
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".xlsx": _read_excel,
+}
+# What pandas, pyarrow and openpyxl raise over a broken file, between them.
+_UNREADABLE = (
+    ValueError,
+    OSError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    ParseError,
+)

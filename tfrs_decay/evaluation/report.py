@@ -1,0 +1,157 @@
+"""Figures as a table for people, as a dict for machines, and as words of caution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tfrs_decay.evaluation.figures import Figures
+
+FEW_LISTS = 0.05
+"""Distinct lists a query below which a personal model is thought to have collapsed."""
+
+Tracks = Mapping[str, Mapping[str, Figures]]
+"""Track -> model -> figures, such as {"any": evaluate(...), "new": evaluate(...)}."""
+
+
+def table(tracks: Tracks) -> str:
+    """A plain-text table: models down, for each track Recall, NDCG and lists across.
+
+    The best of each metric is marked with `*`: all that print the same as the best.
+    `lists` is the number of distinct lists that users got. A model that a track does
+    not have prints `-` there.
+
+    Args:
+        tracks: Figures by track and model.
+
+    Returns:
+        Lines without trailing spaces, joined by newlines.
+
+    Raises:
+        ValueError: There are no tracks, a track has no models, or its models were
+            measured at different k or on different numbers of queries.
+    """
+    if not tracks:
+        raise ValueError("tracks={}: give at least one track.")
+    models = list(dict.fromkeys(name for track in tracks.values() for name in track))
+    columns = [["", "model", *models]]
+    for name, track in tracks.items():
+        columns += _columns(name, track, models)
+    widths = _widths(columns)
+    lines = []
+    for row in range(1, len(models) + 2):
+        cells = [
+            # Names on the left, numbers on the right.
+            column[row].ljust(width) if index == 0 else column[row].rjust(width)
+            for index, (column, width) in enumerate(zip(columns, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join([_headings(columns, widths), *lines])
+
+
+def warnings(figures: Mapping[str, Figures]) -> list[str]:
+    """What a reader of one track's figures should be told.
+
+    A model that means to be personal and gives fewer distinct lists than 5% of the
+    queries, or the same list to all, has most likely collapsed: users who share no
+    taste get the same list. Two queries are the least that can tell. Models with
+    `personal = False`, such as popularity, are passed over.
+
+    Args:
+        figures: Figures by model.
+
+    Returns:
+        One line a warning, none when there is nothing to say.
+    """
+    lines = []
+    for name, one in figures.items():
+        few = one.distinct_lists < FEW_LISTS * len(one) or one.distinct_lists == 1
+        if one.personal and len(one) > 1 and few:
+            lists = "list" if one.distinct_lists == 1 else "lists"
+            lines.append(
+                f"{name}: only {one.distinct_lists:,} distinct {lists} for "
+                f"{len(one):,} queries: it recommends nearly the same to everyone."
+            )
+    return lines
+
+
+def as_dict(tracks: Tracks) -> dict[str, dict[str, dict[str, float]]]:
+    """Figures as plain numbers, ready for `json.dump`.
+
+    Args:
+        tracks: Figures by track and model.
+
+    Returns:
+        {track: {model: {"recall@20": ..., "ndcg@20": ..., "queries": ...,
+        "distinct_lists": ..., "coverage": ...}}}, with each model's own k.
+    """
+    return {
+        track: {
+            model: {
+                f"recall@{one.k}": one.mean_recall,
+                f"ndcg@{one.k}": one.mean_ndcg,
+                "queries": len(one),
+                "distinct_lists": one.distinct_lists,
+                "coverage": one.coverage,
+            }
+            for model, one in figures.items()
+        }
+        for track, figures in tracks.items()
+    }
+
+
+def _columns(
+    name: str, figures: Mapping[str, Figures], models: list[str]
+) -> list[list[str]]:
+    """Three columns of a track, each: the track's heading, its own, and the cells."""
+    measured = {(one.k, len(one)) for one in figures.values()}
+    if not measured:
+        raise ValueError(
+            f"track {name!r} has no models: give what `evaluate` returned."
+        )
+    if len(measured) != 1:
+        raise ValueError(
+            f"track {name!r} has figures at (k, queries) = {sorted(measured)}: models "
+            "stand in one table when they were measured alike, at one k on the same "
+            "queries."
+        )
+    k, queries = measured.pop()
+    numbers = {
+        f"Recall@{k}": {model: one.mean_recall for model, one in figures.items()},
+        f"NDCG@{k}": {model: one.mean_ndcg for model, one in figures.items()},
+    }
+    columns = []
+    for heading, of_model in numbers.items():
+        written = {model: f"{number:.4f}" for model, number in of_model.items()}
+        best = max(written.values())
+        # A blank where the others have no star keeps the decimals in line.
+        cells = [
+            "- " if one is None else one + ("*" if one == best else " ")
+            for one in map(written.get, models)
+        ]
+        columns.append(["", heading + " ", *cells])
+    lists = [
+        f"{figures[one].distinct_lists:,}" if one in figures else "-" for one in models
+    ]
+    columns.append(["", "lists", *lists])
+    columns[0][0] = f"{name} ({queries:,} queries)"
+    return columns
+
+
+def _widths(columns: list[list[str]]) -> list[int]:
+    """Characters a column: its cells fit, and so does the heading of each track."""
+    widths = [max(map(len, column[1:])) for column in columns]
+    for first in range(1, len(columns), 3):
+        gaps = 2 * 2
+        missing = len(columns[first][0]) - sum(widths[first : first + 3]) - gaps
+        widths[first] += max(missing, 0)
+    return widths
+
+
+def _headings(columns: list[list[str]], widths: list[int]) -> str:
+    """The tracks' names, each above the first of its columns."""
+    line, position = "", 0
+    for column, width in zip(columns, widths, strict=True):
+        if column[0]:
+            line = line.ljust(position) + column[0]
+        position += width + 2
+    return line

@@ -1,0 +1,10 @@
+"""Keras layers to put into a `tfrs.Model` of your own."""
+
+from __future__ import annotations
+
+from tfrs_decay.layers.item_tower import ItemTower
+from tfrs_decay.layers.text_tower import TextTower
+from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
+from tfrs_decay.layers.top_k import top_k
+
+__all__ = ["ItemTower", "TextTower", "TimeDecayPooling", "top_k"]

@@ -1,0 +1,43 @@
+"""Scores to a ranked list, with what must not be recommended left out."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+LOWEST_SCORE = tf.float32.min
+"""The score of a place that no item takes: finite, so that JSON can carry it."""
+
+
+def top_k(
+    scores: tf.Tensor, k: int | tf.Tensor, *, excluded: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The k best items of each row, best first; of equal scores the earlier item.
+
+    Args:
+        scores: [batch, items] float32.
+        k: How many, a scalar; more than there are items is filled up.
+        excluded: [batch, m] integer places in `items` that are never returned; a
+            negative one excludes nothing.
+
+    Returns:
+        scores: [batch, k] float32, `LOWEST_SCORE` where nothing was left to return.
+        places: [batch, k] int32, -1 there.
+    """
+    if excluded is not None:
+        batch, items = tf.shape(scores)[0], tf.shape(scores)[1]
+        excluded = tf.cast(excluded, tf.int32)
+        # One column more takes the places that exclude nothing.
+        column = tf.where(excluded < 0, items, excluded)
+        row = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(column))
+        marks = tf.scatter_nd(
+            tf.stack([tf.reshape(row, [-1]), tf.reshape(column, [-1])], axis=1),
+            tf.ones([tf.size(column)], tf.int32),
+            tf.stack([batch, items + 1]),
+        )
+        scores = tf.where(marks[:, :-1] > 0, LOWEST_SCORE, scores)
+    k = tf.convert_to_tensor(k, tf.int32)
+    best, places = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
+    missing = [[0, 0], [0, tf.maximum(k - tf.shape(best)[1], 0)]]
+    best = tf.pad(best, missing, constant_values=LOWEST_SCORE)
+    places = tf.pad(places, missing, constant_values=-1)
+    return best, tf.where(best > LOWEST_SCORE, places, -1)

@@ -1,0 +1,293 @@
+"""The two-tower model: decayed interest on one side, item vectors on the other."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+import tf_keras
+
+from tfrs_decay.layers.item_tower import ItemTower
+from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
+
+LEAST_PROBABILITY = 1e-6
+"""TFRS clips sampling probabilities here before it takes their logarithm."""
+
+_HISTORY = ("history_item", "history_time", "history_length", "query_time")
+
+
+@tf_keras.saving.register_keras_serializable("tfrs_decay")
+class DecayRetrieval(tfrs.Model):
+    """Retrieval from a user's decayed interest, ready-made and open to subclassing.
+
+    interest = query_tower(pooling(item_tower(history))), score = interest . item.
+    There is no user id: one more event changes the answer, for a user never seen too.
+
+    It trains with `fit` on the batches of `tfrs_decay.data.batches`, or on any dict of
+    the same names. The loss is `tfrs.tasks.Retrieval` over the batch's own targets as
+    each other's negatives, corrected for how often an item is drawn (logQ), with the
+    pairs left out that are no negatives: the same item, and the rest of the query's own
+    basket.
+
+    Override `interest_from_vectors` for another query side: training, evaluation and
+    export all go through it.
+
+    Args:
+        item_tower: Vectors of history items and candidates.
+        pooling: Pools a history's vectors.
+        query_tower: A layer [batch, dim] -> [batch, dim] on top of the pooled history;
+            none when left out.
+        temperature: Divides the scores in the loss; small values separate more.
+        sampling_probability: [n] how likely each catalogue item is as a target, for the
+            logQ correction; see `sampling_probability`. No correction when left out.
+        **kwargs: Keras' own, such as `name`.
+
+    Raises:
+        ValueError: The temperature is not above 0, or the probabilities do not fit.
+
+    References:
+        X. Yi et al. Sampling-bias-corrected neural modeling for large corpus item
+        recommendations. RecSys 2019.
+    """
+
+    def __init__(
+        self,
+        item_tower: ItemTower,
+        pooling: TimeDecayPooling,
+        *,
+        query_tower: tf_keras.layers.Layer | None = None,
+        temperature: float = 0.05,
+        sampling_probability: Sequence[float] | np.ndarray | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature} must be above 0.")
+        self.item_tower = item_tower
+        self.pooling = pooling
+        self.query_tower = query_tower
+        self.temperature = temperature
+        n = len(item_tower.items)
+        self._sampling_probability: tf.Tensor | None = None
+        if sampling_probability is not None:
+            probability = np.asarray(sampling_probability, np.float32)
+            _check_probability(probability, n)
+            self._sampling_probability = tf.constant(probability)
+        # The task takes no dtype, and under a policy of mixed precision would cast its
+        # first input alone.
+        policy = tf_keras.mixed_precision.global_policy()
+        tf_keras.mixed_precision.set_global_policy("float32")
+        try:
+            self.task = tfrs.tasks.Retrieval(
+                loss=_SoftmaxCrossEntropy(), temperature=temperature
+            )
+        finally:
+            tf_keras.mixed_precision.set_global_policy(policy)
+        self.build()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes every variable at once: all shapes are known from the towers."""
+        dim = self.item_tower.dim
+        for layer, shape in (
+            (self.item_tower, None),
+            (self.pooling, [None, None, dim]),
+            (self.query_tower, [None, dim]),
+        ):
+            if layer is not None and not layer.built:
+                layer.build(shape)
+        self.built = True
+
+    def call(
+        self, features: Mapping[str, tf.Tensor], training: bool | None = None
+    ) -> tf.Tensor:
+        """The interest of each query: [batch, dim], of length 1 or 0.
+
+        Args:
+            features: `history_item`, `history_time`, `history_length`, `query_time`
+                and, where the pooling weighs actions, `history_action`, as
+                `tfrs_decay.data.batches` describes them. Items that are not in the
+                catalogue count as padding.
+            training: Keras' own.
+
+        Raises:
+            ValueError: A feature is missing.
+        """
+        missing = [name for name in _HISTORY if name not in features]
+        if missing:
+            raise ValueError(
+                f"features lack {', '.join(missing)}; they have "
+                f"{', '.join(sorted(features))}."
+            )
+        ids = features["history_item"]
+        mask = tf.sequence_mask(features["history_length"], tf.shape(ids)[1])
+        return self.interest_from_vectors(
+            self.item_tower(ids, training=training),
+            timestamps=features["history_time"],
+            query_time=features["query_time"],
+            actions=features.get("history_action"),
+            mask=mask & self.item_tower.known(ids),
+            training=training,
+        )
+
+    def interest_from_vectors(
+        self,
+        vectors: tf.Tensor,
+        *,
+        timestamps: tf.Tensor,
+        query_time: tf.Tensor,
+        actions: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """The query side, from the vectors of the history's items.
+
+        Args:
+            vectors: [batch, time, dim].
+            timestamps: [batch, time] int64 seconds.
+            query_time: [batch] int64 seconds.
+            actions: [batch, time] strings.
+            mask: [batch, time] bool, True for events that count.
+            training: Keras' own.
+
+        Returns:
+            [batch, dim]; of length 1 where the item vectors are, zeros for an empty
+            history.
+        """
+        interest = self.pooling(
+            vectors,
+            timestamps=timestamps,
+            query_time=query_time,
+            actions=actions,
+            mask=mask,
+        )
+        if self.query_tower is not None:
+            interest = self.query_tower(interest, training=training)
+        if self.item_tower.normalize:
+            interest = tf.math.l2_normalize(interest, axis=-1)
+        return interest
+
+    def compute_loss(
+        self, features: Mapping[str, tf.Tensor], training: bool = False
+    ) -> tf.Tensor:
+        """The retrieval loss of a batch, a scalar.
+
+        Args:
+            features: Those of `call`, and `target_item`: [batch] strings, or
+                [batch, targets] with `target_length` [batch].
+            training: Keras' own.
+
+        Targets that are not in the catalogue are left out; a batch without any target
+        has loss 0.
+        """
+        interest = self(features, training=training)
+        targets = features["target_item"]
+        if targets.shape.rank == 1:
+            targets = targets[:, None]
+        valid = self.item_tower.known(targets)
+        if "target_length" in features:
+            valid &= tf.sequence_mask(features["target_length"], tf.shape(targets)[1])
+        query = tf.cast(tf.where(valid)[:, 0], tf.int32)
+        ids = tf.boolean_mask(targets, valid)
+        place = self.item_tower.places(ids)
+        # Scores are summed and compared in float32, whatever the towers compute in.
+        candidates = tf.cast(self.item_tower(ids, training=training), tf.float32)
+        own_basket = query[:, None] == query[None, :]
+        same_item = place[:, None] == place[None, :]
+        positive = tf.eye(tf.size(query), dtype=tf.bool)
+        return self.task(
+            tf.gather(tf.cast(interest, tf.float32), query),
+            candidates,
+            candidate_sampling_probability=(
+                None
+                if self._sampling_probability is None
+                else tf.gather(self._sampling_probability, place)
+            ),
+            score_mask=positive | ~(own_basket | same_item),
+            compute_metrics=not training,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__`."""
+        probability = self._sampling_probability
+        return {
+            **super().get_config(),
+            "item_tower": tf_keras.saving.serialize_keras_object(self.item_tower),
+            "pooling": tf_keras.saving.serialize_keras_object(self.pooling),
+            "query_tower": tf_keras.saving.serialize_keras_object(self.query_tower),
+            "temperature": self.temperature,
+            "sampling_probability": (
+                None if probability is None else probability.numpy().tolist()
+            ),
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> DecayRetrieval:
+        """Makes the model again from `get_config`."""
+        made = {
+            name: value and tf_keras.layers.deserialize(value)
+            for name, value in config.items()
+            if name in ("item_tower", "pooling", "query_tower")
+        }
+        return cls(**{**config, **made})
+
+
+class _SoftmaxCrossEntropy(tf_keras.losses.Loss):
+    """Keras' own, for one-hot labels, but 0 where a batch holds no target at all.
+
+    A mean, so that the loss reads the same at every batch size.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            reduction=tf_keras.losses.Reduction.SUM_OVER_BATCH_SIZE,
+            name="softmax_cross_entropy",
+        )
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """[batch, candidates] labels and logits -> [batch]."""
+        positive = tf.reduce_sum(tf.where(y_true > 0, y_pred, 0.0), axis=1)
+        return tf.reduce_logsumexp(y_pred, axis=1) - positive
+
+
+def sampling_probability(target_counts: np.ndarray) -> np.ndarray:
+    """How likely each item is to be drawn as a target, for the logQ correction.
+
+    One is added to every count, so that an item that was never a target has a
+    probability as well.
+
+    Args:
+        target_counts: [n] how often each catalogue item is a training target.
+
+    Returns:
+        [n] float32, summing to 1.
+
+    Raises:
+        ValueError: A count is negative or not finite.
+    """
+    counts = np.asarray(target_counts, np.float64)
+    if counts.ndim != 1 or not (np.isfinite(counts) & (counts >= 0)).all():
+        raise ValueError("target_counts must be [n], finite and 0 or more.")
+    return ((counts + 1) / (counts + 1).sum()).astype(np.float32)
+
+
+def _check_probability(probability: np.ndarray, n: int) -> None:
+    if probability.shape != (n,):
+        raise ValueError(
+            f"sampling_probability has the shape {probability.shape}: the catalogue "
+            f"has {n} items, so give ({n},)."
+        )
+    if not ((probability > 0) & (probability <= 1)).all():
+        raise ValueError("sampling_probability must lie in (0, 1] for every item.")
+    if probability.min() < LEAST_PROBABILITY:
+        warnings.warn(
+            f"{int((probability < LEAST_PROBABILITY).sum())} sampling probabilities "
+            f"are below {LEAST_PROBABILITY}, where TFRS clips them: these items are "
+            "corrected as if they were drawn more often.",
+            stacklevel=3,
+        )

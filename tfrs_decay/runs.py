@@ -1,0 +1,284 @@
+"""A run: one folder from a log to a served model, and what each step leaves in it.
+
+==================  =================================================================
+`run.json`          the settings, the log's name, the cuts, what cleaning left out
+`events.npz`        the clean events
+`decay.keras`       the model
+`mean.keras`        the same model with mean pooling, to tell what decay is worth
+`training/`         losses and the best weights of the first fit
+==================  =================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tf_keras
+
+from tfrs_decay.data.events import Cleaned, Events
+from tfrs_decay.data.histories import basket_queries
+from tfrs_decay.data.split import TimeSplit
+from tfrs_decay.data.storage import load_events, save_events
+from tfrs_decay.decay import Constant, Decay, Exponential
+from tfrs_decay.evaluation import Figures, OwnCounts, Popularity, Scorer, evaluate
+from tfrs_decay.evaluation.two_tower import TwoTowerScores
+from tfrs_decay.layers import TextTower
+from tfrs_decay.models import DecayRetrieval
+from tfrs_decay.serving import export
+from tfrs_decay.training import Settings, Trained, make_model, train
+
+POPULARITY_DECAY = Exponential("14d")
+"""How fast popularity fades, in the baselines and for users without a history."""
+
+USUAL_WEIGHTS = {"browse": 0.2, "cart": 0.5, "purchase": 1.0}
+"""What the usual actions of a shop weigh where nobody says otherwise."""
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, its models loaded when asked for."""
+
+    directory: Path
+    settings: Settings
+    split: TimeSplit
+    about: dict[str, Any]
+
+    def events(self) -> Events:
+        """The clean events."""
+        return load_events(self.directory / "events.npz")
+
+    def model(self, name: str = "decay") -> DecayRetrieval:
+        """The model, or its twin `name="mean"`."""
+        return tf_keras.models.load_model(self.directory / f"{name}.keras")
+
+
+def weights_of_actions(
+    actions: Sequence[str], given: Mapping[str, float]
+) -> dict[str, float] | None:
+    """What each action of a log weighs in a history.
+
+    Args:
+        actions: The log's.
+        given: What was asked for; the usual weights stand in for what was not.
+
+    Returns:
+        A weight for each action; None where a log has one action and nothing is given.
+
+    Raises:
+        ValueError: An action of the log has no weight, or a weight no such action.
+    """
+    if not given and len(actions) == 1:
+        return None
+    strange = sorted(set(given) - set(actions))
+    missing = [one for one in actions if one not in {**USUAL_WEIGHTS, **given}]
+    if strange or missing:
+        raise ValueError(
+            f"the log's actions are {list(actions)}: "
+            + (f"it has no {strange}. " if strange else "")
+            + (f"Say what {missing} weigh." if missing else "")
+        )
+    return {one: {**USUAL_WEIGHTS, **given}[one] for one in actions}
+
+
+def actions_to_predict(
+    actions: Sequence[str], wanted: Sequence[str]
+) -> list[str] | None:
+    """The actions that are targets: those wanted, else "purchase", else all (None)."""
+    if wanted:
+        return list(wanted)
+    return ["purchase"] if "purchase" in actions and len(actions) > 1 else None
+
+
+def train_run(
+    directory: str | os.PathLike[str],
+    cleaned: Cleaned,
+    split: TimeSplit,
+    settings: Settings,
+    decay: Decay,
+    *,
+    data: str,
+    say: Callable[[str], None] = print,
+) -> Run:
+    """Trains the model and its twin with mean pooling, and writes the run's folder.
+
+    The folder appears whole or not at all.
+
+    Args:
+        directory: The folder to write; it must not be there.
+        cleaned: The log.
+        split: The cuts.
+        settings: How to make and train both models.
+        decay: How the model's pooling weighs ages.
+        data: The log's name, to be written down.
+        say: Is told what is being done.
+
+    Raises:
+        FileExistsError: The folder is there.
+    """
+    directory = Path(directory)
+    if directory.exists():
+        raise FileExistsError(
+            f"{directory} is there already: remove it or choose another --out."
+        )
+    events = cleaned.events
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        save_events(events, partial / "events.npz")
+        encoded = None
+        if settings.encoder is not None and settings.preprocessor is not None:
+            say(f"Encoding the texts of {len(events.items):,} items ...")
+            text = TextTower(settings.preprocessor, settings.encoder, dim=settings.dim)
+            encoded = text.encode_all(
+                events.items.texts.tolist(), progress=_keras_progress
+            )
+        trained: dict[str, Trained] = {}
+        for name, pooling in (("decay", decay), ("mean", Constant())):
+            say(f"Training with {pooling} ...")
+            model = make_model(
+                events, settings, pooling, until=split.test, encoded=encoded
+            )
+            trained[name] = train(
+                model, events, split, settings, directory=partial / "training" / name
+            )
+            model.save(partial / f"{name}.keras")
+        about = {
+            "data": data,
+            "settings": settings.to_dict(),
+            "split": split._asdict(),
+            "rejected": cleaned.rejected,
+            "trained": {
+                name: {
+                    "decay": repr(one.model.pooling.decay),
+                    "epochs": one.epochs,
+                    "validation_losses": one.losses,
+                    "learned": {
+                        key: value.tolist()
+                        for key, value in one.model.pooling.learned().items()
+                    },
+                }
+                for name, one in trained.items()
+            },
+        }
+        (partial / "run.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+        partial.chmod(0o755)
+        partial.rename(directory)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return load_run(directory)
+
+
+def load_run(directory: str | os.PathLike[str]) -> Run:
+    """Opens a run's folder.
+
+    Raises:
+        FileNotFoundError: It is not the folder of a finished run.
+        ValueError: `run.json` is not what `train_run` writes.
+    """
+    path = Path(directory) / "run.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{directory} is not a finished run (it has no run.json): make one with "
+            "`tfrs-decay train --out DIR`."
+        )
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return Run(
+            directory=Path(directory),
+            settings=Settings(**about["settings"]),
+            split=TimeSplit(**about["split"]),
+            about=about,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not what a run writes: {error}.") from error
+
+
+def evaluate_run(
+    run: Run, *, k: int = 20, progress: Progress | None = None
+) -> dict[str, dict[str, Figures]]:
+    """Measures a run's models and their peers after the test cut.
+
+    Track "any" ranks every item; track "new" only what the user never had, for targets
+    that the user never had. Histories roll forward with the query's time; what is
+    learned, and popularity, is frozen at the cut.
+
+    Args:
+        run: A finished run.
+        k: Items a list.
+        progress: Wraps an iterable of blocks of queries.
+
+    Returns:
+        Figures by track and model, as `evaluation.table` prints them.
+
+    Raises:
+        ValueError: No query lies after the cut.
+    """
+    events, until = run.events(), run.split.test
+    recent = Popularity(events, until=until, decay=POPULARITY_DECAY)
+    history = run.settings.max_history
+    scorers: dict[str, Scorer] = {
+        "decay": TwoTowerScores(run.model("decay"), events, max_history=history),
+        "mean pooling": TwoTowerScores(run.model("mean"), events, max_history=history),
+        "personal frequency": OwnCounts(events, tie_break=recent.scores),
+        "popularity, half-life 14d": recent,
+        "popularity": Popularity(events, until=until),
+    }
+    queries = basket_queries(events, after=until, actions=run.settings.target_actions)
+    tracks = {"any": evaluate(scorers, queries, events, k=k, progress=progress)}
+    fresh = queries.with_new_targets(events)
+    # What a user never had has no count of its own.
+    del scorers["personal frequency"]
+    if len(fresh):
+        tracks["new"] = evaluate(
+            scorers, fresh, events, k=k, exclude_seen=True, progress=progress
+        )
+    return tracks
+
+
+def export_run(
+    run: Run,
+    directory: str | os.PathLike[str],
+    *,
+    k: int = 20,
+    exclude_seen: bool = False,
+    texts: bool = False,
+) -> Path:
+    """Writes a run's model as a version that TensorFlow Serving can serve.
+
+    An empty history is answered with the popularity at the end of the log. The other
+    arguments are those of `serving.export`.
+
+    Returns:
+        The version's folder.
+    """
+    events = run.events()
+    popularity = Popularity(
+        events, until=int(events.time.max()), decay=POPULARITY_DECAY
+    )
+    return export(
+        run.model(),
+        directory,
+        k=k,
+        popularity=popularity.scores / popularity.scores.max(),
+        exclude_seen=exclude_seen,
+        texts=texts,
+    )
+
+
+def _keras_progress(batches: Iterable[Any]) -> Iterable[Any]:
+    """Shows how far it is, in the manner of the training that follows."""
+    batches = list(batches)
+    bar = tf_keras.utils.Progbar(len(batches), unit_name="batch")
+    for batch in batches:
+        yield batch
+        bar.add(1)

@@ -1,0 +1,37 @@
+"""A trained model to a server, and questions to what is served."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfrs_decay.serving.native import NativeModel as NativeModel
+    from tfrs_decay.serving.native import text_op_libraries as text_op_libraries
+    from tfrs_decay.serving.saved_model import InterestModel as InterestModel
+    from tfrs_decay.serving.saved_model import Recommender as Recommender
+    from tfrs_decay.serving.saved_model import export as export
+
+# Where each name lives: asking a served model must not load Keras.
+_HOMES = {
+    "InterestModel": "saved_model",
+    "NativeModel": "native",
+    "Recommender": "saved_model",
+    "export": "saved_model",
+    "text_op_libraries": "native",
+}
+
+__all__ = [
+    "InterestModel",
+    "NativeModel",
+    "Recommender",
+    "export",
+    "text_op_libraries",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

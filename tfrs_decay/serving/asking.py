@@ -1,0 +1,264 @@
+"""A question to an export, from events as a person names them, and its answer.
+
+Nothing here loads Keras or Python TensorFlow.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfrs_decay.data.storage import load_events
+from tfrs_decay.durations import to_text
+from tfrs_decay.serving.native import NativeModel, text_op_libraries
+
+LATEST_SHOWN = 8
+"""Events of a history that a report prints."""
+
+
+class Event(NamedTuple):
+    """One thing a user did.
+
+    item: the item's id; "" for an item that is known by its text alone.
+    text: the text of an item outside the catalogue; "" otherwise.
+    time: seconds since the epoch.
+    action: what was done.
+    """
+
+    item: str
+    text: str
+    time: int
+    action: str
+
+
+class Answer(NamedTuple):
+    """What was recommended, and from what.
+
+    history: the events that were asked with.
+    query_time: seconds since the epoch.
+    item_ids: best first; shorter than k where no more were left.
+    scores: as many.
+    texts: the catalogue's, by id.
+    """
+
+    history: Sequence[Event]
+    query_time: int
+    item_ids: list[str]
+    scores: list[float]
+    texts: dict[str, str]
+
+    def report(self) -> str:
+        """The latest events of the history, and the recommended items, as text."""
+        count = len(self.history)
+        lines = [
+            f"History of {count:,} events"
+            + (f", the latest {LATEST_SHOWN}:" if count > LATEST_SHOWN else ":")
+            if count
+            else "No history: this is what is popular."
+        ]
+        latest = sorted(self.history, key=lambda event: -event.time)[:LATEST_SHOWN]
+        for event in latest:
+            age = to_text(self.query_time - event.time)
+            what = event.text or self.texts.get(event.item) or "(not in the catalogue)"
+            lines.append(
+                f"  {age:>8} before  {event.action:<9} {event.item:<10} {what}"
+            )
+        lines.append("Recommended:")
+        for rank, (one, score) in enumerate(
+            zip(self.item_ids, self.scores, strict=True), start=1
+        ):
+            lines.append(
+                f"  {rank:>3}  {score:7.4f}  {one:<10} {self.texts.get(one, '')}"
+            )
+        return "\n".join(lines)
+
+
+def read_history(
+    *,
+    run_directory: str | None = None,
+    user: str | None = None,
+    item: Sequence[str] = (),
+    text: Sequence[str] = (),
+    action: str = "purchase",
+    at: str | None = None,
+    k: int = 10,
+) -> tuple[list[Event], int]:
+    """Reads a history from what was typed.
+
+    Args:
+        run_directory: A run's folder, for `user`.
+        user: A user of that run's log.
+        item: Further events, "ID" or "ID@TIME".
+        text: Further events, "TEXT" or "TEXT@TIME".
+        action: Of the further events.
+        at: The query's time; now when left out, or the end of the log with `user`.
+        k: Checked only.
+
+    Returns:
+        The events strictly before the query's time for a user of the log, those that
+        were typed as they were typed, and the query's time.
+
+    Raises:
+        ValueError: A time cannot be read, `k` is below 1, the user is not in the log,
+            or user and run are not given together.
+    """
+    if k < 1:
+        raise ValueError(f"k={k} must be 1 or more.")
+    if (user is None) != (run_directory is None):
+        raise ValueError("--user and --run go together: the run's log knows its users.")
+    query_time = int(time.time()) if at is None else _seconds(at, "--at")
+    history: list[Event] = []
+    if user is not None and run_directory is not None:
+        history, log_end = _history_of_user(run_directory, user)
+        if at is None:
+            query_time = log_end + 1
+        history = [event for event in history if event.time < query_time]
+    for written, is_text in [(one, False) for one in item] + [
+        (one, True) for one in text
+    ]:
+        what, at_sign, when = written.rpartition("@")
+        if not at_sign:
+            what, when = written, ""
+        seconds = _seconds(when, written) if when else query_time
+        history.append(
+            Event("" if is_text else what, what if is_text else "", seconds, action)
+        )
+    return history, query_time
+
+
+def ask(
+    export_directory: str | os.PathLike[str],
+    history: Sequence[Event],
+    query_time: int,
+    *,
+    k: int = 10,
+) -> Answer:
+    """Asks an exported model once, through TensorFlow's own loader.
+
+    Args:
+        export_directory: What `serving.export` wrote: the model's folder or a version.
+        history: The events, in any order; none is a new user.
+        query_time: Seconds since the epoch.
+        k: Items wanted.
+
+    Raises:
+        FileNotFoundError: There is no export.
+        ValueError: An event has a text and the export cannot read texts.
+        RuntimeError: TensorFlow refuses the request; its message says why.
+    """
+    by_text = any(event.text for event in history)
+    libraries = text_op_libraries() if by_text or _reads_texts(export_directory) else []
+    with NativeModel(export_directory, op_libraries=libraries) as model:
+        name = "recommend_by_text" if by_text else "recommend"
+        if name not in model.signatures:
+            raise ValueError(
+                f"{export_directory} has the signatures {sorted(model.signatures)}, "
+                f"and this needs {name!r}: export it with texts (`tfrs-decay export "
+                "--texts`)."
+            )
+        answer = model(name, request(history, query_time, k=k, by_text=by_text))
+        texts = texts_of(model.path)
+    ids = [one.decode() for one in answer["item_id"][0]]
+    return Answer(
+        history=history,
+        query_time=query_time,
+        item_ids=[one for one in ids if one],
+        scores=[
+            float(score)
+            for one, score in zip(ids, answer["score"][0], strict=True)
+            if one
+        ],
+        texts=texts,
+    )
+
+
+def request(
+    history: Sequence[Event], query_time: int, *, k: int, by_text: bool = False
+) -> dict[str, Any]:
+    """The inputs of signature `recommend`, or `recommend_by_text`, for one user.
+
+    Nested lists, as JSON takes them. An empty history has one column of padding, since
+    TensorFlow Serving cannot pad an empty tensor.
+    """
+    events = list(history) or [Event("", "", 0, "")]
+    inputs = {
+        "history_item": [[event.item for event in events]],
+        "history_time": [[event.time for event in events]],
+        "history_action": [[event.action for event in events]],
+        "history_length": [len(history)],
+        "query_time": [query_time],
+        "exclude_item": [[""]],
+        "k": [k],
+    }
+    if by_text:
+        inputs["history_text"] = [[event.text for event in events]]
+    return inputs
+
+
+def _history_of_user(run_directory: str, user: str) -> tuple[list[Event], int]:
+    events = load_events(Path(run_directory) / "events.npz")
+    found = np.flatnonzero(events.users == user)
+    if not len(found):
+        raise ValueError(
+            f"user {user!r} is not among the {len(events.users):,} of {run_directory}, "
+            f"such as {events.users[0]!r}."
+        )
+    rows = np.flatnonzero(events.user == found[0])
+    ids, actions = events.items.ids, events.actions
+    history = [
+        Event(
+            ids[events.item[row]],
+            "",
+            int(events.time[row]),
+            actions[events.action[row]],
+        )
+        for row in rows
+    ]
+    return history, int(events.time.max())
+
+
+def _seconds(written: str, where: str) -> int:
+    """Seconds since the epoch from a number of them, or an ISO date; UTC by default."""
+    if written.lstrip("-").isdecimal():
+        return int(written)
+    try:
+        moment = datetime.datetime.fromisoformat(written)
+    except ValueError:
+        raise ValueError(
+            f"{where!r}: {written!r} is not a time: give a date such as 2023-12-01 or "
+            "2023-12-01T18:30, or seconds since the epoch."
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.timezone.utc)
+    return int(moment.timestamp())
+
+
+def texts_of(version: str | os.PathLike[str]) -> dict[str, str]:
+    """The catalogue's texts by id, as an exported version carries them."""
+    texts: dict[str, str] = _metadata(Path(version))["texts"]
+    return texts
+
+
+def _metadata(version: Path) -> dict[str, Any]:
+    # The name is spelt here again so that asking does not import what exports.
+    path = version / "assets.extra" / "tfrs_decay.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{version} was not exported by tfrs_decay: {path} is missing."
+        )
+    metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return metadata
+
+
+def _reads_texts(export_directory: str | os.PathLike[str]) -> bool:
+    """Whether the version that will be loaded holds a text tower."""
+    from tfrs_decay.serving.native import version_directory
+
+    return bool(_metadata(version_directory(Path(export_directory))).get("reads_texts"))

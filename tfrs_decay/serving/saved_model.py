@@ -1,0 +1,314 @@
+"""A trained model to one SavedModel: raw history in, ranked items out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_decay.layers.item_tower import ItemTower
+from tfrs_decay.layers.top_k import LOWEST_SCORE, top_k
+
+METADATA = "tfrs_decay.json"
+"""In `assets.extra/`: the catalogue's texts and what the export was made with."""
+
+
+class InterestModel(Protocol):
+    """What can be exported: `DecayRetrieval`, or a model of your own with these two."""
+
+    item_tower: ItemTower
+
+    def interest_from_vectors(
+        self,
+        vectors: tf.Tensor,
+        *,
+        timestamps: tf.Tensor,
+        query_time: tf.Tensor,
+        actions: tf.Tensor | None = None,
+        mask: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """[batch, time, dim] item vectors and their times -> [batch, dim] interest."""
+
+
+class Recommender(tf.Module):
+    """The served graph: what `export` writes, callable in Python as well.
+
+    The item vectors are computed once and kept as a matrix, for history and candidates
+    alike, so that answering by id runs no encoder and needs TensorFlow's core ops only.
+
+    Args:
+        model: A trained model.
+        k: Items an answer has, where the request does not say.
+        popularity: [n] scores that an empty history is answered with, such as decayed
+            popularity; without it the answer to an empty history holds no item.
+        exclude_seen: Never return an item of the history.
+
+    Raises:
+        ValueError: `k` is below 1, or the popularity does not fit the catalogue.
+    """
+
+    def __init__(
+        self,
+        model: InterestModel,
+        *,
+        k: int = 20,
+        popularity: np.ndarray | None = None,
+        exclude_seen: bool = False,
+    ) -> None:
+        super().__init__(name="recommender")
+        items = model.item_tower.items
+        if k < 1:
+            raise ValueError(f"k={k} must be 1 or more.")
+        if popularity is not None:
+            popularity = np.asarray(popularity, np.float32)
+            if popularity.shape != (len(items),) or not np.isfinite(popularity).all():
+                raise ValueError(
+                    f"popularity has the shape {popularity.shape}: give one finite "
+                    f"score for each of the {len(items)} items."
+                )
+        self._interest_from_vectors = model.interest_from_vectors
+        self._embed_texts = model.item_tower.embed_texts
+        self._k = k
+        self._exclude_seen = exclude_seen
+        self._popularity = None if popularity is None else tf.constant(popularity)
+        # The last id stands for a place that no item takes.
+        self._ids = tf.constant([*items.ids.tolist(), ""], tf.string)
+        self.item_vectors = tf.Variable(
+            model.item_tower.catalogue_vectors(), trainable=False, name="item_vectors"
+        )
+        self.places = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(items.ids.tolist(), tf.string),
+                tf.range(len(items), dtype=tf.int32),
+            ),
+            default_value=-1,
+        )
+
+    def recommend(
+        self,
+        history_item: tf.Tensor,
+        history_time: tf.Tensor,
+        history_action: tf.Tensor,
+        history_length: tf.Tensor,
+        query_time: tf.Tensor,
+        exclude_item: tf.Tensor | None = None,
+        k: tf.Tensor | None = None,
+        history_text: tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Answers a batch of histories.
+
+        Events beyond a row's length are padding, whatever they hold. An event of an
+        unknown item (with no text given) and an event after the query time are left
+        out. A history without any event that counts is answered with popularity.
+
+        Args:
+            history_item: [batch, time] strings, ids.
+            history_time: [batch, time] int64 seconds since the epoch, in any order.
+            history_action: [batch, time] strings.
+            history_length: [batch] int64, events of the row; the rest is padding.
+            query_time: [batch] int64 seconds since the epoch.
+            exclude_item: [batch, m] strings, ids never to return; "" for none.
+            k: [batch] int32, items wanted; a row that wants fewer than another is
+                filled up with places that no item takes.
+            history_text: [batch, time] strings, read where the id is unknown.
+
+        Returns:
+            `item_id` [batch, k] strings, best first, "" where no item was left;
+            `score` [batch, k] float32, the lowest finite float there.
+        """
+        time_length = tf.shape(history_item, out_type=tf.int64)[1]
+        checks = [
+            tf.debugging.assert_non_negative(
+                history_length, message="history_length is below 0."
+            ),
+            tf.debugging.assert_less_equal(
+                history_length,
+                time_length,
+                message="history_length is above the width of history_item.",
+            ),
+        ]
+        for name, column in (
+            ("history_time", history_time),
+            ("history_action", history_action),
+        ):
+            checks.append(
+                tf.debugging.assert_equal(
+                    tf.shape(column),
+                    tf.shape(history_item),
+                    message=f"{name} and history_item must have the same shape.",
+                )
+            )
+        if k is not None:
+            checks.append(tf.debugging.assert_positive(k, message="k is below 1."))
+        with tf.control_dependencies([check for check in checks if check is not None]):
+            place = self.places.lookup(history_item)
+        vectors = tf.gather(self.item_vectors, tf.maximum(place, 0))
+        known = place >= 0
+        if history_text is not None:
+            # The texts of known items are not read: they become one text, encoded once.
+            read = tf.where(known, "", history_text)
+            vectors = tf.where(known[..., None], vectors, self._embed_texts(read))
+            known |= tf.strings.length(history_text) > 0
+        mask = tf.sequence_mask(history_length, tf.shape(history_item)[1])
+        mask &= known & (history_time <= query_time[:, None])
+        interest = self._interest_from_vectors(
+            vectors,
+            timestamps=history_time,
+            query_time=query_time,
+            actions=history_action,
+            mask=mask,
+        )
+        scores = tf.matmul(
+            tf.cast(interest, tf.float32), self.item_vectors, transpose_b=True
+        )
+        # Events may count and still weigh nothing: their actions are unknown.
+        no_interest = tf.reduce_all(tf.equal(interest, 0), axis=1)
+        no_interest |= ~tf.reduce_any(mask, axis=1)
+        instead = (
+            LOWEST_SCORE if self._popularity is None else self._popularity[None, :]
+        )
+        scores = tf.where(no_interest[:, None], instead, scores)
+        return self._answer(scores, k, self._excluded(place, exclude_item))
+
+    def _excluded(
+        self, place: tf.Tensor, exclude_item: tf.Tensor | None
+    ) -> tf.Tensor | None:
+        excluded = [place] if self._exclude_seen else []
+        if exclude_item is not None:
+            excluded.append(self.places.lookup(exclude_item))
+        return tf.concat(excluded, axis=1) if excluded else None
+
+    def _answer(
+        self, scores: tf.Tensor, k: tf.Tensor | None, excluded: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        most = self._k if k is None else tf.reduce_max(k)
+        best, place = top_k(scores, most, excluded=excluded)
+        if k is not None:
+            wanted = tf.range(most)[None, :] < k[:, None]
+            best = tf.where(wanted, best, LOWEST_SCORE)
+            place = tf.where(wanted, place, -1)
+        nothing = tf.size(self._ids, out_type=tf.int32) - 1
+        return {
+            "item_id": tf.gather(self._ids, tf.where(place < 0, nothing, place)),
+            "score": best,
+        }
+
+    def signatures(self, *, texts: bool) -> dict[str, Any]:
+        """Concrete functions by signature name; `texts` adds `recommend_by_text`."""
+        history = {
+            "history_item": tf.TensorSpec([None, None], tf.string, "history_item"),
+            "history_time": tf.TensorSpec([None, None], tf.int64, "history_time"),
+            "history_action": tf.TensorSpec([None, None], tf.string, "history_action"),
+            "history_length": tf.TensorSpec([None], tf.int64, "history_length"),
+            "query_time": tf.TensorSpec([None], tf.int64, "query_time"),
+        }
+        choices = {
+            "exclude_item": tf.TensorSpec([None, None], tf.string, "exclude_item"),
+            "k": tf.TensorSpec([None], tf.int32, "k"),
+        }
+        text = {"history_text": tf.TensorSpec([None, None], tf.string, "history_text")}
+        inputs = {"serving_default": history, "recommend": {**history, **choices}}
+        if texts:
+            inputs["recommend_by_text"] = {**history, **choices, **text}
+        return {
+            name: tf.function(self.recommend).get_concrete_function(**specs)
+            for name, specs in inputs.items()
+        }
+
+
+def export(
+    model: InterestModel,
+    directory: str | os.PathLike[str],
+    *,
+    k: int = 20,
+    popularity: np.ndarray | None = None,
+    exclude_seen: bool = False,
+    texts: bool = False,
+    version: int | None = None,
+) -> Path:
+    """Writes a model as a SavedModel that TensorFlow Serving can serve.
+
+    Signatures, all named and batchable on axis 0 (see `Recommender.recommend`):
+    `serving_default` takes a history and the query time; `recommend` takes exclusions
+    and `k` as well; `recommend_by_text`, with `texts`, takes the texts of items that
+    are not in the catalogue, and needs TF Text's ops in the server.
+
+    The version appears whole or not at all: it is written beside its place and renamed.
+
+    Args:
+        model: A trained model.
+        directory: The model's folder, which holds a folder a version.
+        k: Items an answer has where the request does not say.
+        popularity: [n] scores that an empty history is answered with.
+        exclude_seen: Never return an item of the history.
+        texts: Export the text tower too.
+        version: The version's number; seconds since the epoch, or one above the
+            highest that is there, when left out.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        FileExistsError: The version is there already.
+        ValueError: An argument does not fit, or `texts` without a text tower.
+    """
+    base = Path(directory)
+    there = [int(one.name) for one in base.glob("*") if one.name.isdecimal()]
+    if version is None:
+        version = max([int(time.time()), *(one + 1 for one in there)])
+    if version < 0:
+        raise ValueError(f"version={version} must be 0 or more.")
+    if version in there:
+        raise FileExistsError(
+            f"{base / str(version)} is there already: choose a version above "
+            f"{max(there)}."
+        )
+    if texts and model.item_tower.text is None:
+        raise ValueError("texts=True, and the item tower has no text tower.")
+    recommender = Recommender(
+        model, k=k, popularity=popularity, exclude_seen=exclude_seen
+    )
+    signatures = recommender.signatures(texts=texts)
+    # Whatever the query side reads is saved, and nothing of the model besides: not its
+    # metrics, and not its encoder unless a signature runs it.
+    recommender.captured = [
+        variable for one in signatures.values() for variable in one.variables
+    ]
+    if texts:
+        recommender.text = model.item_tower.text
+    base.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{version}.", dir=base))
+    try:
+        tf.saved_model.save(recommender, str(partial), signatures=signatures)
+        extra = partial / "assets.extra"
+        extra.mkdir()
+        metadata = _metadata(model, k, exclude_seen, texts)
+        (extra / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
+        partial.chmod(0o755)
+        target = base / str(version)
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return target
+
+
+def _metadata(
+    model: InterestModel, k: int, exclude_seen: bool, texts: bool
+) -> dict[str, Any]:
+    items = model.item_tower.items
+    return {
+        "k": k,
+        "exclude_seen": exclude_seen,
+        "reads_texts": texts,
+        "dim": model.item_tower.dim,
+        "tensorflow": tf.__version__,
+        "texts": dict(zip(items.ids.tolist(), items.texts.tolist(), strict=True)),
+    }

@@ -1,0 +1,240 @@
+"""Training as a shop does it: choose on a validation period, then use every day."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from tfrs_decay.data.dataset import batches
+from tfrs_decay.data.events import Events
+from tfrs_decay.data.histories import Queries, basket_queries
+from tfrs_decay.data.split import TimeSplit
+from tfrs_decay.decay import Decay
+from tfrs_decay.layers import ItemTower, TextTower, TimeDecayPooling
+from tfrs_decay.models import DecayRetrieval, sampling_probability
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a model is made and trained with; a run writes it down.
+
+    Attributes:
+        preprocessor: TF-Hub handle; None for a model without text.
+        encoder: TF-Hub handle; None for a model without text.
+        dim: Width of item vectors and interest.
+        max_history: Latest events of a history that are read.
+        max_targets: Most targets of a basket in one epoch, drawn anew in each.
+        action_weights: What each action weighs in a history; None: all the same.
+        target_actions: The actions to predict; None: all.
+        epochs: Most passes over the training queries.
+        batch_size: Queries a batch.
+        learning_rate: Adam's.
+        temperature: Divides the scores in the loss.
+        seed: Of weights, order and draws.
+    """
+
+    preprocessor: str | None = None
+    encoder: str | None = None
+    dim: int = 64
+    max_history: int = 100
+    max_targets: int = 16
+    action_weights: dict[str, float] | None = None
+    target_actions: list[str] | None = None
+    epochs: int = 8
+    batch_size: int = 128
+    learning_rate: float = 0.003
+    temperature: float = 0.1
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class Trained(NamedTuple):
+    """A model, and how it came about.
+
+    model: Fitted on everything up to the test cut.
+    epochs: Passes that were best on the validation period, and that it was fitted for.
+    losses: The validation loss after each pass of the first fit.
+    """
+
+    model: DecayRetrieval
+    epochs: int
+    losses: list[float]
+
+
+def make_model(
+    events: Events,
+    settings: Settings,
+    decay: Decay,
+    *,
+    until: int,
+    encoded: np.ndarray | None = None,
+) -> DecayRetrieval:
+    """Makes an untrained model for a log.
+
+    Args:
+        events: Clean events; only those at or before `until` are counted.
+        settings: What to make it with.
+        decay: How the pooling weighs ages.
+        until: Seconds since the epoch; the sampling probabilities are those of the
+            targets up to here.
+        encoded: [n, hidden] the texts' encodings, where they are at hand.
+
+    Returns:
+        The model, its text baked and its variables at their start.
+    """
+    tf_keras.utils.set_random_seed(settings.seed)
+    text = None
+    if settings.encoder is not None and settings.preprocessor is not None:
+        text = TextTower(settings.preprocessor, settings.encoder, dim=settings.dim)
+    item_tower = ItemTower(events.items, text=text, dim=settings.dim)
+    if text is not None:
+        item_tower.bake(encoded)
+    counted = basket_queries(events, until=until, actions=settings.target_actions)
+    return DecayRetrieval(
+        item_tower,
+        TimeDecayPooling(decay, action_weights=settings.action_weights),
+        # Starts as "what was liked is liked again" and learns what goes with it.
+        query_tower=tf_keras.layers.Dense(
+            settings.dim, kernel_initializer="identity", name="query_tower"
+        ),
+        temperature=settings.temperature,
+        sampling_probability=sampling_probability(
+            np.bincount(events.item[counted.target], minlength=len(events.items))
+        ),
+    )
+
+
+def train(
+    model: DecayRetrieval,
+    events: Events,
+    split: TimeSplit,
+    settings: Settings,
+    *,
+    directory: str | os.PathLike[str] | None = None,
+    verbose: int = 1,
+) -> Trained:
+    """Fits a model twice: to find how long, then on all that came before the test cut.
+
+    The first fit trains up to the validation cut and is stopped when the validation
+    period's loss has not improved for two passes. The second starts over from the same
+    weights, trains for as many passes as were best, and includes the validation
+    period. Nothing after the test cut is looked at.
+
+    Args:
+        model: Untrained; its weights are changed.
+        events: Clean events.
+        split: The cuts.
+        settings: How to train.
+        directory: Where checkpoints and a CSV of the losses go; nowhere when left out.
+        verbose: Keras' own: 1 shows a progress bar, 2 a line a pass, 0 nothing.
+
+    Raises:
+        ValueError: A period holds no query.
+        RuntimeError: The loss is no longer a number.
+    """
+    periods = {
+        "training": (None, split.validation),
+        "validation": (split.validation, split.test),
+        "training and validation": (None, split.test),
+    }
+    queries = {
+        name: basket_queries(
+            events, after=after, until=until, actions=settings.target_actions
+        )
+        for name, (after, until) in periods.items()
+    }
+    for name, some in queries.items():
+        if not len(some):
+            raise ValueError(
+                f"the {name} period holds no basket of a user with an earlier event: "
+                "choose other periods, or a longer log."
+            )
+    start = model.get_weights()
+    searched = _fit(
+        model,
+        _batches(queries["training"], events, settings),
+        settings.epochs,
+        settings,
+        validation=_batches(queries["validation"], events, settings, shuffled=False),
+        callbacks=_callbacks(directory),
+        verbose=verbose,
+    )
+    losses = [float(loss) for loss in searched.history["val_loss"]]
+    epochs = int(np.argmin(losses)) + 1
+    model.set_weights(start)
+    _fit(
+        model,
+        _batches(queries["training and validation"], events, settings),
+        epochs,
+        settings,
+        callbacks=[],
+        verbose=verbose,
+    )
+    return Trained(model, epochs, losses)
+
+
+def _batches(
+    queries: Queries, events: Events, settings: Settings, *, shuffled: bool = True
+) -> tf.data.Dataset:
+    return batches(
+        queries,
+        events,
+        batch_size=settings.batch_size,
+        max_history=settings.max_history,
+        max_targets=settings.max_targets,
+        shuffle_seed=settings.seed if shuffled else None,
+    )
+
+
+def _fit(
+    model: DecayRetrieval,
+    data: tf.data.Dataset,
+    epochs: int,
+    settings: Settings,
+    *,
+    callbacks: list[tf_keras.callbacks.Callback],
+    verbose: int,
+    validation: tf.data.Dataset | None = None,
+) -> tf_keras.callbacks.History:
+    model.compile(optimizer=tf_keras.optimizers.Adam(settings.learning_rate))
+    history = model.fit(
+        data,
+        epochs=epochs,
+        validation_data=validation,
+        callbacks=[*callbacks, tf_keras.callbacks.TerminateOnNaN()],
+        verbose=verbose,
+    )
+    if not np.isfinite(history.history["loss"]).all():
+        raise RuntimeError(
+            f"the loss became {history.history['loss'][-1]} in pass "
+            f"{len(history.history['loss'])}: lower learning_rate="
+            f"{settings.learning_rate} or raise temperature={settings.temperature}."
+        )
+    return history
+
+
+def _callbacks(
+    directory: str | os.PathLike[str] | None,
+) -> list[tf_keras.callbacks.Callback]:
+    callbacks = [tf_keras.callbacks.EarlyStopping(monitor="val_loss", patience=2)]
+    if directory is not None:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        callbacks += [
+            tf_keras.callbacks.ModelCheckpoint(
+                str(Path(directory) / "best.weights.h5"),
+                monitor="val_loss",
+                save_best_only=True,
+                save_weights_only=True,
+            ),
+            tf_keras.callbacks.CSVLogger(str(Path(directory) / "losses.csv")),
+        ]
+    return callbacks
