@@ -226,3 +226,12 @@ def test_sampling_probability_counts_one_more_of_each():
     )
     with pytest.raises(ValueError, match=r"target_counts must be \[n\], finite and 0"):
         sampling_probability(np.array([-1.0]))
+
+
+def test_no_history_is_no_interest_whatever_the_query_tower():
+    model = make(query_tower=tf_keras.layers.Dense(3, bias_initializer="ones"))
+    batch = features(["a", "b"])
+    batch["history_length"] = tf.constant([2, 0], tf.int64)
+    interest = model(batch).numpy()
+    np.testing.assert_allclose(np.linalg.norm(interest[0]), 1, rtol=1e-6)
+    np.testing.assert_array_equal(interest[1], 0)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         models,
         plots,
         serving,
+        training,
     )
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ __all__ = [
     "models",
     "plots",
     "serving",
+    "training",
 ]
 
 

@@ -165,7 +165,10 @@ class DecayRetrieval(tfrs.Model):
             mask=mask,
         )
         if self.query_tower is not None:
+            # What a query tower makes of nothing, a bias, is nobody's interest.
+            nothing = tf.reduce_all(tf.equal(interest, 0), axis=-1, keepdims=True)
             interest = self.query_tower(interest, training=training)
+            interest = tf.where(nothing, tf.zeros_like(interest), interest)
         if self.item_tower.normalize:
             interest = tf.math.l2_normalize(interest, axis=-1)
         return interest

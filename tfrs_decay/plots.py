@@ -82,21 +82,30 @@ def history_weights(
         )
     if len(labels) not in (0, len(times)):
         raise ValueError(f"{len(labels)} labels for {len(times)} events.")
-    figure, axes = _figure(9, 4.5)
+    figure, axes = _figure(11, 4)
     age = (query_time - times) / DAY
     if len(times):
         axes.stem(age, weights, markerfmt=".", basefmt=" ")
-    # Latest first among equals, each label a line of its own beside the stems.
+    # Latest first among equals. The numbers stand at the stems, the names beside.
     heaviest = np.lexsort([age, -weights])[: 5 if labels else 0]
-    for line, event in enumerate(heaviest):
+    for number, event in enumerate(heaviest, start=1):
         axes.annotate(
-            _shortened(labels[event]),
+            str(number),
             (age[event], weights[event]),
-            xytext=(0.98, 0.95 - 0.07 * line),
-            textcoords="axes fraction",
-            horizontalalignment="right",
+            xytext=(0, 4),
+            textcoords="offset points",
+            horizontalalignment="center",
             fontsize=8,
-            arrowprops={"arrowstyle": "-", "alpha": 0.3},
+        )
+        axes.plot(
+            [],
+            [],
+            " ",
+            label=f"{number}  {weights[event]:.2f}  {_short(labels[event])}",
+        )
+    if len(heaviest):
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(1, 1), frameon=False, handlelength=0
         )
     axes.set(xlabel="days before the query", ylabel="weight", title=title)
     axes.invert_xaxis()
@@ -122,7 +131,7 @@ def item_scores(
     figure, axes = _figure(8, 0.9 + 0.3 * len(labels))
     places = np.arange(len(labels))
     axes.barh(places, scores)
-    axes.set_yticks(places, [_shortened(label) for label in labels], fontsize=8)
+    axes.set_yticks(places, [_short(label) for label in labels], fontsize=8)
     axes.invert_yaxis()
     axes.set(xlabel="score", title=title)
     return figure
@@ -150,5 +159,5 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _shortened(label: str) -> str:
+def _short(label: str) -> str:
     return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"

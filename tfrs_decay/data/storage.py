@@ -41,7 +41,7 @@ def load_events(path: str | os.PathLike[str]) -> Events:
         ValueError: The file is truncated, or something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             return Events(
                 **{name: stored[name] for name in _COLUMNS},
                 users=stored["users"].astype(object),

@@ -1,0 +1,104 @@
+"""Batches: padding, order, truncation, sampling of targets, repeatability."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfrs_decay.data import RawLog, basket_queries, batches, clean
+
+
+def events_of(rows):
+    table = pd.DataFrame(rows, columns=["user", "item", "time", "action"])
+    shuffled = table.sample(frac=1, random_state=5)
+    return clean(RawLog(shuffled, None, {})).events
+
+
+@pytest.fixture
+def events():
+    return events_of(
+        [
+            ("u", "a", 10, "see"),
+            ("u", "b", 20, "buy"),
+            ("u", "c", 20, "see"),
+            ("u", "d", 30, "buy"),
+            ("v", "b", 15, "buy"),
+            ("v", "a", 40, "buy"),
+        ]
+    )
+
+
+def text(tensor):
+    return [[one.decode() for one in row] for row in tensor.numpy()]
+
+
+def test_a_batch_written_out(events):
+    (batch,) = batches(basket_queries(events), events)
+    assert text(batch["history_item"]) == [
+        ["a", "", ""],
+        ["a", "b", "c"],
+        ["b", "", ""],
+    ]
+    assert batch["history_time"].numpy().tolist() == [
+        [10, 0, 0],
+        [10, 20, 20],
+        [15, 0, 0],
+    ]
+    assert text(batch["history_action"]) == [
+        ["see", "", ""],
+        ["see", "buy", "see"],
+        ["buy", "", ""],
+    ]
+    assert batch["history_length"].numpy().tolist() == [1, 3, 1]
+    assert batch["query_time"].numpy().tolist() == [20, 30, 40]
+    assert text(batch["target_item"]) == [["b", "c"], ["d", ""], ["a", ""]]
+    assert batch["target_length"].numpy().tolist() == [2, 1, 1]
+
+
+def test_the_latest_events_are_kept(events):
+    (batch,) = batches(basket_queries(events), events, max_history=2)
+    assert text(batch["history_item"])[1] == ["b", "c"]
+    assert batch["history_length"].numpy().tolist() == [1, 2, 1]
+
+
+def test_targets_are_drawn_from_the_basket_anew_each_time(events):
+    data = batches(basket_queries(events), events, max_targets=1, shuffle_seed=1)
+    drawn = set()
+    for _ in range(20):
+        for batch in data:
+            assert batch["target_length"].numpy().tolist() == [1, 1, 1]
+            for time, (target,) in zip(
+                batch["query_time"].numpy(), text(batch["target_item"]), strict=True
+            ):
+                drawn.add((int(time), target))
+    assert drawn == {(20, "b"), (20, "c"), (30, "d"), (40, "a")}
+
+
+def epochs_of(shop_events, seed):
+    data = batches(
+        basket_queries(shop_events), shop_events, batch_size=50, shuffle_seed=seed
+    )
+    return [
+        np.concatenate([batch["query_time"].numpy() for batch in data]).tolist()
+        for _ in range(2)
+    ]
+
+
+def test_shuffling_repeats_from_its_seed_and_changes_with_the_epoch(shop_events):
+    first, second = epochs_of(shop_events, 7)
+    assert (first, second) == tuple(epochs_of(shop_events, 7))
+    assert first != second
+    assert sorted(first) == sorted(second) == sorted(basket_queries(shop_events).time)
+    assert first != epochs_of(shop_events, 8)[0]
+
+
+@pytest.mark.parametrize("name", ["batch_size", "max_history", "max_targets"])
+def test_a_number_below_one_is_named(events, name):
+    with pytest.raises(ValueError, match=f"{name}=0 must be 1 or more"):
+        batches(basket_queries(events), events, **{name: 0})
+
+
+def test_no_queries_are_named(events):
+    with pytest.raises(ValueError, match="there are no queries to batch"):
+        batches(basket_queries(events, after=99), events)

@@ -1,0 +1,34 @@
+"""Events in a file: the same events back, or a clear refusal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tfrs_decay.data import load_events, save_events
+
+
+def test_the_same_events_come_back(shop_events, tmp_path):
+    path = tmp_path / "events.npz"
+    save_events(shop_events, path)
+    again = load_events(path)
+    for name in ("user", "time", "action", "item", "users"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(shop_events, name))
+    assert again.actions == shop_events.actions
+    assert again.items.get_config() == shop_events.items.get_config()
+    assert [one.name for one in tmp_path.iterdir()] == ["events.npz"]
+
+
+@pytest.mark.parametrize("kept", [0, 100, 5000])
+def test_a_truncated_file_is_named(shop_events, tmp_path, kept):
+    path = tmp_path / "events.npz"
+    save_events(shop_events, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"events\.npz does not hold events"):
+        load_events(path)
+
+
+def test_a_foreign_file_is_named(tmp_path):
+    np.savez(tmp_path / "events.npz", other=np.zeros(3))
+    with pytest.raises(ValueError, match=r"events\.npz does not hold events"):
+        load_events(tmp_path / "events.npz")

@@ -1,0 +1,387 @@
+"""The export: in memory = loaded by TensorFlow = TensorFlow's C loader."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfrs_decay.data import basket_queries, batches
+from tfrs_decay.decay import Exponential
+from tfrs_decay.layers import ItemTower, TextTower, TimeDecayPooling
+from tfrs_decay.layers.top_k import LOWEST_SCORE
+from tfrs_decay.models import DecayRetrieval
+from tfrs_decay.serving import NativeModel, Recommender, export, native
+from tfrs_decay.serving import text_op_libraries as op_libraries
+
+DAY = 86_400
+NOW = 1_706_000_000
+HISTORY = ("history_item", "history_time", "history_action", "history_length")
+LOWEST = float(LOWEST_SCORE)
+
+
+@pytest.fixture(scope="module")
+def model(shop_events, tiny_encoder):
+    """A model that has been fitted, its metrics attached and its text baked."""
+    tf_keras.utils.set_random_seed(1)
+    text = TextTower(tiny_encoder.preprocessor, tiny_encoder.encoder, dim=8)
+    made = DecayRetrieval(
+        ItemTower(shop_events.items, text=text, dim=8).bake(),
+        TimeDecayPooling(
+            Exponential("3d", trainable=True),
+            action_weights={"browse": 0.2, "purchase": 1.0},
+        ),
+        query_tower=tf_keras.layers.Dense(8, kernel_initializer="identity"),
+    )
+    made.compile(tf_keras.optimizers.Adam(0.01))
+    made.fit(batches(basket_queries(shop_events), shop_events), verbose=0)
+    return made
+
+
+@pytest.fixture(scope="module")
+def popularity(shop_events):
+    return np.bincount(shop_events.item, minlength=len(shop_events.items)) / 100
+
+
+@pytest.fixture(scope="module")
+def exported(model, popularity, tmp_path_factory):
+    base = tmp_path_factory.mktemp("export")
+    return export(model, base, k=5, popularity=popularity, version=3)
+
+
+@pytest.fixture(scope="module")
+def served(exported):
+    with NativeModel(exported.parent) as loaded:
+        yield loaded
+
+
+def inputs(*histories, query_time=NOW, **others):
+    """A request of histories [(id, time, action), ...], padded to the longest."""
+    width = max(1, *(len(history) for history in histories))
+    padded = [list(one) + [("", 0, "")] * (width - len(one)) for one in histories]
+    columns = zip(*[zip(*one, strict=True) for one in padded], strict=True)
+    return {
+        **dict(zip(HISTORY, map(list, columns), strict=False)),
+        "history_length": [len(one) for one in histories],
+        "query_time": [query_time] * len(histories),
+        **others,
+    }
+
+
+def chosen(answer, row=0):
+    return [one.decode() for one in answer["item_id"][row]]
+
+
+def in_memory(model, request):
+    """The model's own scores, by the public parts that training and evaluation use."""
+    features = {name: tf.constant(value) for name, value in request.items()}
+    for name in ("history_time", "history_length", "query_time"):
+        features[name] = tf.cast(features[name], tf.int64)
+    interest = model(features).numpy()
+    return interest @ model.item_tower.catalogue_vectors().T
+
+
+def test_signatures_are_named_and_typed(served):
+    assert set(served.signatures) == {"serving_default", "recommend"}
+    for name, signature in served.signatures.items():
+        assert signature.method_name == "tensorflow/serving/predict"
+        assert set(signature.outputs) == {"item_id", "score"}
+        extra = {"k", "exclude_item"} if name == "recommend" else set()
+        assert set(signature.inputs) == {*HISTORY, "query_time", *extra}
+        for spec in signature.inputs.values():
+            assert spec.shape[0] is None  # a server joins requests on axis 0
+    assert served.signatures["recommend"].inputs["history_time"].dtype == "int64"
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_parity_over_random_requests(model, served, shop_events, popularity, data):
+    ids = shop_events.items.ids.tolist()
+    event = st.tuples(
+        st.sampled_from(ids[:50]),
+        st.integers(NOW - 400 * DAY, NOW),
+        st.sampled_from(["browse", "purchase"]),
+    )
+    histories = data.draw(st.lists(st.lists(event, max_size=9), min_size=1, max_size=7))
+    request = inputs(*histories)
+    answer = served("serving_default", request)
+    scores = in_memory(model, request)
+    for row, history in enumerate(histories):
+        expected = scores[row] if history else popularity
+        order = np.argsort(-expected, kind="stable")[:5]
+        np.testing.assert_allclose(answer["score"][row], expected[order], atol=1e-5)
+        # The same order, but where scores are equal to rounding.
+        gaps = -np.diff(expected[order]) > 1e-5
+        if gaps.all():
+            assert chosen(answer, row) == [ids[place] for place in order]
+
+
+def test_a_process_without_our_code_answers_the_same(model, exported, shop_events):
+    request = inputs([(shop_events.items.ids[3], NOW - DAY, "purchase")])
+    done = subprocess.run(
+        [sys.executable, "-I", native.__file__, str(exported)],
+        input=json.dumps({"inputs": request}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    given = json.loads(done.stdout)
+    assert not any(given["modules"].values())
+    scores = in_memory(model, request)[0]
+    order = np.argsort(-scores, kind="stable")[:5]
+    assert given["outputs"]["item_id"][0] == shop_events.items.ids[order].tolist()
+    np.testing.assert_allclose(given["outputs"]["score"][0], scores[order], atol=1e-5)
+
+
+def test_the_recommender_in_python_answers_the_same(model, served, shop_events):
+    request = inputs([(shop_events.items.ids[3], NOW - DAY, "browse")], [])
+    tensors = {name: tf.constant(value) for name, value in request.items()}
+    for name in ("history_time", "history_length", "query_time"):
+        tensors[name] = tf.cast(tensors[name], tf.int64)
+    here = Recommender(model, k=5).recommend(**tensors)
+    there = served("serving_default", request)
+    np.testing.assert_allclose(here["score"][0], there["score"][0], atol=1e-5)
+    # This one was made without popularity: nothing is known of an empty history.
+    assert here["item_id"][1].numpy().tolist() == [b""] * 5
+    np.testing.assert_array_equal(here["score"][1], [LOWEST] * 5)
+
+
+def test_one_more_event_changes_the_answer(served, shop_events):
+    ids = shop_events.items.ids
+    before = [(ids[3], NOW - 9 * DAY, "purchase")]
+    after = [*before, (ids[200], NOW - 60, "purchase")]
+    answer = served("serving_default", inputs(before, after))
+    assert chosen(answer, 0) != chosen(answer, 1)
+
+
+def test_padding_of_any_content_changes_no_bit(served, shop_events):
+    ids = shop_events.items.ids
+    history = [(ids[3], NOW - DAY, "purchase"), (ids[9], NOW - 5, "browse")]
+    plain = served("serving_default", inputs(history))
+    # As TensorFlow Serving pads: with copies of the first element.
+    padded = inputs([*history, *[history[0]] * 3])
+    padded["history_length"] = [2]
+    again = served("serving_default", padded)
+    np.testing.assert_array_equal(again["score"], plain["score"])
+    assert chosen(again) == chosen(plain)
+
+
+def test_batching_changes_nothing(served, shop_events):
+    rows = [[(one, NOW - DAY, "purchase")] for one in shop_events.items.ids[:7]]
+    together = served("serving_default", inputs(*rows))
+    for row, history in enumerate(rows):
+        alone = served("serving_default", inputs(history))
+        assert chosen(alone) == chosen(together, row)
+        np.testing.assert_allclose(alone["score"][0], together["score"][row], atol=1e-6)
+
+
+def test_a_year_later_everything_is_the_same(served, shop_events):
+    history = [
+        (one, NOW - age * DAY, "purchase")
+        for age, one in enumerate(shop_events.items.ids[:4])
+    ]
+    later = [(one, time + 365 * DAY, action) for one, time, action in history]
+    here = served("serving_default", inputs(history))
+    there = served("serving_default", inputs(later, query_time=NOW + 365 * DAY))
+    np.testing.assert_array_equal(here["score"], there["score"])
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ("never heard of", NOW - DAY, "purchase"),
+        ("known", NOW + 1_000_000, "purchase"),
+        ("known", NOW - DAY, "an unknown action"),
+    ],
+    ids=["item", "future", "action"],
+)
+def test_an_event_that_cannot_count_is_left_out(served, shop_events, event):
+    ids = shop_events.items.ids
+    strange = (ids[5] if event[0] == "known" else event[0], *event[1:])
+    good = [(ids[3], NOW - DAY, "purchase")]
+    answer = served("serving_default", inputs(good, [*good, strange], [strange], []))
+    np.testing.assert_array_equal(answer["score"][1], answer["score"][0])
+    # Alone it leaves an empty history, which popularity answers.
+    np.testing.assert_array_equal(answer["score"][2], answer["score"][3])
+    assert chosen(answer, 2) == chosen(answer, 3)
+
+
+@pytest.mark.parametrize("age", [0, 50 * 365 * DAY])
+def test_an_event_of_any_age_has_a_direction(served, shop_events, age):
+    one = shop_events.items.ids[3]
+    answer = served("serving_default", inputs([(one, NOW - age, "purchase")]))
+    new = served("serving_default", inputs([(one, NOW - 60, "purchase")]))
+    assert chosen(answer) == chosen(new)
+    np.testing.assert_allclose(answer["score"], new["score"], atol=1e-5)
+
+
+def test_k_and_exclusions_are_asked_for(served, shop_events):
+    ids = shop_events.items.ids
+    request = inputs([(ids[3], NOW - DAY, "purchase")] * 2, [])
+    full = served("recommend", {**request, "k": [400, 3], "exclude_item": [[""], [""]]})
+    items = len(ids)
+    assert sorted(chosen(full)[:items]) == sorted(ids)
+    assert chosen(full)[items:] == [""] * (400 - items)
+    assert chosen(full, 1)[3:] == [""] * 397
+    best = chosen(full)[:4]
+    some = served(
+        "recommend", {**request, "k": [3, 3], "exclude_item": [best[:2], [""] * 2]}
+    )
+    assert chosen(some) == chosen(full)[2:5]
+    everything = [[*ids[1:]], [""] * (items - 1)]
+    one = served("recommend", {**request, "k": [5, 5], "exclude_item": everything})
+    assert chosen(one) == [ids[0], "", "", "", ""]
+    np.testing.assert_array_equal(one["score"][0, 1:], [LOWEST] * 4)
+
+
+def test_seen_items_can_be_left_out(model, tmp_path, shop_events):
+    ids = shop_events.items.ids
+    base = export(model, tmp_path, k=len(ids), exclude_seen=True).parent
+    history = [(one, NOW - DAY, "purchase") for one in ids[:3]]
+    with NativeModel(base) as loaded:
+        got = chosen(loaded("serving_default", inputs(history)))
+    assert sorted(one for one in got if one) == sorted(ids[3:])
+    assert got[-3:] == ["", "", ""]
+
+
+def test_texts_stand_in_for_items_outside_the_catalogue(model, tmp_path, shop_events):
+    ids, texts = shop_events.items.ids, shop_events.items.texts
+    version = export(model, tmp_path, k=5, texts=True)
+    request = {
+        **inputs([("new", NOW - DAY, "purchase"), (ids[8], NOW - 9, "browse")]),
+        "history_text": [[texts[3], "not read, for the id is known"]],
+        "k": [5],
+        "exclude_item": [[""]],
+    }
+    # A process of its own: an op library that is loaded once stays loaded.
+    ask = [sys.executable, "-I", native.__file__, str(version)]
+    ask += ["--signature", "recommend_by_text"]
+    libraries = [word for one in op_libraries() for word in ("--op-library", one)]
+    question = json.dumps({"inputs": request})
+    done = subprocess.run(
+        [*ask, *libraries], input=question, capture_output=True, text=True, check=True
+    )
+    given = json.loads(done.stdout)["outputs"]
+    new = model.item_tower.embed_texts(tf.constant([texts[3]])).numpy()[0]
+    known = model.item_tower(tf.constant([ids[8]])).numpy()[0]
+    interest = model.interest_from_vectors(
+        tf.constant([[new, known]]),
+        timestamps=tf.constant([[NOW - DAY, NOW - 9]], tf.int64),
+        query_time=tf.constant([NOW], tf.int64),
+        actions=tf.constant([["purchase", "browse"]]),
+    ).numpy()[0]
+    scores = model.item_tower.catalogue_vectors() @ interest
+    order = np.argsort(-scores, kind="stable")[:5]
+    assert given["item_id"][0] == ids[order].tolist()
+    np.testing.assert_allclose(given["score"][0], scores[order], atol=1e-5)
+    # The negative control: without TF Text's libraries the same process must fail.
+    without = subprocess.run(
+        ask, input=question, capture_output=True, text=True, check=False
+    )
+    assert without.returncode == 2
+    assert "Op type not registered" in without.stderr
+
+
+def test_the_default_export_needs_no_op_library_and_holds_no_encoder(
+    exported, served, shop_events
+):
+    # `served` was loaded without any. 8 floats an item, and little else.
+    size = sum(one.stat().st_size for one in (exported / "variables").iterdir())
+    assert size < 4 * 8 * len(shop_events.items) + 8192
+
+
+class OfMyOwn(tf_keras.Model):
+    """A model of a user's own: what `InterestModel` asks for, and a variable."""
+
+    def __init__(self, items):
+        super().__init__()
+        self.item_tower = ItemTower(items, dim=4)
+        self.pool = TimeDecayPooling(Exponential("1d"), normalize="sum")
+        self.tilt = tf.Variable([1.0, 2.0, 3.0, 4.0])
+
+    def interest_from_vectors(
+        self, vectors, *, timestamps, query_time, actions=None, mask=None
+    ):
+        pooled = self.pool(
+            vectors, timestamps=timestamps, query_time=query_time, mask=mask
+        )
+        return pooled * self.tilt
+
+
+def test_a_model_of_ones_own_exports(tmp_path, shop_events):
+    own = OfMyOwn(shop_events.items)
+    own.item_tower.build()
+    ids = shop_events.items.ids
+    version = export(own, tmp_path, k=3)
+    with NativeModel(version) as loaded:
+        answer = loaded("serving_default", inputs([(ids[0], NOW - DAY, "anything")]))
+    vectors = own.item_tower.catalogue_vectors()
+    expected = np.sort(vectors @ (0.5 * vectors[0] * [1, 2, 3, 4]))[::-1][:3]
+    np.testing.assert_allclose(answer["score"][0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"history_length": [3]}, "history_length is above the width"),
+        ({"history_length": [-1]}, "history_length is below 0"),
+        ({"history_time": [[NOW, NOW]]}, "history_time and history_item must have"),
+        ({"history_action": [["a", "b"]]}, "history_action and history_item must"),
+        ({"query_time": [NOW * 1000]}, "query_time looks like milliseconds"),
+        ({"query_time": [NOW, NOW]}, "must agree in batch|Incompatible shapes"),
+    ],
+)
+def test_a_bad_request_is_refused_and_the_next_is_answered(
+    served, shop_events, change, message
+):
+    good = inputs([(shop_events.items.ids[3], NOW - DAY, "purchase")])
+    with pytest.raises(RuntimeError, match=f"INVALID_ARGUMENT.*({message})"):
+        served("serving_default", {**good, **change})
+    assert served("serving_default", good)["score"].shape == (1, 5)
+
+
+def test_k_below_one_is_refused(served, shop_events):
+    good = inputs([(shop_events.items.ids[3], NOW - DAY, "purchase")])
+    with pytest.raises(RuntimeError, match=r"INVALID_ARGUMENT.*k is below 1"):
+        served("recommend", {**good, "k": [0], "exclude_item": [[""]]})
+
+
+def test_versions_follow_each_other_whole_or_not_at_all(model, tmp_path, monkeypatch):
+    first = export(model, tmp_path, version=4)
+    second = export(model, tmp_path)
+    assert int(second.name) > 4
+    third = export(model, tmp_path)
+    assert int(third.name) > int(second.name)
+    with pytest.raises(FileExistsError, match=rf"{first}.*choose a version above"):
+        export(model, tmp_path, version=4)
+    monkeypatch.setattr(json, "dumps", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export(model, tmp_path, version=10**10)
+    names = {one.name for one in tmp_path.iterdir()}
+    assert names == {first.name, second.name, third.name}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 0}, "k=0 must be 1 or more"),
+        ({"popularity": np.ones(3)}, r"popularity has the shape \(3,\)"),
+        ({"version": -1}, "version=-1 must be 0 or more"),
+    ],
+)
+def test_a_bad_choice_is_named(model, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        export(model, tmp_path, **options)
+
+
+def test_texts_need_a_text_tower(tmp_path, shop_events):
+    own = OfMyOwn(shop_events.items)
+    with pytest.raises(ValueError, match="the item tower has no text tower"):
+        export(own, tmp_path, texts=True)

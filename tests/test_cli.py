@@ -1,0 +1,278 @@
+"""The command line: the whole road at a small size, and bad input in one line."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tfrs_decay as td
+from tfrs_decay import cli, demo, runs
+
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    """An event table and an items table, as a shop would bring them."""
+    folder = tmp_path_factory.mktemp("log")
+    shop = td.data.simulated_shop(users=80, days=90, seed=2)
+    shop.log.events.sample(frac=1, random_state=1).to_csv(
+        folder / "events.csv", index=False
+    )
+    shop.log.items.to_parquet(folder / "items.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(log, tmp_path_factory, tiny_encoder):
+    """A run, trained through the command line with a tiny encoder."""
+    out = tmp_path_factory.mktemp("runs") / "small"
+    status = cli.main(
+        [
+            "train",
+            *("--data", str(log / "events.csv")),
+            *("--items", str(log / "items.parquet")),
+            *("--encoder", str(tiny_encoder.encoder.parent)),
+            *("--out", str(out)),
+            *("--epochs", "2"),
+            *("--dim", "8"),
+            *("--action-weight", "browse=0.25"),
+            *("--test", "20d"),
+            *("--validation", "20d"),
+        ]
+    )
+    assert status == 0
+    return out
+
+
+def test_a_run_says_what_it_was_made_with(run):
+    about = json.loads((run / "run.json").read_text())
+    assert about["settings"]["action_weights"] == {"browse": 0.25, "purchase": 1.0}
+    assert about["settings"]["target_actions"] == ["purchase"]
+    assert about["split"]["test"] - about["split"]["validation"] == 20 * DAY
+    assert set(about["trained"]) == {"decay", "mean"}
+    assert about["trained"]["mean"]["decay"] == "Constant()"
+    (learned,) = about["trained"]["decay"]["learned"].values()
+    assert learned != pytest.approx(np.log(30 * DAY), abs=1e-4)
+    assert [one.name for one in run.parent.iterdir()] == ["small"]  # nothing partial
+    csv = (run / "training" / "decay" / "losses.csv").read_text()
+    assert len(csv.splitlines()) == 3
+
+
+def test_evaluate_prints_both_tracks_and_writes_them(run, tmp_path, capsys):
+    path = tmp_path / "figures.json"
+    assert cli.main(["evaluate", "--run", str(run), "--json", str(path)]) == 0
+    printed = capsys.readouterr().out
+    for name in ("decay", "mean pooling", "personal frequency", "popularity"):
+        assert re.search(rf"^{name} ", printed, re.MULTILINE)
+    figures = json.loads(path.read_text())
+    assert set(figures) == {"any", "new"}
+    assert "personal frequency" not in figures["new"]
+    assert all(
+        0 <= one["recall@20"] <= 1
+        for track in figures.values()
+        for one in track.values()
+    )
+
+
+def test_no_event_of_the_test_period_is_trained_on(log, monkeypatch, tmp_path):
+    # Everything that a model is fitted on or counted from goes through basket_queries.
+    made = []
+    true = td.training.basket_queries
+
+    def spy(events, **options):
+        queries = true(events, **options)
+        made.append(queries)
+        return queries
+
+    monkeypatch.setattr(td.training, "basket_queries", spy)
+    cleaned = td.data.clean(td.data.event_table(log / "events.csv"))
+    split = td.data.split_by_time(cleaned.events, test="20d", validation="20d")
+    settings = td.training.Settings(dim=4, epochs=1)
+    runs.train_run(
+        tmp_path / "run",
+        cleaned,
+        split,
+        settings,
+        td.decay.Constant(),
+        data="log",
+        say=lambda _: None,
+    )
+    events = cleaned.events
+    assert len(made) == 8  # two models; counts, training, validation, both
+    assert max(int(queries.time.max()) for queries in made) <= split.test
+    for queries in made:
+        assert events.time[queries.target].max() <= split.test
+        assert (events.time[queries.history_stop - 1] < queries.time).all()
+    assert any(int(queries.time.max()) <= split.validation for queries in made)
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("exports") / "shop"
+    assert cli.main(["export", "--run", str(run), "--out", str(out), "--texts"]) == 0
+    return out
+
+
+def test_recommend_for_a_user_of_the_log(run, exported, capsys):
+    arguments = ["recommend", "--export", str(exported), "--run", str(run), "--k", "3"]
+    assert cli.main([*arguments, "--user", "user-00001"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"History of \d+ events", printed)
+    assert len(re.findall(r"^ +\d+ +-?\d\.\d{4}  ", printed, re.MULTILINE)) == 3
+    events = runs.load_run(run).events()
+    # What is printed is what the model says, for the history that the log has.
+    user = list(events.users).index("user-00001")
+    mine = events.user == user
+    model = runs.load_run(run).model()
+    interest = model.interest_from_vectors(
+        model.item_tower(events.items.ids[events.item[mine]][None, :].astype(str)),
+        timestamps=events.time[mine][None, :],
+        query_time=np.asarray([events.time.max() + 1]),
+        actions=np.asarray(events.actions)[events.action[mine]][None, :],
+    ).numpy()[0]
+    best = np.argsort(-(model.item_tower.catalogue_vectors() @ interest))[:3]
+    for item in events.items.ids[best]:
+        assert item in printed.split("Recommended:")[1]
+
+
+def test_recommend_from_typed_events_and_texts(exported, capsys):
+    typed = [
+        "--item",
+        "coffee-01@2024-03-01",
+        "--text",
+        "Enamel camping mug@2024-03-02",
+    ]
+    arguments = ["recommend", "--export", str(exported), "--at", "2024-03-09", *typed]
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "8d before" in printed and "7d before" in printed
+    assert "Enamel camping mug" in printed.split("Recommended:")[0]
+
+
+def test_recommend_to_a_new_user_is_popular(exported, capsys):
+    assert cli.main(["recommend", "--export", str(exported)]) == 0
+    printed = capsys.readouterr().out
+    assert "No history: this is what is popular." in printed
+    assert printed.count("\n") == 12
+
+
+def test_the_demo_at_a_small_size(tiny_encoder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "text_encoder", lambda cache: tiny_encoder)
+    arguments = ["demo", "--data", "simulated", "--sample", "60"]
+    out = tmp_path / "demo"
+    for _ in range(2):  # the second replaces what the first wrote
+        assert cli.main([*arguments, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "asked in a second process" in printed
+    for picture in ("history.png", "recommended.png"):
+        assert (out / picture).read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "mine").mkdir()
+    assert cli.main([*arguments, "--out", str(tmp_path / "mine")]) == 2
+    assert "was not written by an earlier demo" in capsys.readouterr().err
+
+
+def test_encoder_converts_a_checkpoint(tmp_path, capsys):
+    from tiny_bert import write_checkpoint
+
+    source = write_checkpoint(tmp_path / "bert")
+    out = str(tmp_path / "hub")
+    assert cli.main(["encoder", "--from", str(source), "--out", out]) == 0
+    assert f"encoder:      {out}/encoder" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["demo"], ["encoder"], ["train"], ["evaluate"], ["export"], ["recommend"]],
+    ids=lambda words: " ".join(words) or "none",
+)
+def test_help_is_there(command, capsys):
+    assert cli.main([*command, "--help"]) == 0
+    assert "Usage: tfrs-decay" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --data nothing.csv --out {tmp}/r", "'nothing.csv' is neither a log"),
+        ("train --data {log}/events.csv", "Missing option '--out'"),
+        ("train --data {log}/items.parquet --out {tmp}/r", "user"),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --half-life soon",
+            "half_life='soon' is not a duration",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --action-weight gaze=1",
+            "it has no ['gaze']",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --action-weight browse",
+            "'browse' is not ACTION=WEIGHT",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --target-action gaze",
+            "['gaze'] not among",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --test 9y",
+            "leaves nothing to train on",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --encoder {tmp}",
+            "is not a folder with a SavedModel",
+        ),
+        ("train --data simulated --out {log}", "is there already"),
+        ("evaluate --run {tmp}", "is not a finished run"),
+        ("export --run {tmp} --out {tmp}/x", "is not a finished run"),
+        ("recommend --export {tmp}", "has no saved_model.pb"),
+        ("recommend --export {exported} --user u", "--user and --run go together"),
+        ("recommend --export {exported} --run {run} --user u", "user 'u' is not among"),
+        ("recommend --export {exported} --item a@noon", "'noon' is not a time"),
+        ("recommend --export {exported} --k 0", "k=0 must be 1 or more"),
+        ("encoder --from {tmp} --out {tmp}/e", "config.json"),
+        ("demo --data films", "'films' is not one of"),
+        ("dance", "No such command 'dance'"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    arguments, message, log, run, exported, tmp_path, capsys
+):
+    words = arguments.format(log=log, tmp=tmp_path, run=run, exported=exported).split()
+    capsys.readouterr()
+    assert cli.main(words) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("tfrs-decay: ")
+    assert message in lines[0]
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_run_that_was_tampered_with_is_named(run, tmp_path, capsys):
+    (tmp_path / "run.json").write_text('{"settings": {"speed": 3}}')
+    assert cli.main(["evaluate", "--run", str(tmp_path)]) == 2
+    assert "is not what a run writes" in capsys.readouterr().err
+
+
+def test_weights_of_actions_are_all_given_or_usual():
+    assert runs.weights_of_actions(["purchase"], {}) is None
+    usual = runs.weights_of_actions(["browse", "purchase"], {"browse": 0.5})
+    assert usual == {"browse": 0.5, "purchase": 1.0}
+    with pytest.raises(ValueError, match=r"Say what \['gaze'\] weigh"):
+        runs.weights_of_actions(["gaze", "purchase"], {})
+
+
+def test_rows_left_out_are_printed(tmp_path, capsys, log):
+    table = pd.read_csv(log / "events.csv")
+    table.loc[:4, "time"] = None
+    table.to_csv(tmp_path / "holes.csv", index=False)
+    out = str(tmp_path / "run")
+    arguments = ["train", "--data", str(tmp_path / "holes.csv"), "--out", out]
+    assert (
+        cli.main([*arguments, "--epochs", "1", "--test", "20d", "--validation", "20d"])
+        == 0
+    )
+    assert "5 rows left out: no time" in capsys.readouterr().out

@@ -1,0 +1,75 @@
+"""Pictures: what is in them, not how they look."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tfrs_decay import plots
+from tfrs_decay.decay import Constant, Exponential
+
+DAY = 86_400
+
+
+def test_a_curve_passes_its_half_life():
+    figure = plots.decay_curves({"a week": Exponential("7d")}, until="14d")
+    (line,) = figure.axes[0].lines
+    days, weight = line.get_data()
+    np.testing.assert_allclose(
+        np.interp([0, 7, 14], days, weight), [1, 0.5, 0.25], atol=1e-3
+    )
+
+
+def test_each_feature_is_a_line():
+    decays = {"two": Exponential(["1d", "9d"]), "none": Constant()}
+    assert len(plots.decay_curves(decays).axes[0].lines) == 3
+
+
+def test_a_history_shows_age_and_weight_and_names_the_heaviest():
+    labels = [f"item {number}" for number in range(7)]
+    figure = plots.history_weights(
+        [number * DAY for number in range(7)],
+        [0.0, 0.1, 0.2, 0.3, 0.9, 0.5, 0.4],
+        10 * DAY,
+        labels=labels,
+    )
+    axes = figure.axes[0]
+    days, weight = axes.containers[0].markerline.get_data()
+    np.testing.assert_allclose(days, [10, 9, 8, 7, 6, 5, 4])
+    assert weight[4] == 0.9
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert [one.split("  ")[-1] for one in named] == [
+        labels[number] for number in (4, 5, 6, 3, 2)
+    ]
+
+
+def test_an_empty_history_is_an_empty_picture(tmp_path):
+    path = plots.save(plots.history_weights([], [], 0), tmp_path / "a" / "empty.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert [one.name for one in path.parent.iterdir()] == ["empty.png"]
+
+
+def test_bars_are_the_scores():
+    figure = plots.item_scores(["a", "x" * 99], [2.0, -1.0])
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [2.0, -1.0]
+    assert len(figure.axes[0].get_yticklabels()[1].get_text()) < 50
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plots.decay_curves({}), "name at least one decay"),
+        (
+            lambda: plots.history_weights([1, 2], [1.0], 3),
+            r"shape \(2,\) and weights \(1,\)",
+        ),
+        (
+            lambda: plots.history_weights([1], [1.0], 3, labels=["a", "b"]),
+            "2 labels for 1 events",
+        ),
+        (lambda: plots.item_scores(["a"], []), "1 labels for 0 scores"),
+    ],
+)
+def test_what_does_not_fit_is_named(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
