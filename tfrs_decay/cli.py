@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -56,7 +59,8 @@ def encoder(source: str, out: str, seq_length: int, cache: str) -> None:
     Writes OUT/preprocessor and OUT/encoder, two SavedModels that hub.KerasLayer loads
     and can fine-tune.
     """
-    from tfrs_decay import encoders
+    with _without_notices():
+        from tfrs_decay import encoders
 
     if source == "all-MiniLM-L6-v2":
         source = str(encoders.fetch_minilm(Path(cache)))
@@ -122,11 +126,12 @@ def train(data: str, out: str, **options: Any) -> None:
     The same model with mean pooling is trained beside it, so that `evaluate` can say
     what decay is worth on this log.
     """
-    from tfrs_decay import data as events_data
-    from tfrs_decay import runs
-    from tfrs_decay.data import open_log
+    from tfrs_decay.data import clean, open_log, split_by_time
     from tfrs_decay.decay import Exponential
-    from tfrs_decay.training import Settings
+
+    with _without_notices():
+        from tfrs_decay import runs
+        from tfrs_decay.training import Settings
 
     decay = Exponential(
         options["half_life"],
@@ -141,9 +146,9 @@ def train(data: str, out: str, **options: Any) -> None:
     log = open_log(
         data, items=options["items"], sample=options["sample"], seed=options["seed"]
     )
-    cleaned = events_data.clean(log)
+    cleaned = clean(log)
     click.echo(cleaned.report())
-    split = events_data.split_by_time(
+    split = split_by_time(
         cleaned.events, test=options["test"], validation=options["validation"]
     )
     encoder_directory = options["encoder_directory"]
@@ -166,7 +171,7 @@ def train(data: str, out: str, **options: Any) -> None:
         out, cleaned, split, settings, decay, data=data, say=click.echo
     )
     for name, one in run.about["trained"].items():
-        click.echo(f"{name}: {one['decay']}, {one['epochs']} passes")
+        click.echo(f"{name}: {one['decay']}, passes: {one['epochs']}")
     click.echo(f"Run: {run.directory}")
 
 
@@ -180,7 +185,8 @@ def evaluate(run_directory: str, k: int, json_path: str | None) -> None:
     All items are ranked, none sampled. Track "any" allows repeats; track "new" asks
     for what the user never had.
     """
-    from tfrs_decay import evaluation, runs
+    with _without_notices():
+        from tfrs_decay import evaluation, runs
 
     tracks = runs.evaluate_run(runs.load_run(run_directory), k=k, progress=_progress)
     click.echo(evaluation.table(tracks))
@@ -204,7 +210,8 @@ def evaluate(run_directory: str, k: int, json_path: str | None) -> None:
 @click.option("--no-repeats", is_flag=True, help="Never return an item of the history.")
 def export(run_directory: str, out: str, k: int, texts: bool, no_repeats: bool) -> None:
     """Write a run's model as a version for TensorFlow Serving."""
-    from tfrs_decay import runs
+    with _without_notices():
+        from tfrs_decay import runs
 
     click.echo(
         runs.export_run(
@@ -244,7 +251,8 @@ def recommend(export_directory: str, **options: Any) -> None:
     from tfrs_decay.serving import asking
 
     history, query_time = asking.read_history(**options)
-    answer = asking.ask(export_directory, history, query_time, k=options["k"])
+    with _without_notices():
+        answer = asking.ask(export_directory, history, query_time, k=options["k"])
     click.echo(answer.report())
 
 
@@ -266,7 +274,8 @@ def recommend(export_directory: str, **options: Any) -> None:
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 def demo(data: str, sample: int | None, out: str, cache: str, seed: int) -> None:
     """Walk the whole road: real encoder, training, figures, export, an answer."""
-    from tfrs_decay import demo as demonstration
+    with _without_notices():
+        from tfrs_decay import demo as demonstration
 
     demonstration.run(
         data, Path(out), Path(cache), sample=sample, seed=seed, progress=_progress
@@ -293,6 +302,29 @@ def _complain(message: str, status: int = 2) -> int:
     one_line = " ".join(message.split())
     click.echo(f"tfrs-decay: {one_line}", err=True)
     return status
+
+
+@contextlib.contextmanager
+def _without_notices() -> Iterator[None]:
+    """Holds back what TensorFlow's libraries write while they load.
+
+    They write to the file descriptor, before they can be told not to. It is written
+    out after all where loading fails.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            if not isinstance(sys.exc_info()[1], BAD_INPUT):
+                held.seek(0)
+                os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _progress(blocks: Iterable[Any]) -> Iterator[Any]:

@@ -34,8 +34,9 @@ from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.serving import export
 from tfrs_decay.training import Settings, Trained, make_model, train
 
-POPULARITY_DECAY = Exponential("14d")
-"""How fast popularity fades, in the baselines and for users without a history."""
+POPULARITY_DECAY = Exponential.from_rate(1 / (14 * 86_400))
+"""How fast popularity fades, e^(-age / 14 days), for users without a history and where
+own counts are equal."""
 
 USUAL_WEIGHTS = {"browse": 0.2, "cart": 0.5, "purchase": 1.0}
 """What the usual actions of a shop weigh where nobody says otherwise."""
@@ -160,7 +161,7 @@ def train_run(
                 name: {
                     "decay": repr(one.model.pooling.decay),
                     "epochs": one.epochs,
-                    "validation_losses": one.losses,
+                    "validation_recall_at_20": one.recall,
                     "learned": {
                         key: value.tolist()
                         for key, value in one.model.pooling.learned().items()
@@ -225,12 +226,14 @@ def evaluate_run(
     """
     events, until = run.events(), run.split.test
     recent = Popularity(events, until=until, decay=POPULARITY_DECAY)
+    slower = Popularity(events, until=until, decay=Exponential("14d"))
     history = run.settings.max_history
     scorers: dict[str, Scorer] = {
         "decay": TwoTowerScores(run.model("decay"), events, max_history=history),
         "mean pooling": TwoTowerScores(run.model("mean"), events, max_history=history),
         "personal frequency": OwnCounts(events, tie_break=recent.scores),
-        "popularity, half-life 14d": recent,
+        "popularity, e^(-age/14d)": recent,
+        "popularity, half-life 14d": slower,
         "popularity": Popularity(events, until=until),
     }
     queries = basket_queries(events, after=until, actions=run.settings.target_actions)

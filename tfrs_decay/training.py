@@ -16,8 +16,16 @@ from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries, basket_queries
 from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.decay import Decay
+from tfrs_decay.evaluation import evaluate
+from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.layers import ItemTower, TextTower, TimeDecayPooling
 from tfrs_decay.models import DecayRetrieval, sampling_probability
+
+RECALL = "val_recall_at_20"
+"""The name under which Keras logs the validation period's Recall@20."""
+
+PATIENCE = 3
+MOST_VALIDATION_QUERIES = 2_000
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,12 @@ class Trained(NamedTuple):
 
     model: Fitted on everything up to the test cut.
     epochs: Passes that were best on the validation period, and that it was fitted for.
-    losses: The validation loss after each pass of the first fit.
+    recall: Recall@20 of the validation period after each pass of the first fit.
     """
 
     model: DecayRetrieval
     epochs: int
-    losses: list[float]
+    recall: list[float]
 
 
 def make_model(
@@ -124,10 +132,11 @@ def train(
 ) -> Trained:
     """Fits a model twice: to find how long, then on all that came before the test cut.
 
-    The first fit trains up to the validation cut and is stopped when the validation
-    period's loss has not improved for two passes. The second starts over from the same
-    weights, trains for as many passes as were best, and includes the validation
-    period. Nothing after the test cut is looked at.
+    The first fit trains up to the validation cut and is stopped when Recall@20 of the
+    validation period, over the whole catalogue, has not improved for three passes (the
+    loss over a batch's own items does not say how they rank in the catalogue). The
+    second starts over from the same weights, trains for as many passes as were best,
+    and includes the validation period. Nothing after the test cut is looked at.
 
     Args:
         model: Untrained; its weights are changed.
@@ -165,11 +174,14 @@ def train(
         settings.epochs,
         settings,
         validation=_batches(queries["validation"], events, settings, shuffled=False),
-        callbacks=_callbacks(directory),
+        callbacks=[
+            ValidationRecall(queries["validation"], events, settings),
+            *_callbacks(directory),
+        ],
         verbose=verbose,
     )
-    losses = [float(loss) for loss in searched.history["val_loss"]]
-    epochs = int(np.argmin(losses)) + 1
+    recall = [float(one) for one in searched.history[RECALL]]
+    epochs = int(np.argmax(recall)) + 1
     model.set_weights(start)
     _fit(
         model,
@@ -179,7 +191,40 @@ def train(
         callbacks=[],
         verbose=verbose,
     )
-    return Trained(model, epochs, losses)
+    return Trained(model, epochs, recall)
+
+
+class ValidationRecall(tf_keras.callbacks.Callback):
+    """Logs Recall@20 over the whole catalogue after each pass, as `val_recall_at_20`.
+
+    Put it before the callbacks that watch it.
+
+    Args:
+        queries: Of the validation period; 2,000 of them, drawn from the seed, when
+            there are more.
+        events: The events that the queries were made from.
+        settings: `max_history` and `seed`.
+    """
+
+    def __init__(self, queries: Queries, events: Events, settings: Settings) -> None:
+        super().__init__()
+        if len(queries) > MOST_VALIDATION_QUERIES:
+            drawn = np.zeros(len(queries), bool)
+            some = np.random.default_rng(settings.seed).choice(
+                len(queries), MOST_VALIDATION_QUERIES, replace=False
+            )
+            drawn[some] = True
+            queries = queries.where(drawn)
+        self._queries = queries
+        self._events = events
+        self._max_history = settings.max_history
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Ranks the catalogue for each query."""
+        scores = TwoTowerScores(self.model, self._events, max_history=self._max_history)
+        figures = evaluate({"model": scores}, self._queries, self._events)["model"]
+        if logs is not None:
+            logs[RECALL] = figures.mean_recall
 
 
 def _batches(
@@ -225,13 +270,16 @@ def _fit(
 def _callbacks(
     directory: str | os.PathLike[str] | None,
 ) -> list[tf_keras.callbacks.Callback]:
-    callbacks = [tf_keras.callbacks.EarlyStopping(monitor="val_loss", patience=2)]
+    callbacks = [
+        tf_keras.callbacks.EarlyStopping(monitor=RECALL, mode="max", patience=PATIENCE)
+    ]
     if directory is not None:
         Path(directory).mkdir(parents=True, exist_ok=True)
         callbacks += [
             tf_keras.callbacks.ModelCheckpoint(
                 str(Path(directory) / "best.weights.h5"),
-                monitor="val_loss",
+                monitor=RECALL,
+                mode="max",
                 save_best_only=True,
                 save_weights_only=True,
             ),
