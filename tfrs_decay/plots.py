@@ -86,22 +86,26 @@ def history_weights(
     age = (query_time - times) / DAY
     if len(times):
         axes.stem(age, weights, markerfmt=".", basefmt=" ")
-    # Latest first among equals. The numbers stand at the stems, the names beside.
+    # Latest first among equals. Numbers stand at the stems, the names beside; events of
+    # one moment share a place.
     heaviest = np.lexsort([age, -weights])[: 5 if labels else 0]
+    numbers: dict[tuple[float, float], list[str]] = {}
     for number, event in enumerate(heaviest, start=1):
-        axes.annotate(
-            str(number),
-            (age[event], weights[event]),
-            xytext=(0, 4),
-            textcoords="offset points",
-            horizontalalignment="center",
-            fontsize=8,
-        )
+        numbers.setdefault((age[event], weights[event]), []).append(str(number))
         axes.plot(
             [],
             [],
             " ",
-            label=f"{number}  {weights[event]:.2f}  {_short(labels[event])}",
+            label=f"{number}  {weights[event]:.3f}  {_short(labels[event])}",
+        )
+    for place, here in numbers.items():
+        axes.annotate(
+            ",".join(here),
+            place,
+            xytext=(0, 4),
+            textcoords="offset points",
+            horizontalalignment="center",
+            fontsize=8,
         )
     if len(heaviest):
         axes.legend(
