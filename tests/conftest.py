@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from tiny_bert import write_checkpoint
 
 import tfrs_decay as td
+
+
+@pytest.fixture(autouse=True)
+def no_network(request, monkeypatch):
+    """Everything but the integration suites works with sockets blocked."""
+    if "integration" in request.keywords:
+        return
+
+    def refuse(self, address):
+        raise OSError(f"a test tried to connect to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
 @pytest.fixture(scope="session")

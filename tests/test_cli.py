@@ -232,6 +232,10 @@ def test_help_is_there(command, capsys):
         ("recommend --export {exported} --user u", "--user and --run go together"),
         ("recommend --export {exported} --run {run} --user u", "user 'u' is not among"),
         ("recommend --export {exported} --item a@noon", "'noon' is not a time"),
+        (
+            "recommend --export {exported} --item a --action gaze",
+            "weighs the actions ['browse', 'purchase'], and the history has ['gaze']",
+        ),
         ("recommend --export {exported} --k 0", "k=0 must be 1 or more"),
         ("encoder --from {tmp} --out {tmp}/e", "config.json"),
         ("demo --data films", "'films' is not one of"),

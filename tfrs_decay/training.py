@@ -220,7 +220,10 @@ class ValidationRecall(tf_keras.callbacks.Callback):
         self._max_history = settings.max_history
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Ranks the catalogue for each query."""
+        """Ranks the catalogue for each query; 0 where there are no numbers to rank."""
+        if logs is not None and not np.isfinite(logs["loss"]):
+            logs[RECALL] = 0.0
+            return
         scores = TwoTowerScores(self.model, self._events, max_history=self._max_history)
         figures = evaluate({"model": scores}, self._queries, self._events)["model"]
         if logs is not None:

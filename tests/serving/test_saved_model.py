@@ -381,6 +381,16 @@ def test_a_bad_choice_is_named(model, tmp_path, options, message):
         export(model, tmp_path, **options)
 
 
+def test_a_model_without_numbers_is_not_exported(tmp_path, shop_events):
+    own = OfMyOwn(shop_events.items)
+    own.item_tower.build()
+    table = own.item_tower.trainable_weights[0]
+    table.assign(tf.tensor_scatter_nd_update(table, [[7]], [[np.nan] * 4]))
+    with pytest.raises(ValueError, match="1 of 342 item vectors are not finite"):
+        export(own, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_texts_need_a_text_tower(tmp_path, shop_events):
     own = OfMyOwn(shop_events.items)
     with pytest.raises(ValueError, match="the item tower has no text tower"):

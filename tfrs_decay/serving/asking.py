@@ -17,7 +17,11 @@ import numpy as np
 
 from tfrs_decay.data.storage import load_events
 from tfrs_decay.durations import to_text
-from tfrs_decay.serving.native import NativeModel, text_op_libraries
+from tfrs_decay.serving.native import (
+    NativeModel,
+    text_op_libraries,
+    version_directory,
+)
 
 LATEST_SHOWN = 8
 """Events of a history that a report prints."""
@@ -150,11 +154,20 @@ def ask(
 
     Raises:
         FileNotFoundError: There is no export.
-        ValueError: An event has a text and the export cannot read texts.
+        ValueError: An event has a text and the export cannot read texts, or its action
+            is none that the model weighs.
         RuntimeError: TensorFlow refuses the request; its message says why.
     """
+    metadata = _metadata(version_directory(Path(export_directory)))
+    known = metadata["actions"]
+    strange = sorted({event.action for event in history} - set(known or ()))
+    if known is not None and strange:
+        raise ValueError(
+            f"the model weighs the actions {known}, and the history has {strange}, "
+            "which would count for nothing."
+        )
     by_text = any(event.text for event in history)
-    libraries = text_op_libraries() if by_text or _reads_texts(export_directory) else []
+    libraries = text_op_libraries() if by_text or metadata["reads_texts"] else []
     with NativeModel(export_directory, op_libraries=libraries) as model:
         name = "recommend_by_text" if by_text else "recommend"
         if name not in model.signatures:
@@ -164,7 +177,6 @@ def ask(
                 "--texts`)."
             )
         answer = model(name, request(history, query_time, k=k, by_text=by_text))
-        texts = texts_of(model.path)
     ids = [one.decode() for one in answer["item_id"][0]]
     return Answer(
         history=history,
@@ -175,7 +187,7 @@ def ask(
             for one, score in zip(ids, answer["score"][0], strict=True)
             if one
         ],
-        texts=texts,
+        texts=metadata["texts"],
     )
 
 
@@ -255,10 +267,3 @@ def _metadata(version: Path) -> dict[str, Any]:
         )
     metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return metadata
-
-
-def _reads_texts(export_directory: str | os.PathLike[str]) -> bool:
-    """Whether the version that will be loaded holds a text tower."""
-    from tfrs_decay.serving.native import version_directory
-
-    return bool(_metadata(version_directory(Path(export_directory))).get("reads_texts"))

@@ -51,7 +51,8 @@ class Recommender(tf.Module):
         exclude_seen: Never return an item of the history.
 
     Raises:
-        ValueError: `k` is below 1, or the popularity does not fit the catalogue.
+        ValueError: `k` is below 1, the popularity does not fit the catalogue, or an
+            item vector is not finite.
     """
 
     def __init__(
@@ -73,6 +74,13 @@ class Recommender(tf.Module):
                     f"popularity has the shape {popularity.shape}: give one finite "
                     f"score for each of the {len(items)} items."
                 )
+        vectors = model.item_tower.catalogue_vectors()
+        if not np.isfinite(vectors).all():
+            broken = items.ids[~np.isfinite(vectors).all(axis=1)]
+            raise ValueError(
+                f"{len(broken)} of {len(items)} item vectors are not finite, such as "
+                f"that of {broken[0]!r}: the model has not been trained to numbers."
+            )
         self._interest_from_vectors = model.interest_from_vectors
         self._embed_texts = model.item_tower.embed_texts
         self._k = k
@@ -80,9 +88,7 @@ class Recommender(tf.Module):
         self._popularity = None if popularity is None else tf.constant(popularity)
         # The last id stands for a place that no item takes.
         self._ids = tf.constant([*items.ids.tolist(), ""], tf.string)
-        self.item_vectors = tf.Variable(
-            model.item_tower.catalogue_vectors(), trainable=False, name="item_vectors"
-        )
+        self.item_vectors = tf.Variable(vectors, trainable=False, name="item_vectors")
         self.places = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(
                 tf.constant(items.ids.tolist(), tf.string),
@@ -304,7 +310,9 @@ def _metadata(
     model: InterestModel, k: int, exclude_seen: bool, texts: bool
 ) -> dict[str, Any]:
     items = model.item_tower.items
+    weights = getattr(getattr(model, "pooling", None), "action_weights", None)
     return {
+        "actions": None if weights is None else sorted(weights),
         "k": k,
         "exclude_seen": exclude_seen,
         "reads_texts": texts,

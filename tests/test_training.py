@@ -1,0 +1,110 @@
+"""Training: what it chooses by, what it looks at, and where decay has to win."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tf_keras
+
+import tfrs_decay as td
+from tfrs_decay.data import basket_queries
+from tfrs_decay.evaluation import OwnCounts, Popularity, evaluate
+from tfrs_decay.evaluation.two_tower import TwoTowerScores
+from tfrs_decay.training import Settings, ValidationRecall, make_model, train
+
+
+@pytest.fixture(scope="module")
+def drifting():
+    """A shop whose users' interest halves in a week, and its cuts."""
+    shop = td.data.simulated_shop(users=500, days=120, seed=4)
+    events = td.data.clean(shop.log).events
+    return events, td.data.split_by_time(events, test="20d", validation="20d")
+
+
+SETTINGS = Settings(
+    dim=32,
+    epochs=4,
+    learning_rate=0.01,
+    action_weights={"browse": 0.2, "purchase": 1.0},
+    target_actions=["purchase"],
+)
+
+
+def test_where_interest_drifts_decay_wins(drifting):
+    events, split = drifting
+    scorers = {
+        "own": OwnCounts(events),
+        "popular": Popularity(events, until=split.test),
+    }
+    for name, decay in (
+        ("decay", td.decay.Exponential("14d", trainable=True)),
+        ("mean", td.decay.Constant()),
+    ):
+        model = make_model(events, SETTINGS, decay, until=split.test)
+        trained = train(model, events, split, SETTINGS, verbose=0)
+        scorers[name] = TwoTowerScores(trained.model, events)
+    queries = basket_queries(events, after=split.test, actions=["purchase"])
+    recall = {
+        name: one.mean_recall
+        for name, one in evaluate(scorers, queries, events).items()
+    }
+    assert recall["decay"] > 1.1 * recall["mean"]
+    assert recall["decay"] > recall["own"]
+    assert recall["decay"] > recall["popular"]
+
+
+def test_the_refit_runs_for_the_passes_that_were_best(drifting, tmp_path):
+    events, split = drifting
+    settings = Settings(dim=4, epochs=3, target_actions=["purchase"])
+    model = make_model(events, settings, td.decay.Constant(), until=split.test)
+    trained = train(model, events, split, settings, directory=tmp_path, verbose=0)
+    assert trained.epochs == int(np.argmax(trained.recall)) + 1
+    # The optimizer that fitted the model last has seen that many passes of all days.
+    queries = basket_queries(events, until=split.test, actions=["purchase"])
+    steps = trained.epochs * -(-len(queries) // settings.batch_size)
+    assert int(trained.model.optimizer.iterations) == steps
+    assert (tmp_path / "best.weights.h5").is_file()
+    header = (tmp_path / "losses.csv").read_text().splitlines()[0]
+    assert "val_loss" in header and "val_recall_at_20" in header
+
+
+def test_training_repeats_from_its_seed(drifting):
+    events, split = drifting
+    settings = Settings(dim=4, epochs=1, target_actions=["purchase"])
+    vectors = []
+    for _ in range(2):
+        model = make_model(events, settings, td.decay.Constant(), until=split.test)
+        trained = train(model, events, split, settings, verbose=0)
+        vectors.append(trained.model.item_tower.catalogue_vectors())
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-4)
+
+
+def test_validation_recall_is_that_of_the_evaluation(drifting):
+    events, split = drifting
+    model = make_model(events, SETTINGS, td.decay.Constant(), until=split.test)
+    queries = basket_queries(events, after=split.validation, until=split.test)
+    queries = queries.where(np.arange(len(queries)) < 50)
+    callback = ValidationRecall(queries, events, SETTINGS)
+    callback.set_model(model)
+    logs = {"loss": 1.0}
+    callback.on_epoch_end(0, logs)
+    figures = evaluate({"m": TwoTowerScores(model, events)}, queries, events)
+    assert logs == {"loss": 1.0, "val_recall_at_20": figures["m"].mean_recall}
+
+
+def test_a_period_without_baskets_is_named(drifting):
+    events, _ = drifting
+    last = int(events.time.max())
+    split = td.data.TimeSplit(validation=last - 1, test=last - 1)
+    model = make_model(events, SETTINGS, td.decay.Constant(), until=split.test)
+    with pytest.raises(ValueError, match="the validation period holds no basket"):
+        train(model, events, split, SETTINGS, verbose=0)
+
+
+def test_a_loss_that_is_no_number_is_named(drifting):
+    events, split = drifting
+    model = make_model(events, SETTINGS, td.decay.Constant(), until=split.test)
+    table = model.item_tower.trainable_weights[0]
+    table.assign(tf_keras.backend.ones_like(table) * np.nan)
+    with pytest.raises(RuntimeError, match="the loss became nan in pass 1: lower"):
+        train(model, events, split, SETTINGS, verbose=0)
