@@ -103,7 +103,7 @@ def test_no_event_of_the_test_period_is_trained_on(log, monkeypatch, tmp_path):
         say=lambda _: None,
     )
     events = cleaned.events
-    assert len(made) == 8  # two models; counts, training, validation, both
+    assert len(made) == 9  # at the start and for each model: each of three periods
     assert max(int(queries.time.max()) for queries in made) <= split.test
     for queries in made:
         assert events.time[queries.target].max() <= split.test
@@ -171,9 +171,11 @@ def test_the_demo_at_a_small_size(tiny_encoder, tmp_path, monkeypatch, capsys):
     assert "asked in a second process" in printed
     for picture in ("history.png", "recommended.png"):
         assert (out / picture).read_bytes().startswith(b"\x89PNG")
-    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "run").mkdir(parents=True)
+    (tmp_path / "mine" / "run" / "run.json").touch()
     assert cli.main([*arguments, "--out", str(tmp_path / "mine")]) == 2
     assert "was not written by an earlier demo" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "run" / "run.json").is_file()
 
 
 def test_encoder_converts_a_checkpoint(tmp_path, capsys):
@@ -222,8 +224,13 @@ def test_help_is_there(command, capsys):
             "leaves nothing to train on",
         ),
         (
-            "train --data {log}/events.csv --out {tmp}/r --encoder {tmp}",
+            "train --data {log}/events.csv --items {log}/items.parquet --out {tmp}/r "
+            "--encoder {tmp}",
             "is not a folder with a SavedModel",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --encoder {tmp}",
+            "no item has a text for the encoder to read",
         ),
         ("train --data simulated --out {log}", "is there already"),
         ("evaluate --run {tmp}", "is not a finished run"),
@@ -231,7 +238,17 @@ def test_help_is_there(command, capsys):
         ("recommend --export {tmp}", "has no saved_model.pb"),
         ("recommend --export {exported} --user u", "--user and --run go together"),
         ("recommend --export {exported} --run {run} --user u", "user 'u' is not among"),
-        ("recommend --export {exported} --item a@noon", "'noon' is not a time"),
+        ("recommend --export {exported} --item a@9noon", "'9noon' is not a time"),
+        ("recommend --export {exported} --item a@9999-01-01", "after the query"),
+        (
+            "recommend --export {exported} --item a@1700000000000",
+            "looks like milliseconds",
+        ),
+        ("train --data {log}/events.csv --out {tmp}/r --dim 0", "dim=0 must be 1 or"),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --seed -1",
+            "seed=-1 must lie in",
+        ),
         (
             "recommend --export {exported} --item a --action gaze",
             "weighs the actions ['browse', 'purchase'], and the history has ['gaze']",

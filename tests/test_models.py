@@ -138,15 +138,40 @@ def test_fit_learns_and_is_repeatable(shop_events):
     assert model.pooling.learned()["log_half_life"] != pytest.approx(np.log(3 * DAY))
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.fixture
+def policy(request):
+    tf_keras.mixed_precision.set_global_policy(request.param)
+    yield request.param
+    tf_keras.mixed_precision.set_global_policy("float32")
+
+
+both_halves = pytest.mark.parametrize(
+    "policy", ["mixed_float16", "mixed_bfloat16"], indirect=True
+)
+
+
+@both_halves
 def test_mixed_precision_trains_to_a_finite_loss(shop_events, policy):
-    tf_keras.mixed_precision.set_global_policy(policy)
-    try:
-        model = make(Exponential("3d", trainable=True), shop_events.items)
-        history = fitted(shop_events, model, epochs=1)
-    finally:
-        tf_keras.mixed_precision.set_global_policy("float32")
+    # Histories of browsing alone weigh nothing: they are as empty ones.
+    pooling = TimeDecayPooling(
+        Exponential("3d", trainable=True), action_weights={"purchase": 1.0}
+    )
+    model = DecayRetrieval(ItemTower(shop_events.items, dim=3), pooling)
+    assert model.item_tower.compute_dtype == policy.removeprefix("mixed_")
+    history = fitted(shop_events, model, epochs=2)
     assert np.isfinite(history.history["loss"]).all()
+    for weight in model.get_weights():
+        assert np.isfinite(weight).all()
+
+
+@both_halves
+def test_an_empty_history_is_zeros_in_half_precision_too(policy):
+    model = make()
+    batch = features(["a", "b"])
+    batch["history_length"] = tf.constant([0, 1], tf.int64)
+    interest = model(batch).numpy().astype(np.float32)
+    np.testing.assert_array_equal(interest[0], 0)
+    np.testing.assert_allclose(np.linalg.norm(interest[1]), 1, rtol=1e-2)
 
 
 @pytest.mark.parametrize("folder", ["model.keras", "model"])
@@ -200,6 +225,76 @@ def test_a_missing_feature_is_named():
         ValueError, match=r"features lack query_time; they have history"
     ):
         make()(batch)
+    batch = features(["a", "b"])
+    del batch["target_item"]
+    with pytest.raises(ValueError, match=r"features lack target_item; they have"):
+        make().compute_loss(batch)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"history_item": tf.constant(["a", "b"])},
+            r"history_item is string of shape \(2,\): give strings \[batch, time\]",
+        ),
+        (
+            {"history_item": tf.ragged.constant([["a"], ["b", "c"]])},
+            r"history_item is ragged: give .*to_tensor\(\)",
+        ),
+        (
+            {"history_length": tf.constant([[2], [1]])},
+            r"history_length is int32 of shape \(2, 1\): give integers \[batch\]",
+        ),
+        (
+            {"history_time": tf.constant([[1.0, 2.0], [3.0, 4.0]])},
+            r"history_time is float32 .*give integers",
+        ),
+        (
+            {"target_item": tf.constant([1, 2])},
+            r"target_item is int32 .*give strings \[batch\] or \[batch, targets\]",
+        ),
+    ],
+)
+def test_a_feature_of_another_kind_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        make().compute_loss({**features(["a", "b"]), **change})
+
+
+@pytest.mark.parametrize(("length", "way"), [(9, "above the width"), (-1, "below 0")])
+def test_a_length_that_cannot_be_is_named(length, way):
+    batch = features(["a", "b"])
+    batch["history_length"] = tf.constant([length, 1], tf.int64)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=f"history_length is {way}"
+    ):
+        make()(batch)
+
+
+def test_lists_and_arrays_are_features_too():
+    model = make()
+    batch = features(["a", "b"])
+    listed = {name: value.numpy().tolist() for name, value in batch.items()}
+    np.testing.assert_array_equal(model.compute_loss(listed), model.compute_loss(batch))
+    text = {name: np.asarray(value) for name, value in listed.items()}
+    text["history_item"] = np.asarray([["a", "b"], ["c", ""]])
+    np.testing.assert_array_equal(model.compute_loss(text), model.compute_loss(batch))
+
+
+def test_a_query_tower_of_another_width_is_named():
+    with pytest.raises(
+        ValueError, match="query_tower gives vectors of width 7, and the"
+    ):
+        make(query_tower=tf_keras.layers.Dense(7))
+
+
+def test_it_trains_under_a_distribution_strategy(shop_events):
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = make(Exponential("3d", trainable=True), shop_events.items)
+        model.compile(tf_keras.optimizers.Adam(0.02))
+    data = batches(basket_queries(shop_events), shop_events, batch_size=64)
+    losses = model.fit(data, epochs=2, verbose=0).history["loss"]
+    assert losses[1] < losses[0]
 
 
 @pytest.mark.parametrize(

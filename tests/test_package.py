@@ -78,6 +78,7 @@ def test_every_public_name_is_there():
 ORDER = [
     "durations",
     "decay",
+    "data.times",
     "data.events",
     "data.split",
     "data.histories",

@@ -40,7 +40,7 @@ def test_where_interest_drifts_decay_wins(drifting):
         ("decay", td.decay.Exponential("14d", trainable=True)),
         ("mean", td.decay.Constant()),
     ):
-        model = make_model(events, SETTINGS, decay, until=split.test)
+        model = make_model(events, SETTINGS, decay)
         trained = train(model, events, split, SETTINGS, verbose=0)
         scorers[name] = TwoTowerScores(trained.model, events)
     queries = basket_queries(events, after=split.test, actions=["purchase"])
@@ -56,7 +56,7 @@ def test_where_interest_drifts_decay_wins(drifting):
 def test_the_refit_runs_for_the_passes_that_were_best(drifting, tmp_path):
     events, split = drifting
     settings = Settings(dim=4, epochs=3, target_actions=["purchase"])
-    model = make_model(events, settings, td.decay.Constant(), until=split.test)
+    model = make_model(events, settings, td.decay.Constant())
     trained = train(model, events, split, settings, directory=tmp_path, verbose=0)
     assert trained.epochs == int(np.argmax(trained.recall)) + 1
     # The optimizer that fitted the model last has seen that many passes of all days.
@@ -73,7 +73,7 @@ def test_training_repeats_from_its_seed(drifting):
     settings = Settings(dim=4, epochs=1, target_actions=["purchase"])
     vectors = []
     for _ in range(2):
-        model = make_model(events, settings, td.decay.Constant(), until=split.test)
+        model = make_model(events, settings, td.decay.Constant())
         trained = train(model, events, split, settings, verbose=0)
         vectors.append(trained.model.item_tower.catalogue_vectors())
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-4)
@@ -81,7 +81,7 @@ def test_training_repeats_from_its_seed(drifting):
 
 def test_validation_recall_is_that_of_the_evaluation(drifting):
     events, split = drifting
-    model = make_model(events, SETTINGS, td.decay.Constant(), until=split.test)
+    model = make_model(events, SETTINGS, td.decay.Constant())
     queries = basket_queries(events, after=split.validation, until=split.test)
     queries = queries.where(np.arange(len(queries)) < 50)
     callback = ValidationRecall(queries, events, SETTINGS)
@@ -96,14 +96,14 @@ def test_a_period_without_baskets_is_named(drifting):
     events, _ = drifting
     last = int(events.time.max())
     split = td.data.TimeSplit(validation=last - 1, test=last - 1)
-    model = make_model(events, SETTINGS, td.decay.Constant(), until=split.test)
+    model = make_model(events, SETTINGS, td.decay.Constant())
     with pytest.raises(ValueError, match="the validation period holds no basket"):
         train(model, events, split, SETTINGS, verbose=0)
 
 
 def test_a_loss_that_is_no_number_is_named(drifting):
     events, split = drifting
-    model = make_model(events, SETTINGS, td.decay.Constant(), until=split.test)
+    model = make_model(events, SETTINGS, td.decay.Constant())
     table = model.item_tower.trainable_weights[0]
     table.assign(tf_keras.backend.ones_like(table) * np.nan)
     with pytest.raises(RuntimeError, match="the loss became nan in pass 1: lower"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import click
 
 # What bad input raises: these end in one clear line. Anything else is a mistake of
 # ours, and shows where it was made.
-BAD_INPUT = (ValueError, TypeError, OSError, ImportError, RuntimeError)
+BAD_INPUT = (ValueError, OSError, ImportError, RuntimeError)
 
 run_option = click.option(
     "--run", "run_directory", required=True, help="Folder of a run, made by `train`."
@@ -26,8 +27,7 @@ run_option = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tfrs-decay")
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
-@click.pass_context
-def cli(context: click.Context, debug: bool) -> None:
+def cli(debug: bool) -> None:
     """Recommendations that follow a user's interest as it fades and shifts.
 
     The road: `train` a model on a shop's log, `evaluate` it beside simple baselines,
@@ -35,7 +35,6 @@ def cli(context: click.Context, debug: bool) -> None:
     makes a text encoder from a BERT checkpoint; `demo` walks the whole road on real
     purchases.
     """
-    context.obj = {"debug": debug}
 
 
 @cli.command()
@@ -250,9 +249,10 @@ def recommend(export_directory: str, **options: Any) -> None:
     """
     from tfrs_decay.serving import asking
 
+    k = options.pop("k")
     history, query_time = asking.read_history(**options)
     with _without_notices():
-        answer = asking.ask(export_directory, history, query_time, k=options["k"])
+        answer = asking.ask(export_directory, history, query_time, k=k)
     click.echo(answer.report())
 
 
@@ -285,6 +285,8 @@ def demo(data: str, sample: int | None, out: str, cache: str, seed: int) -> None
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; bad input ends with one line on stderr and status 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Keras' notices on how a model is saved, and TensorFlow's on retracing.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         cli.main(arguments, prog_name="tfrs-decay", standalone_mode=False)
     except click.ClickException as error:

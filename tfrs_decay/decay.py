@@ -148,12 +148,14 @@ class Exponential(Decay):
 
     def __init__(
         self,
-        half_life: Duration | Sequence[Duration],
+        half_life: Duration | Sequence[Duration] | np.ndarray,
         *,
         trainable: bool = False,
         per_feature: bool = False,
     ) -> None:
         self.half_life: float | list[float]
+        if isinstance(half_life, np.ndarray):
+            half_life = list(half_life)
         if isinstance(half_life, Sequence) and not isinstance(half_life, str):
             if not half_life:
                 raise ValueError("half_life=[] names no half-life.")

@@ -21,6 +21,8 @@ from tfrs_decay.training import Settings
 SAMPLES = {"complete-journey": 400, "simulated": 1_500}
 TEXT_LENGTH = 48
 HISTORY_AT_LEAST = 20
+PICTURES = ("history.png", "recommended.png")
+MARKER = ".tfrs_decay_demo"
 
 
 def run(
@@ -49,7 +51,7 @@ def run(
     _make_room(out)
     encoder = text_encoder(cache)
     print(f"Reading {data} ...", flush=True)
-    log = open_log(data, sample=sample or SAMPLES[data], seed=seed)
+    log = open_log(data, sample=SAMPLES[data] if sample is None else sample, seed=seed)
     cleaned = clean(log)
     print(cleaned.report(), flush=True)
     settings = Settings(
@@ -98,11 +100,12 @@ def _answer_for_one(finished: Run, version: Path, out: Path) -> None:
     history, query_time = asking.read_history(
         run_directory=str(finished.directory), user=events.users[user]
     )
-    history = history[-finished.settings.max_history :]
     answer = _ask_another_process(version, history, query_time)
     print(f"\nUser {events.users[user]}, asked in a second process:")
     print(answer.report())
 
+    # The model reads the latest events only, and so does the picture.
+    history = history[-finished.settings.max_history :]
     pooling = finished.model().pooling
     weights = pooling.weights_of_events(
         np.asarray([[event.time for event in history]]),
@@ -120,7 +123,7 @@ def _answer_for_one(finished: Run, version: Path, out: Path) -> None:
                 title=f"What each event of user {events.users[user]} weighs "
                 f"({_learned(pooling.decay, pooling.learned())})",
             ),
-            out / "history.png",
+            out / PICTURES[0],
         ),
         plots.save(
             plots.item_scores(
@@ -128,7 +131,7 @@ def _answer_for_one(finished: Run, version: Path, out: Path) -> None:
                 answer.scores,
                 title=f"Recommended to user {events.users[user]}",
             ),
-            out / "recommended.png",
+            out / PICTURES[1],
         ),
     ]
     print("\nPictures: " + ", ".join(map(str, pictures)))
@@ -182,11 +185,16 @@ def _learned(decay: Decay, learned: dict[str, np.ndarray]) -> str:
 
 
 def _make_room(out: Path) -> None:
-    if not out.exists():
-        return
-    if not (out / "run" / "run.json").is_file():
+    """Takes away what an earlier demo wrote, and nothing else."""
+    marker = out / MARKER
+    if out.exists() and any(out.iterdir()) and not marker.is_file():
         raise FileExistsError(
             f"{out} is there and was not written by an earlier demo: choose another "
             "--out."
         )
-    shutil.rmtree(out)
+    for folder in ("run", "export"):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    for picture in PICTURES:
+        (out / picture).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    marker.touch()

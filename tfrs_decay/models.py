@@ -11,13 +11,24 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 import tf_keras
 
-from tfrs_decay.layers.item_tower import ItemTower
+from tfrs_decay.layers.item_tower import ItemTower, unit_length
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
 
 LEAST_PROBABILITY = 1e-6
 """TFRS clips sampling probabilities here before it takes their logarithm."""
 
-_HISTORY = ("history_item", "history_time", "history_length", "query_time")
+# What is read of a batch: integers or strings, and which ranks.
+_HISTORY = {
+    "history_item": ("strings", "[batch, time]"),
+    "history_time": ("integers", "[batch, time]"),
+    "history_length": ("integers", "[batch]"),
+    "query_time": ("integers", "[batch]"),
+}
+_TARGETS = {"target_item": ("strings", "[batch] or [batch, targets]")}
+_OPTIONAL = {
+    "history_action": ("strings", "[batch, time]"),
+    "target_length": ("integers", "[batch]"),
+}
 
 
 @tf_keras.saving.register_keras_serializable("tfrs_decay")
@@ -47,7 +58,8 @@ class DecayRetrieval(tfrs.Model):
         **kwargs: Keras' own, such as `name`.
 
     Raises:
-        ValueError: The temperature is not above 0, or the probabilities do not fit.
+        ValueError: The temperature is not above 0, or the probabilities or the query
+            tower's width do not fit.
 
     References:
         X. Yi et al. Sampling-bias-corrected neural modeling for large corpus item
@@ -71,12 +83,9 @@ class DecayRetrieval(tfrs.Model):
         self.pooling = pooling
         self.query_tower = query_tower
         self.temperature = temperature
-        n = len(item_tower.items)
-        self._sampling_probability: tf.Tensor | None = None
+        self._sampling_probability: tf.Variable | None = None
         if sampling_probability is not None:
-            probability = np.asarray(sampling_probability, np.float32)
-            _check_probability(probability, n)
-            self._sampling_probability = tf.constant(probability)
+            self.set_sampling_probability(sampling_probability)
         # The task takes no dtype, and under a policy of mixed precision would cast its
         # first input alone.
         policy = tf_keras.mixed_precision.global_policy()
@@ -99,7 +108,34 @@ class DecayRetrieval(tfrs.Model):
         ):
             if layer is not None and not layer.built:
                 layer.build(shape)
+        if self.query_tower is not None:
+            width = tf.TensorShape(self.query_tower.compute_output_shape([None, dim]))
+            if width[-1] != dim:
+                raise ValueError(
+                    f"query_tower gives vectors of width {width[-1]}, and the items' "
+                    f"have {dim}: their dot product needs the same."
+                )
         self.built = True
+
+    def set_sampling_probability(
+        self, probability: Sequence[float] | np.ndarray
+    ) -> None:
+        """Replaces how likely each item is as a target, for the logQ correction.
+
+        Args:
+            probability: [n] in (0, 1], such as `sampling_probability` gives.
+
+        Raises:
+            ValueError: It does not fit the catalogue, or is out of its range.
+        """
+        probability = np.asarray(probability, np.float32)
+        _check_probability(probability, len(self.item_tower.items))
+        if self._sampling_probability is None:
+            self._sampling_probability = tf.Variable(
+                probability, trainable=False, name="sampling_probability"
+            )
+        else:
+            self._sampling_probability.assign(probability)
 
     def call(
         self, features: Mapping[str, tf.Tensor], training: bool | None = None
@@ -114,16 +150,13 @@ class DecayRetrieval(tfrs.Model):
             training: Keras' own.
 
         Raises:
-            ValueError: A feature is missing.
+            ValueError: A feature is missing, or of another kind or rank.
         """
-        missing = [name for name in _HISTORY if name not in features]
-        if missing:
-            raise ValueError(
-                f"features lack {', '.join(missing)}; they have "
-                f"{', '.join(sorted(features))}."
-            )
+        features = _checked(features, _HISTORY)
         ids = features["history_item"]
-        mask = tf.sequence_mask(features["history_length"], tf.shape(ids)[1])
+        length = features["history_length"]
+        with tf.control_dependencies(_length_checks(length, tf.shape(ids)[1])):
+            mask = tf.sequence_mask(length, tf.shape(ids)[1])
         return self.interest_from_vectors(
             self.item_tower(ids, training=training),
             timestamps=features["history_time"],
@@ -169,9 +202,7 @@ class DecayRetrieval(tfrs.Model):
             nothing = tf.reduce_all(tf.equal(interest, 0), axis=-1, keepdims=True)
             interest = self.query_tower(interest, training=training)
             interest = tf.where(nothing, tf.zeros_like(interest), interest)
-        if self.item_tower.normalize:
-            interest = tf.math.l2_normalize(interest, axis=-1)
-        return interest
+        return unit_length(interest) if self.item_tower.normalize else interest
 
     def compute_loss(
         self, features: Mapping[str, tf.Tensor], training: bool = False
@@ -185,7 +216,11 @@ class DecayRetrieval(tfrs.Model):
 
         Targets that are not in the catalogue are left out; a batch without any target
         has loss 0.
+
+        Raises:
+            ValueError: A feature is missing, or of another kind or rank.
         """
+        features = _checked(features, {**_HISTORY, **_TARGETS})
         interest = self(features, training=training)
         targets = features["target_item"]
         if targets.shape.rank == 1:
@@ -201,7 +236,8 @@ class DecayRetrieval(tfrs.Model):
         own_basket = query[:, None] == query[None, :]
         same_item = place[:, None] == place[None, :]
         positive = tf.eye(tf.size(query), dtype=tf.bool)
-        return self.task(
+        # A mean over the targets, so that the loss reads the same at every batch size.
+        losses = self.task(
             tf.gather(tf.cast(interest, tf.float32), query),
             candidates,
             candidate_sampling_probability=(
@@ -211,6 +247,9 @@ class DecayRetrieval(tfrs.Model):
             ),
             score_mask=positive | ~(own_basket | same_item),
             compute_metrics=not training,
+        )
+        return tf.math.divide_no_nan(
+            tf.reduce_sum(losses), tf.cast(tf.size(query), losses.dtype)
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -241,15 +280,14 @@ class DecayRetrieval(tfrs.Model):
 
 
 class _SoftmaxCrossEntropy(tf_keras.losses.Loss):
-    """Keras' own, for one-hot labels, but 0 where a batch holds no target at all.
+    """Keras' own, for one-hot labels, one number a target, and for no target none.
 
-    A mean, so that the loss reads the same at every batch size.
+    Keras refuses to take the mean itself under `tf.distribute`.
     """
 
     def __init__(self) -> None:
         super().__init__(
-            reduction=tf_keras.losses.Reduction.SUM_OVER_BATCH_SIZE,
-            name="softmax_cross_entropy",
+            reduction=tf_keras.losses.Reduction.NONE, name="softmax_cross_entropy"
         )
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
@@ -277,6 +315,56 @@ def sampling_probability(target_counts: np.ndarray) -> np.ndarray:
     if counts.ndim != 1 or not (np.isfinite(counts) & (counts >= 0)).all():
         raise ValueError("target_counts must be [n], finite and 0 or more.")
     return ((counts + 1) / (counts + 1).sum()).astype(np.float32)
+
+
+def _checked(
+    features: Mapping[str, Any], needed: Mapping[str, tuple[str, str]]
+) -> dict[str, tf.Tensor]:
+    """The features as tensors, or which one does not fit and what was expected."""
+    missing = [name for name in needed if name not in features]
+    if missing:
+        raise ValueError(
+            f"features lack {', '.join(missing)}; they have "
+            f"{', '.join(sorted(features))}."
+        )
+    checked = dict(features)
+    for name, (kind, shape) in {**needed, **_OPTIONAL}.items():
+        if name not in features:
+            continue
+        tensor = features[name]
+        if isinstance(tensor, tf.RaggedTensor):
+            raise ValueError(
+                f"{name} is ragged: give {shape}, padded (`to_tensor()`), with the "
+                "lengths beside (`row_lengths()`)."
+            )
+        if not tf.is_tensor(tensor):
+            tensor = np.asarray(tensor)
+            tensor = tf.convert_to_tensor(
+                tensor.astype(object) if tensor.dtype.kind == "U" else tensor
+            )
+        fits = (
+            tensor.dtype.is_integer if kind == "integers" else tensor.dtype == "string"
+        )
+        ranks = [one.count(",") + 1 for one in shape.split(" or ")]
+        if not fits or tensor.shape.rank not in (None, *ranks):
+            raise ValueError(
+                f"{name} is {tensor.dtype.name} of shape {tensor.shape}: give {kind} "
+                f"{shape}."
+            )
+        checked[name] = tensor
+    return checked
+
+
+def _length_checks(length: tf.Tensor, width: tf.Tensor) -> list[tf.Operation]:
+    checks = [
+        tf.debugging.assert_non_negative(length, message="history_length is below 0."),
+        tf.debugging.assert_less_equal(
+            length,
+            tf.cast(width, length.dtype),
+            message="history_length is above the width of history_item.",
+        ),
+    ]
+    return [check for check in checks if check is not None]
 
 
 def _check_probability(probability: np.ndarray, n: int) -> None:

@@ -32,7 +32,13 @@ from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.layers import TextTower
 from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.serving import export
-from tfrs_decay.training import Settings, Trained, make_model, train
+from tfrs_decay.training import (
+    Settings,
+    Trained,
+    make_model,
+    queries_by_period,
+    train,
+)
 
 POPULARITY_DECAY = Exponential.from_rate(1 / (14 * 86_400))
 """How fast popularity fades, e^(-age / 14 days), for users without a history and where
@@ -124,6 +130,7 @@ def train_run(
 
     Raises:
         FileExistsError: The folder is there.
+        ValueError: A period holds no query, or there is an encoder and no text.
     """
     directory = Path(directory)
     if directory.exists():
@@ -131,6 +138,13 @@ def train_run(
             f"{directory} is there already: remove it or choose another --out."
         )
     events = cleaned.events
+    # Before any time is spent on it.
+    queries_by_period(events, split, settings)
+    if settings.encoder is not None and not any(events.items.texts):
+        raise ValueError(
+            "no item has a text for the encoder to read: give a table of items whose "
+            "ids are those of the events, or train without an encoder."
+        )
     directory.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
@@ -145,9 +159,7 @@ def train_run(
         trained: dict[str, Trained] = {}
         for name, pooling in (("decay", decay), ("mean", Constant())):
             say(f"Training with {pooling} ...")
-            model = make_model(
-                events, settings, pooling, until=split.test, encoded=encoded
-            )
+            model = make_model(events, settings, pooling, encoded=encoded)
             trained[name] = train(
                 model, events, split, settings, directory=partial / "training" / name
             )
@@ -274,6 +286,7 @@ def export_run(
         k=k,
         popularity=popularity.scores / popularity.scores.max(),
         exclude_seen=exclude_seen,
+        max_history=run.settings.max_history,
         texts=texts,
     )
 

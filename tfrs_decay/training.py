@@ -60,6 +60,19 @@ class Settings:
     temperature: float = 0.1
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuses what cannot be trained with, before anything is spent on it."""
+        for name in ("dim", "max_history", "max_targets", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be 1 or more.")
+        for name in ("learning_rate", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be above 0.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={self.seed} must lie in 0 to 2^32 - 1.")
+        if (self.preprocessor is None) != (self.encoder is None):
+            raise ValueError("preprocessor and encoder go together.")
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
@@ -83,17 +96,14 @@ def make_model(
     settings: Settings,
     decay: Decay,
     *,
-    until: int,
     encoded: np.ndarray | None = None,
 ) -> DecayRetrieval:
     """Makes an untrained model for a log.
 
     Args:
-        events: Clean events; only those at or before `until` are counted.
+        events: Clean events, of which the catalogue alone is read.
         settings: What to make it with.
         decay: How the pooling weighs ages.
-        until: Seconds since the epoch; the sampling probabilities are those of the
-            targets up to here.
         encoded: [n, hidden] the texts' encodings, where they are at hand.
 
     Returns:
@@ -106,7 +116,8 @@ def make_model(
     item_tower = ItemTower(events.items, text=text, dim=settings.dim)
     if text is not None:
         item_tower.bake(encoded)
-    counted = basket_queries(events, until=until, actions=settings.target_actions)
+    # Evenly, until `train` counts the targets that it draws.
+    evenly = np.full(len(events.items), 1 / len(events.items))
     return DecayRetrieval(
         item_tower,
         TimeDecayPooling(decay, action_weights=settings.action_weights),
@@ -115,10 +126,49 @@ def make_model(
             settings.dim, kernel_initializer="identity", name="query_tower"
         ),
         temperature=settings.temperature,
-        sampling_probability=sampling_probability(
-            np.bincount(events.item[counted.target], minlength=len(events.items))
-        ),
+        sampling_probability=evenly,
     )
+
+
+class Periods(NamedTuple):
+    """Queries to train on, to choose by, and both of them for the last fit."""
+
+    training: Queries
+    validation: Queries
+    both: Queries
+
+
+def queries_by_period(events: Events, split: TimeSplit, settings: Settings) -> Periods:
+    """Makes the queries of each period up to the test cut.
+
+    Args:
+        events: Clean events.
+        split: The cuts.
+        settings: `target_actions`.
+
+    Raises:
+        ValueError: A period holds no query, or an action is none of the log's.
+    """
+    cuts = (
+        (None, split.validation),
+        (split.validation, split.test),
+        (None, split.test),
+    )
+    periods = Periods(
+        *(
+            basket_queries(
+                events, after=after, until=until, actions=settings.target_actions
+            )
+            for after, until in cuts
+        )
+    )
+    for name, queries in periods._asdict().items():
+        if not len(queries):
+            raise ValueError(
+                f"the {name} period holds no basket of a user with an earlier event: "
+                "choose other periods, or a longer log."
+            )
+    return periods
 
 
 def train(
@@ -150,32 +200,17 @@ def train(
         ValueError: A period holds no query.
         RuntimeError: The loss is no longer a number.
     """
-    periods = {
-        "training": (None, split.validation),
-        "validation": (split.validation, split.test),
-        "training and validation": (None, split.test),
-    }
-    queries = {
-        name: basket_queries(
-            events, after=after, until=until, actions=settings.target_actions
-        )
-        for name, (after, until) in periods.items()
-    }
-    for name, some in queries.items():
-        if not len(some):
-            raise ValueError(
-                f"the {name} period holds no basket of a user with an earlier event: "
-                "choose other periods, or a longer log."
-            )
+    queries = queries_by_period(events, split, settings)
     start = model.get_weights()
+    model.set_sampling_probability(_drawn(queries.training, events, settings))
     searched = _fit(
         model,
-        _batches(queries["training"], events, settings),
+        _batches(queries.training, events, settings),
         settings.epochs,
         settings,
-        validation=_batches(queries["validation"], events, settings, shuffled=False),
+        validation=_batches(queries.validation, events, settings),
         callbacks=[
-            ValidationRecall(queries["validation"], events, settings),
+            ValidationRecall(queries.validation, events, settings),
             *_callbacks(directory),
         ],
         verbose=verbose,
@@ -183,9 +218,10 @@ def train(
     recall = [float(one) for one in searched.history[RECALL]]
     epochs = int(np.argmax(recall)) + 1
     model.set_weights(start)
+    model.set_sampling_probability(_drawn(queries.both, events, settings))
     _fit(
         model,
-        _batches(queries["training and validation"], events, settings),
+        _batches(queries.both, events, settings),
         epochs,
         settings,
         callbacks=[],
@@ -230,16 +266,27 @@ class ValidationRecall(tf_keras.callbacks.Callback):
             logs[RECALL] = figures.mean_recall
 
 
-def _batches(
-    queries: Queries, events: Events, settings: Settings, *, shuffled: bool = True
-) -> tf.data.Dataset:
+def _drawn(queries: Queries, events: Events, settings: Settings) -> np.ndarray:
+    """[n] how likely each item is to be drawn: a large basket gives some targets."""
+    basket = queries.target_count
+    chance = np.minimum(settings.max_targets / basket, 1.0)
+    return sampling_probability(
+        np.bincount(
+            events.item[queries.target],
+            weights=np.repeat(chance, basket),
+            minlength=len(events.items),
+        )
+    )
+
+
+def _batches(queries: Queries, events: Events, settings: Settings) -> tf.data.Dataset:
     return batches(
         queries,
         events,
         batch_size=settings.batch_size,
         max_history=settings.max_history,
         max_targets=settings.max_targets,
-        shuffle_seed=settings.seed if shuffled else None,
+        shuffle_seed=settings.seed,
     )
 
 

@@ -19,8 +19,8 @@ from tfrs_decay.data.events import (
     RawLog,
     as_text,
     clean,
-    seconds_since_epoch,
 )
+from tfrs_decay.data.times import seconds_since_epoch
 
 UTC = datetime.timezone.utc
 NOON = 1_704_110_400  # 2024-01-01 12:00:00 UTC
@@ -81,7 +81,7 @@ NAMES = ("user", "item", "time")
 
 @pytest.mark.parametrize("seed", range(5))
 def test_events_come_sorted_by_user_time_action_and_item(seed: int) -> None:
-    events, rejected = clean(log_of(ROWS, seed=seed))
+    events, rejected, _ = clean(log_of(ROWS, seed=seed))
     assert named(events) == [
         ("ann", "lantern", NOON, "browse"),
         ("ann", "lantern", NOON + 60, "purchase"),
@@ -101,21 +101,18 @@ def test_actions_sort_before_items() -> None:
 
 def test_known_actions_keep_their_order_and_others_are_left_out() -> None:
     rows = [("u", "a", 1, "view"), ("u", "a", 2, "buy"), ("u", "a", 3, "crawl")]
-    events, rejected = clean(log_of(rows), actions=["view", "buy", "share"])
+    events, rejected, _ = clean(log_of(rows), actions=["view", "buy", "share"])
     assert events.actions == ("view", "buy", "share")
     assert events.action.tolist() == [0, 1]
     assert rejected == {"action not one of ['view', 'buy', 'share']": 1}
 
 
-def test_a_missing_action_is_the_unknown_action() -> None:
+def test_a_missing_action_is_counted() -> None:
     rows = [("u", "a", 1, None), ("u", "a", 2, "buy"), ("u", "a", 3, " ")]
-    events, rejected = clean(log_of(rows))
-    assert events.actions == ("", "buy")
-    assert events.action.tolist() == [0, 1, 0]
-    assert rejected == {}
-    assert clean(log_of(rows), actions=["buy"]).rejected == {
-        "action not one of ['buy']": 2
-    }
+    events, rejected, _ = clean(log_of(rows))
+    assert events.actions == ("buy",)
+    assert events.time.tolist() == [2]
+    assert rejected == {"no action": 2}
 
 
 def test_a_log_without_actions_is_of_purchases() -> None:
@@ -134,7 +131,7 @@ def test_each_row_is_left_out_under_its_first_reason() -> None:
         ("u", "i", 10, "buy"),
         ("u", "i", 10, "buy"),
     ]
-    events, rejected = clean(log_of(rows), actions=["buy"], now=10)
+    events, rejected, _ = clean(log_of(rows), actions=["buy"], now=10)
     assert list(rejected.items()) == [
         ("no user", 1),
         ("no item", 1),
@@ -149,7 +146,7 @@ def test_each_row_is_left_out_under_its_first_reason() -> None:
 
 def test_now_itself_is_not_the_future() -> None:
     rows = [("u", "i", NOON), ("u", "i", NOON + 1)]
-    events, rejected = clean(log_of(rows, NAMES), now=NOON)
+    events, rejected, _ = clean(log_of(rows, NAMES), now=NOON)
     assert events.time.tolist() == [NOON]
     assert rejected == {"time after now": 1}
 
@@ -162,7 +159,7 @@ def test_the_same_item_again_later_or_by_another_action_is_no_duplicate() -> Non
 
 def test_fractions_of_one_second_are_one_time() -> None:
     rows = [("u", "i", 1.25), ("u", "i", 1.75), ("u", "i", 2.0)]
-    events, rejected = clean(log_of(rows, NAMES))
+    events, rejected, _ = clean(log_of(rows, NAMES))
     assert events.time.tolist() == [1, 2]
     assert rejected == {AGAIN: 1}
 
@@ -201,6 +198,7 @@ def test_the_report_says_what_was_kept_and_what_was_not() -> None:
     assert cleaned.report().splitlines() == [
         "1,500 events kept (1,500 users, 1 items, 1970-01-01 to 1974-02-08)",
         "1 rows left out: no user",
+        "1 items have no text",
     ]
 
 
@@ -256,7 +254,7 @@ tables = st.lists(cells, max_size=25)
 @settings(deadline=None)
 @given(tables)
 def test_every_row_is_either_kept_or_counted(rows: list[tuple[Any, ...]]) -> None:
-    events, rejected = clean(log_of(rows), actions=["buy", "view"], now=50)
+    events, rejected, _ = clean(log_of(rows), actions=["buy", "view"], now=50)
     assert len(events) + sum(rejected.values()) == len(rows)
     assert 0 not in rejected.values()
     # By hand, which are kept: 5 is written in three ways.
@@ -351,8 +349,36 @@ def test_times_that_repeat_are_read_alike_wherever_they_stand() -> None:
     assert set(read.dropna()) == {NOON}
 
 
+def test_items_without_a_text_or_an_event_are_counted() -> None:
+    described = pd.DataFrame(
+        {"item": ["a", "z", "y"], "text": ["lantern", "mug", "cup"]}
+    )
+    log = log_of([("u", "a", 1), ("u", "b", 2)], NAMES)._replace(items=described)
+    cleaned = clean(log)
+    assert cleaned.items_without_event == 2
+    assert cleaned.report().splitlines()[1:] == [
+        "1 items have no text",
+        "2 described items have no event: they are not in the catalogue",
+    ]
+
+
+@pytest.mark.parametrize("written", [20231201, "20231201", 20231201.0])
+def test_compact_dates_are_not_taken_for_seconds(written: object) -> None:
+    with pytest.raises(
+        ValueError, match="YYYYMMDD, such as 20231201: write 2023-12-01"
+    ):
+        clean(log_of([("u", "a", written)], NAMES))
+    # One time that is no such date, and they are what they look like: seconds.
+    assert len(clean(log_of([("u", "a", 20231201), ("u", "a", 5)], NAMES)).events) == 2
+
+
+def test_a_bare_table_is_named() -> None:
+    with pytest.raises(TypeError, match=r"log is a DataFrame: wrap .*RawLog\(events"):
+        clean(pd.DataFrame({"user": ["u"]}))  # type: ignore[arg-type]
+
+
 def test_one_unreadable_time_spoils_no_other() -> None:
-    events, rejected = cleaned_times(
+    events, rejected, _ = cleaned_times(
         [NOON, "soon", f"{NOON + 1}", "2024-01-01 12:00:02"]
     )
     assert events.time.tolist() == [NOON, NOON + 1, NOON + 2]

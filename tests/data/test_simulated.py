@@ -55,7 +55,7 @@ def log_likelihood(
 def test_the_log_is_clean_in_the_order_of_time_and_within_its_days(
     shop: SimulatedShop,
 ) -> None:
-    events, rejected = clean(shop.log, actions=["browse", "purchase"])
+    events, rejected, _ = clean(shop.log, actions=["browse", "purchase"])
     assert rejected == {}
     assert len(events) == len(shop.log.events) > 5_000
     time = shop.log.events["time"]

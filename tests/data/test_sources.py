@@ -102,7 +102,7 @@ def retail_table(seed: int = 0) -> pd.DataFrame:
 
 def rows_of(log: RawLog) -> list[tuple[str, str, int]]:
     """A log's clean events as (user, item, time), sorted by time."""
-    events, rejected = clean(log)
+    events, rejected, _ = clean(log)
     assert rejected == log.rejected, "clean should find nothing more"
     order = np.argsort(events.time, kind="stable")
     return [

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 
 from tfrs_decay.data import Items
-from tfrs_decay.layers import ItemTower, TextTower
+from tfrs_decay.decay import Constant
+from tfrs_decay.layers import ItemTower, TextTower, TimeDecayPooling
 
 ITEMS = Items(["a", "b", "c"], ["red lantern", "blue mug", ""])
 
@@ -39,6 +42,26 @@ def test_an_unknown_id_is_zeros_and_known_says_so():
     assert tower.places(ids).numpy().tolist() == [0, -1, 2]
 
 
+def test_any_id_is_an_id_and_no_word_is_reserved():
+    items = Items(["[UNK]", "a", "[MASK]", "0"])
+    tower = ItemTower(items, dim=2)
+    assert tower.places(tf.constant(items.ids.tolist())).numpy().tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    np.testing.assert_array_equal(tower(tf.constant(["x"])), [[0.0, 0.0]])
+
+
+def test_padding_is_masked_for_the_pooling_that_follows():
+    tower = ItemTower(ITEMS, dim=2)
+    pool = TimeDecayPooling(Constant())
+    when = {"timestamps": [[0, 0]], "query_time": [9]}
+    padded = pool(tower(tf.constant([["a", ""]])), **when)
+    np.testing.assert_allclose(padded, tower(tf.constant(["a"])), rtol=1e-6)
+
+
 def test_baked_equals_live_and_stays_so_as_the_projection_learns(tiny_encoder):
     live = with_text(tiny_encoder)
     baked = with_text(tiny_encoder)
@@ -53,10 +76,41 @@ def test_baked_equals_live_and_stays_so_as_the_projection_learns(tiny_encoder):
     np.testing.assert_allclose(baked(ids), live(ids), atol=1e-5)
 
 
-def test_a_baked_tower_runs_no_encoder(tiny_encoder):
+def test_a_baked_tower_needs_no_encoder_any_more(tiny_encoder, tmp_path):
+    for part in ("preprocessor", "encoder"):
+        shutil.copytree(tiny_encoder.encoder.parent / part, tmp_path / "hub" / part)
+    text = TextTower(tmp_path / "hub/preprocessor", tmp_path / "hub/encoder", dim=4)
+    ids = tf_keras.Input([None], dtype=tf.string)
+    model = tf_keras.Model(ids, ItemTower(ITEMS, text=text, dim=4).bake()(ids))
+    asked = tf.constant([["a", "c"]])
+    before = model(asked).numpy()
+    model.save(tmp_path / "model.keras")
+    shutil.rmtree(tmp_path / "hub")
+    again = tf_keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(again(asked), before, atol=1e-6)
+    with pytest.raises(
+        FileNotFoundError, match=r"hub/preprocessor.*tfrs-decay encoder"
+    ):
+        again.layers[-1].embed_texts(tf.constant(["new"]))
+
+
+def test_a_loaded_tower_reads_new_texts_as_before(tiny_encoder, tmp_path):
     tower = with_text(tiny_encoder).bake()
-    tower.text._encode = None
-    assert tower(tf.constant(["a"])).shape == (1, 4)
+    ids = tf_keras.Input([None], dtype=tf.string)
+    model = tf_keras.Model(ids, tower(ids))
+    model.save(tmp_path / "model.keras")
+    again = tf_keras.models.load_model(tmp_path / "model.keras").layers[-1]
+    text = tf.constant(["a new mug"])
+    # First within a graph: the encoder is loaded outside of it, and stays.
+    inside = tf.function(again.embed_texts)(text)
+    np.testing.assert_allclose(inside, tower.embed_texts(text), atol=1e-6)
+    np.testing.assert_allclose(again.embed_texts(text), inside, atol=1e-6)
+
+
+def test_handles_are_found_again_from_another_folder(tiny_encoder, monkeypatch):
+    monkeypatch.chdir(tiny_encoder.encoder.parent)
+    text = TextTower("preprocessor", "encoder", dim=4)
+    assert text.get_config()["encoder"] == str(tiny_encoder.encoder)
 
 
 def test_encodings_made_elsewhere_can_be_baked(tiny_encoder):
@@ -143,6 +197,16 @@ def test_dims_that_differ_are_named(tiny_encoder):
         ValueError, match=r"text.dim=3 and dim=4.*TextTower\(..., dim=4"
     ):
         ItemTower(ITEMS, text=text, dim=4)
+
+
+def test_a_list_is_no_catalogue():
+    with pytest.raises(TypeError, match=r"items is a list: give a .*Items, or a dict"):
+        ItemTower(["a"], dim=2)
+
+
+def test_ragged_ids_are_named():
+    with pytest.raises(ValueError, match=r"item ids are ragged: .*to_tensor\(''\)"):
+        ItemTower(ITEMS, dim=2).places(tf.ragged.constant([["a"], []]))
 
 
 def test_numbers_are_no_ids():

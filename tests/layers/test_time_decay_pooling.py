@@ -113,7 +113,20 @@ def test_fifty_years_have_a_direction_when_every_weight_underflows():
     pool = TimeDecayPooling(Exponential("1d"))
     ages = [50 * 365 * DAY, 50 * 365 * DAY + DAY]
     assert np.exp(np.float32(-np.log(2) * 50 * 365)) == 0  # in float32, both are 0
-    np.testing.assert_allclose(pooled(pool, [[3.0], [0.0]], ages), [2.0], rtol=1e-3)
+    np.testing.assert_allclose(pooled(pool, [[3.0], [0.0]], ages), [2.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("half_life", "idle", "gap"),
+    [(1, 365 * DAY, 1), (60, 2 * 365 * DAY, 30), (3600, 10 * 365 * DAY, 3600)],
+)
+def test_a_gap_counts_in_full_however_long_ago_it_was(half_life, idle, gap):
+    # The older of two events weighs 2^-(gap / half_life) of the younger, at any age.
+    got = pooled(
+        TimeDecayPooling(Exponential(half_life)), [[0.0], [1.0]], [idle, idle + gap]
+    )
+    ratio = 2 ** -(gap / half_life)
+    np.testing.assert_allclose(got, [ratio / (1 + ratio)], rtol=1e-5)
 
 
 def test_seconds_stay_apart_in_this_century():
@@ -194,7 +207,7 @@ def test_equals_arithmetic_whatever_the_order_and_the_padding(history, half_life
     actions = [event[3] for event in history]
     expected = pool_by_hand(vectors, ages, half_life, [weight_of[a] for a in actions])
     got = pooled(pool, vectors, ages, actions=np.asarray([actions]))
-    np.testing.assert_allclose(got, expected, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
     order = data.draw(st.permutations(range(len(history))))
     shuffled = pooled(
@@ -271,6 +284,11 @@ def test_saves_and_loads_within_a_model_with_equal_values(tmp_path, decay, folde
     after = tf_keras.models.load_model(tmp_path / folder)
     np.testing.assert_array_equal(after(inputs).numpy(), before)
     assert after.get_layer(layer.name).decay == decay
+
+
+def test_weights_before_the_layer_is_built_are_refused():
+    with pytest.raises(ValueError, match=r"call it, or build\(\[None, None, dim\]\)"):
+        TimeDecayPooling(Constant()).weights_of_events(TIMES, QUERY)
 
 
 def test_config_round_trip():

@@ -31,6 +31,13 @@ def test_excluded_items_never_come_back():
     np.testing.assert_array_equal(scores[0, 1:], [LOWEST_SCORE] * 2)
 
 
+def test_what_does_not_fit_is_named():
+    with pytest.raises(ValueError, match="k=0 must be 1 or more"):
+        top_k(SCORES, 0)
+    with pytest.raises(ValueError, match=r"scores are float64 of shape \(2, 4\): give"):
+        top_k(tf.cast(SCORES, tf.float64), 1)
+
+
 @pytest.mark.parametrize("k", [1, 4, 10])
 def test_more_than_there_are_is_filled_up(k):
     scores, places = top_k(SCORES, tf.constant(k))

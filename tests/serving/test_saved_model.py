@@ -173,6 +173,43 @@ def test_padding_of_any_content_changes_no_bit(served, shop_events):
     assert chosen(again) == chosen(plain)
 
 
+@pytest.mark.parametrize("length", [0, 1])
+def test_padding_excludes_nothing(model, popularity, tmp_path, shop_events, length):
+    ids = shop_events.items.ids
+    options = {"k": len(ids), "exclude_seen": True, "popularity": popularity}
+    base = export(model, tmp_path, **options).parent
+    padded = inputs([(ids[3], NOW - DAY, "purchase"), (ids[9], NOW - 5, "browse")])
+    padded["history_length"] = [length]
+    with NativeModel(base) as loaded:
+        answer = chosen(loaded("serving_default", padded))
+    assert (ids[9] in answer) and ((ids[3] in answer) == (length == 0))
+
+
+def test_a_long_history_is_cut_as_in_training(tmp_path, shop_events):
+    tower = ItemTower(shop_events.items, dim=8)
+    model = DecayRetrieval(tower, TimeDecayPooling(Exponential("3d")))
+    rng = np.random.default_rng(3)
+    ids = shop_events.items.ids
+    events = [
+        (ids[rng.integers(len(ids))], NOW - int(age), "purchase")
+        for age in rng.permutation(150) * 60 + 60
+    ]
+    by_time = sorted(events, key=lambda event: event[1])
+    base = export(model, tmp_path, k=5, max_history=100).parent
+    with NativeModel(base) as loaded:
+        # In any order, with events that do not count among them, a short one beside.
+        strange = [("unknown", NOW - 1, "purchase"), (ids[0], NOW + 9, "purchase")]
+        asked = [*events, *strange]
+        answer = loaded("serving_default", inputs(asked, by_time[:3], []))
+    scores = in_memory(model, inputs(by_time[-100:]))[0]
+    expected = np.sort(scores)[::-1][:5]
+    np.testing.assert_allclose(answer["score"][0], expected, atol=1e-5)
+    short = np.sort(in_memory(model, inputs(by_time[:3]))[0])[::-1][:5]
+    np.testing.assert_allclose(answer["score"][1], short, atol=1e-5)
+    everything = np.sort(in_memory(model, inputs(by_time))[0])[::-1][:5]
+    assert np.abs(everything - expected).max() > 1e-2  # it does make a difference
+
+
 def test_batching_changes_nothing(served, shop_events):
     rows = [[(one, NOW - DAY, "purchase")] for one in shop_events.items.ids[:7]]
     together = served("serving_default", inputs(*rows))
@@ -225,11 +262,12 @@ def test_an_event_of_any_age_has_a_direction(served, shop_events, age):
 def test_k_and_exclusions_are_asked_for(served, shop_events):
     ids = shop_events.items.ids
     request = inputs([(ids[3], NOW - DAY, "purchase")] * 2, [])
-    full = served("recommend", {**request, "k": [400, 3], "exclude_item": [[""], [""]]})
+    large = {**request, "k": [5_000_000, 3], "exclude_item": [[""], [""]]}
+    full = served("recommend", large)
     items = len(ids)
-    assert sorted(chosen(full)[:items]) == sorted(ids)
-    assert chosen(full)[items:] == [""] * (400 - items)
-    assert chosen(full, 1)[3:] == [""] * 397
+    # However many are asked for, there are no more than there are.
+    assert sorted(chosen(full)) == sorted(ids)
+    assert chosen(full, 1)[3:] == [""] * (items - 3)
     best = chosen(full)[:4]
     some = served(
         "recommend", {**request, "k": [3, 3], "exclude_item": [best[:2], [""] * 2]}

@@ -52,12 +52,7 @@ def batches(
             raise ValueError(f"{name}={number} must be 1 or more.")
     if not len(queries):
         raise ValueError("there are no queries to batch: no user acts twice in time.")
-    ids = tf.constant(events.items.ids.tolist(), tf.string)
-    actions = tf.constant(list(events.actions), tf.string)
-    item, action, time = (
-        tf.constant(column, tf.int64)
-        for column in (events.item, events.action, events.time)
-    )
+    columns = EventColumns(events)
     query_time = tf.constant(queries.time, tf.int64)
     start = tf.constant(queries.history_start, tf.int64)
     stop = tf.constant(queries.history_stop, tf.int64)
@@ -65,25 +60,17 @@ def batches(
     target_offset = tf.constant(queries.target_offset, tf.int64)
 
     def features(query: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        first = tf.maximum(
-            tf.gather(start, query), tf.gather(stop, query) - max_history
-        )
-        length = tf.gather(stop, query) - first
-        event, valid = _ranges(first, length)
         target_first = tf.gather(target_offset, query)
         target_length = tf.gather(target_offset, query + 1) - target_first
         basket, in_basket = _ranges(target_first, target_length)
         if max_targets is not None:
             basket, in_basket = _sample(basket, in_basket, max_targets, seed)
             target_length = tf.minimum(target_length, max_targets)
-        target_item = tf.gather(ids, tf.gather(item, tf.gather(target, basket)))
+        target_item = columns.ids_of(tf.gather(target, basket))
         return {
-            "history_item": tf.where(valid, tf.gather(ids, tf.gather(item, event)), ""),
-            "history_time": tf.where(valid, tf.gather(time, event), 0),
-            "history_action": tf.where(
-                valid, tf.gather(actions, tf.gather(action, event)), ""
+            **columns.histories(
+                tf.gather(start, query), tf.gather(stop, query), max_history
             ),
-            "history_length": length,
             "query_time": tf.gather(query_time, query),
             "target_item": tf.where(in_basket, target_item, ""),
             "target_length": target_length,
@@ -97,6 +84,46 @@ def batches(
     seeds = tf.data.Dataset.random(shuffle_seed or 0, rerandomize_each_iteration=True)
     dataset = tf.data.Dataset.zip((dataset, seeds.batch(2)))
     return dataset.map(features, tf.data.AUTOTUNE).prefetch(2)
+
+
+class EventColumns:
+    """A log's events as tensors, from which padded histories are gathered.
+
+    Args:
+        events: Clean events.
+    """
+
+    def __init__(self, events: Events) -> None:
+        self._ids = tf.constant(events.items.ids.tolist(), tf.string)
+        self._actions = tf.constant(list(events.actions), tf.string)
+        self._item, self._action, self._time = (
+            tf.constant(column, tf.int64)
+            for column in (events.item, events.action, events.time)
+        )
+
+    def ids_of(self, event: tf.Tensor) -> tf.Tensor:
+        """The item's id of each event: [...] int64 places -> [...] strings."""
+        return tf.gather(self._ids, tf.gather(self._item, event))
+
+    def histories(
+        self, start: tf.Tensor, stop: tf.Tensor, max_history: int
+    ) -> dict[str, tf.Tensor]:
+        """The four `history_` features of `batches`.
+
+        Args:
+            start: [batch] int64, the place of a history's first event.
+            stop: [batch] int64, one beyond its last.
+            max_history: Only the latest so many events are kept.
+        """
+        first = tf.maximum(start, stop - max_history)
+        event, valid = _ranges(first, stop - first)
+        action = tf.gather(self._actions, tf.gather(self._action, event))
+        return {
+            "history_item": tf.where(valid, self.ids_of(event), ""),
+            "history_time": tf.where(valid, tf.gather(self._time, event), 0),
+            "history_action": tf.where(valid, action, ""),
+            "history_length": stop - first,
+        }
 
 
 def _ranges(first: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

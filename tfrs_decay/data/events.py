@@ -7,24 +7,20 @@ out and why.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tfrs_decay.data.times import seconds_since_epoch
+
 if TYPE_CHECKING:
     import pandas as pd
 
-LATEST_SECOND = 100_000_000_000
-"""Seconds since the epoch in the year 5138: a larger "second" is a millisecond."""
-
 DEFAULT_ACTION = "purchase"
 """The action of every row of a log that names none."""
-
-_NUMERIC_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}\b")
 
 
 class Items:
@@ -128,10 +124,17 @@ class Events:
 
 
 class Cleaned(NamedTuple):
-    """What cleaning gives: the events, and how many rows were left out and why."""
+    """What cleaning gives, and what it left out.
+
+    events: the clean events.
+    rejected: how many rows were left out, by reason.
+    items_without_event: how many items are described and never occur; they are not in
+        the catalogue.
+    """
 
     events: Events
     rejected: dict[str, int]
+    items_without_event: int = 0
 
     def report(self) -> str:
         """One line of kept rows, then one line a reason."""
@@ -147,6 +150,14 @@ class Cleaned(NamedTuple):
         lines += [
             f"{count:,} rows left out: {why}" for why, count in self.rejected.items()
         ]
+        nameless = int((self.events.items.texts == "").sum())
+        if nameless:
+            lines.append(f"{nameless:,} items have no text")
+        if self.items_without_event:
+            lines.append(
+                f"{self.items_without_event:,} described items have no event: they are "
+                "not in the catalogue"
+            )
         return "\n".join(lines)
 
 
@@ -169,9 +180,9 @@ def clean(
     """Turns a raw log into events, counting every row that it leaves out.
 
     Left out, in this order: rows without user, item or time; times that cannot be read;
-    actions that are not among `actions`; times after `now`; and all but one of the rows
-    with the same user, item, time and action. A row without an action, in a log that
-    has the column, has the unknown action ''. Nothing depends on the order of the rows.
+    rows without an action, in a log that has the column; actions that are not among
+    `actions`; times after `now`; and all but one of the rows with the same user, item,
+    time and action. Nothing depends on the order of the rows.
 
     Times may be integers or floats (seconds since the epoch), datetimes, or text that
     pandas reads as a date (`seconds_since_epoch`); without a time zone they are UTC.
@@ -190,11 +201,17 @@ def clean(
 
     Raises:
         ValueError: A column is missing, `actions` is not a list of distinct names,
-            times are in milliseconds, or some dates have the day first and some the
-            month.
+            times are in milliseconds or written as YYYYMMDD, or some dates have the day
+            first and some the month.
+        TypeError: `log` is a bare table.
     """
     import pandas as pd
 
+    if not isinstance(log, RawLog):
+        raise TypeError(
+            f"log is a {type(log).__name__}: wrap tables of your own as "
+            "RawLog(events, items, {}), items being a table or None."
+        )
     table = log.events
     if isinstance(actions, str) or len(set(actions or ())) != len(actions or ()):
         raise ValueError(f"actions={actions!r} must be a list of distinct names.")
@@ -222,7 +239,8 @@ def clean(
     time = seconds_since_epoch(table["time"])
     reject("time cannot be read", time.isna().to_numpy())
     if "action" in table.columns:
-        action = as_text(table["action"]).fillna("")
+        action = as_text(table["action"])
+        reject("no action", action.isna().to_numpy())
     else:
         action = pd.Series(DEFAULT_ACTION, index=table.index, dtype=object)
     if actions is not None:
@@ -231,7 +249,7 @@ def clean(
         reject("time after now", (time > now).fillna(False).to_numpy(bool))
 
     item_id = item[kept].tolist()
-    catalogue = _catalogue(item_id, log.items)
+    catalogue, without_event = _catalogue(item_id, log.items)
     user_code, users = _codes(user[kept].tolist())
     action_name = action[kept].tolist()
     names = tuple(sorted(set(action_name)) if actions is None else actions)
@@ -260,7 +278,7 @@ def clean(
         actions=names,
         items=catalogue,
     )
-    return Cleaned(events, rejected)
+    return Cleaned(events, rejected, without_event)
 
 
 def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -270,97 +288,6 @@ def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
     distinct = {one: _written(one) for one in values[there].unique()}
     text = values.map(distinct).astype(object)
     return text.where(text.notna(), None)
-
-
-def seconds_since_epoch(times: pd.Series[Any]) -> pd.Series[Any]:
-    """Reads times as nullable int64 seconds since the epoch; unreadable ones are NA.
-
-    Each time is read by itself, with one exception. "01/12/2010" is the twelfth of
-    January, unless a time of the same column, such as "13/12/2010", can only have its
-    day first: then they all have.
-
-    Raises:
-        ValueError: Numbers are too large to be seconds; or some dates can only have
-            their day first, and others their month.
-    """
-    import pandas as pd
-
-    types = pd.api.types
-    if types.is_string_dtype(times) and not times.is_unique:
-        # A log repeats its times, and text is slow to read: each is read once.
-        code, distinct = pd.factorize(times)
-        read = seconds_since_epoch(pd.Series(distinct)).to_numpy(
-            "float64", na_value=np.nan
-        )
-        seconds = np.append(read, np.nan)[code]  # a gap has the code -1
-        return pd.Series(seconds, index=times.index).astype("Int64")
-    seconds = np.full(len(times), np.nan)  # exact: far below 2^53
-    left = times.notna().to_numpy()
-    if types.is_bool_dtype(times) or types.is_timedelta64_dtype(times):
-        left = np.zeros(len(times), bool)  # numbers to pandas, but no times
-    elif not types.is_datetime64_any_dtype(times):
-        numbers = pd.to_numeric(times, errors="coerce").to_numpy(
-            "float64", na_value=np.nan
-        )
-        numeric = np.isfinite(numbers)
-        seconds[numeric] = np.floor(numbers[numeric])
-        largest = np.abs(numbers[numeric]).max(initial=0)
-        if largest >= LATEST_SECOND:
-            raise ValueError(
-                f"a time of {largest:.0f} is too large to be seconds since the epoch; "
-                "it looks like milliseconds: divide by 1000."
-            )
-        left = left & ~numeric & (not types.is_numeric_dtype(times))
-    if left.any():
-        seconds[left] = _read_dates(times[left])
-    return pd.Series(seconds, index=times.index).astype("Int64")
-
-
-def _read_dates(dates: pd.Series[Any]) -> np.ndarray:
-    """[n] float64 seconds since the epoch of datetimes and text; NaN if unreadable."""
-    import pandas as pd
-
-    if pd.api.types.is_datetime64_any_dtype(dates):
-        parts = [(np.ones(len(dates), bool), False)]
-    else:
-        fields = [
-            _NUMERIC_DATE.match(one) if isinstance(one, str) else None for one in dates
-        ]
-        numeric = np.array([one is not None for one in fields])
-        # Apart, for pandas would read 2010-01-12 with its day first as well.
-        parts = [
-            (numeric, _day_comes_first(filter(None, fields))),
-            (~numeric, False),
-        ]
-    seconds = np.full(len(dates), np.nan)
-    for rows, day_first in parts:
-        moments = pd.to_datetime(
-            dates[rows],
-            utc=True,
-            errors="coerce",
-            format="mixed",
-            dayfirst=day_first,
-        )
-        whole = moments.dt.tz_localize(None).to_numpy("datetime64[s]")
-        seconds[rows] = np.where(np.isnat(whole), np.nan, whole.astype(np.int64))
-    return seconds
-
-
-def _day_comes_first(dates: Iterable[re.Match[str]]) -> bool:
-    """Whether a date such as 13/12/2010 shows that all have the day first."""
-    day_first = month_first = None
-    for date in dates:
-        first, second = int(date[1]), int(date[2])
-        if first > 12 >= second:
-            day_first = date.string
-        elif second > 12 >= first:
-            month_first = date.string
-    if day_first is not None and month_first is not None:
-        raise ValueError(
-            f"{day_first!r} has its day first and {month_first!r} its month: write "
-            "times as 2010-12-31 08:26."
-        )
-    return day_first is not None
 
 
 def _written(value: object) -> str | None:
@@ -376,11 +303,11 @@ def _codes(values: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([code[one] for one in values], np.int64), np.array(names, object)
 
 
-def _catalogue(item: list[str], texts: pd.DataFrame | None) -> Items:
-    """The items that occur, sorted by id, with their texts."""
+def _catalogue(item: list[str], texts: pd.DataFrame | None) -> tuple[Items, int]:
+    """The items that occur, by id, with their texts; how many others are described."""
     ids = sorted(set(item))
     if texts is None:
-        return Items(ids)
+        return Items(ids), 0
     missing = {"item", "text"} - set(texts.columns)
     if missing:
         raise ValueError(
@@ -390,7 +317,8 @@ def _catalogue(item: list[str], texts: pd.DataFrame | None) -> Items:
     pairs = set(zip(as_text(texts["item"]), as_text(texts["text"]), strict=True))
     named = sorted(pair for pair in pairs if None not in pair)
     text_of = dict(reversed(named))  # of an item's several texts, the first by alphabet
-    return Items(ids, [text_of.get(one, "") for one in ids])
+    without_event = len(text_of.keys() - set(ids))
+    return Items(ids, [text_of.get(one, "") for one in ids]), without_event
 
 
 def _day(seconds: int) -> str:

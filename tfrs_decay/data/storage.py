@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +24,15 @@ def save_events(events: Events, path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     partial = path.with_name(f".{path.stem}.partial.npz")
-    np.savez_compressed(
-        partial,
-        **{name: getattr(events, name) for name in _COLUMNS},
-        users=events.users.astype(str),
-        actions=np.asarray(events.actions, dtype=str),
-        ids=events.items.ids.astype(str),
-        texts=events.items.texts.astype(str),
-    )
+    columns: dict[str, Any] = {name: getattr(events, name) for name in _COLUMNS}
+    for name, strings in (
+        ("users", events.users),
+        ("actions", events.actions),
+        ("ids", events.items.ids),
+        ("texts", events.items.texts),
+    ):
+        columns |= _packed(name, strings)
+    np.savez_compressed(partial, **columns)
     partial.replace(path)
 
 
@@ -44,11 +47,32 @@ def load_events(path: str | os.PathLike[str]) -> Events:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             return Events(
                 **{name: stored[name] for name in _COLUMNS},
-                users=stored["users"].astype(object),
-                actions=tuple(stored["actions"].tolist()),
-                items=Items(stored["ids"].tolist(), stored["texts"].tolist()),
+                users=np.array(_unpacked("users", stored), dtype=object),
+                actions=tuple(_unpacked("actions", stored)),
+                items=Items(_unpacked("ids", stored), _unpacked("texts", stored)),
             )
     except (KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{os.fspath(path)} does not hold events ({error}): prepare it anew."
         ) from error
+
+
+def _packed(name: str, strings: Iterable[str]) -> dict[str, np.ndarray]:
+    """Strings as UTF-8 end to end, and where each ends.
+
+    NumPy's own text arrays give every string the room of the longest.
+    """
+    encoded = [one.encode("utf-8") for one in strings]
+    return {
+        name: np.frombuffer(b"".join(encoded), np.uint8),
+        f"{name}_end": np.cumsum([len(one) for one in encoded], dtype=np.int64),
+    }
+
+
+def _unpacked(name: str, stored: Mapping[str, np.ndarray]) -> list[str]:
+    whole, ends = stored[name].tobytes(), stored[f"{name}_end"].tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        whole[start:end].decode("utf-8")
+        for start, end in zip(starts, ends, strict=False)
+    ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 
-from tfrs_decay.data.dataset import batches
+from tfrs_decay.data.dataset import EventColumns
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
 from tfrs_decay.models import DecayRetrieval
@@ -24,18 +25,20 @@ class TwoTowerScores:
     def __init__(
         self, model: DecayRetrieval, events: Events, *, max_history: int = 100
     ) -> None:
-        self._model = model
-        self._events = events
+        self._columns = EventColumns(events)
         self._max_history = max_history
         self._item_vectors = model.item_tower.catalogue_vectors()
+        self._interest = tf.function(
+            lambda features: model(features, training=False), reduce_retracing=True
+        )
 
     def __call__(self, queries: Queries) -> np.ndarray:
         """Scores of a block of queries: [b, n_items] float32."""
-        (features,) = batches(
-            queries,
-            self._events,
-            batch_size=len(queries),
-            max_history=self._max_history,
+        features = self._columns.histories(
+            tf.constant(queries.history_start, tf.int64),
+            tf.constant(queries.history_stop, tf.int64),
+            self._max_history,
         )
-        interest = self._model(features, training=False).numpy()
+        features["query_time"] = tf.constant(queries.time, tf.int64)
+        interest = self._interest(features).numpy()
         return interest.astype(np.float32) @ self._item_vectors.T

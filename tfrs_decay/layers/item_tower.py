@@ -34,6 +34,7 @@ class ItemTower(tf_keras.layers.Layer):
         **kwargs: Keras' own, such as `name`.
 
     Raises:
+        TypeError: The items are neither a catalogue nor a mapping.
         ValueError: There is neither text nor id embedding, or the dims differ.
     """
 
@@ -49,6 +50,11 @@ class ItemTower(tf_keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if not isinstance(items, (Items, Mapping)):
+            raise TypeError(
+                f"items is a {type(items).__name__}: give a tfrs_decay.data.Items, or "
+                "a dict from id to text."
+            )
         if not isinstance(items, Items):
             items = Items(list(items.keys()), list(items.values()))
         if not len(items):
@@ -68,8 +74,12 @@ class ItemTower(tf_keras.layers.Layer):
         self.id_embedding = id_embedding
         self.normalize = normalize
         self.baked = baked
-        self._lookup = tf_keras.layers.StringLookup(
-            vocabulary=items.ids.tolist(), name="lookup"
+        self._places = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(items.ids.tolist(), tf.string),
+                tf.range(len(items), dtype=tf.int64),
+            ),
+            default_value=-1,
         )
         self._texts = tf.constant(items.texts.tolist(), tf.string)
 
@@ -113,20 +123,38 @@ class ItemTower(tf_keras.layers.Layer):
         Raises:
             ValueError: The ids are not strings.
         """
-        index = self._index(ids)
-        distinct, where = tf.unique(tf.reshape(index, [-1]))
+        place = self.places(ids)
+        distinct, where = tf.unique(tf.reshape(place, [-1]))
         vectors = tf.gather(self._vectors(distinct, training), where)
-        vectors = tf.reshape(vectors, tf.concat([tf.shape(index), [self.dim]], axis=0))
-        vectors.set_shape([*index.shape, self.dim])
+        vectors = tf.reshape(vectors, tf.concat([tf.shape(place), [self.dim]], axis=0))
+        vectors.set_shape([*place.shape, self.dim])
         return vectors
+
+    def compute_mask(self, inputs: tf.Tensor, mask: Any = None) -> tf.Tensor:
+        """Which ids are in the catalogue, [...] bool: pooling leaves the others out."""
+        return self.known(inputs)
 
     def known(self, ids: tf.Tensor) -> tf.Tensor:
         """Which ids are in the catalogue: [...] strings -> [...] bool."""
-        return self._index(ids) > 0
+        return self.places(ids) >= 0
 
     def places(self, ids: tf.Tensor) -> tf.Tensor:
-        """Places in the catalogue: [...] strings -> [...] int64; -1 if unknown."""
-        return self._index(ids) - 1
+        """Places in the catalogue: [...] strings -> [...] int64; -1 if unknown.
+
+        Raises:
+            ValueError: The ids are not strings, or ragged.
+        """
+        if isinstance(ids, tf.RaggedTensor):
+            raise ValueError(
+                "item ids are ragged: give them padded, ids.to_tensor('')."
+            )
+        ids = tf.convert_to_tensor(ids)
+        if ids.dtype != tf.string:
+            raise ValueError(
+                f"item ids are {ids.dtype.name}: give strings "
+                "(tf.strings.as_string turns numbers into them)."
+            )
+        return self._places.lookup(ids)
 
     def embed_texts(self, texts: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Vectors of items outside the catalogue: [...] strings -> [..., dim].
@@ -207,18 +235,9 @@ class ItemTower(tf_keras.layers.Layer):
         self._encoded.assign(encoded)
         return self
 
-    def _index(self, ids: tf.Tensor) -> tf.Tensor:
-        """0 for an id that is not in the catalogue, else 1 + its place."""
-        ids = tf.convert_to_tensor(ids)
-        if ids.dtype != tf.string:
-            raise ValueError(
-                f"item ids are {ids.dtype.name}: give strings "
-                "(tf.strings.as_string turns numbers into them)."
-            )
-        return self._lookup(ids)
-
-    def _vectors(self, index: tf.Tensor, training: bool | None) -> tf.Tensor:
-        place = tf.maximum(index - 1, 0)
+    def _vectors(self, place: tf.Tensor, training: bool | None) -> tf.Tensor:
+        known = place >= 0
+        place = tf.maximum(place, 0)
         parts = []
         if self.text is not None:
             if self.baked:
@@ -231,10 +250,10 @@ class ItemTower(tf_keras.layers.Layer):
         if self.id_embedding:
             parts.append(tf.gather(self._table, place))
         vectors = self._finish(tf.add_n(parts))
-        return vectors * tf.cast(index > 0, vectors.dtype)[:, None]
+        return vectors * tf.cast(known, vectors.dtype)[:, None]
 
     def _finish(self, vectors: tf.Tensor) -> tf.Tensor:
-        return tf.math.l2_normalize(vectors, axis=-1) if self.normalize else vectors
+        return unit_length(vectors) if self.normalize else vectors
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         """The ids' shape and `dim`."""
@@ -263,3 +282,13 @@ class ItemTower(tf_keras.layers.Layer):
                 "text": text and tf_keras.layers.deserialize(text),
             }
         )
+
+
+def unit_length(vectors: tf.Tensor) -> tf.Tensor:
+    """Vectors of length 1, zeros for zeros: [..., dim], in their own dtype.
+
+    In float16 the square of a small number, and any guard against dividing by it, is 0:
+    the length is taken in float32.
+    """
+    wide = tf.math.l2_normalize(tf.cast(vectors, tf.float32), axis=-1)
+    return tf.cast(wide, vectors.dtype)

@@ -36,8 +36,11 @@ class TextTower(tf_keras.layers.Layer):
         dim: Width of the projection on top, without bias; no projection when left out.
         pooling: "pooled_output" takes the encoder's own; "cls" the first token's
             vector; "mean" the mean over tokens that are not padding.
-        fine_tune: Train the encoder too. Frozen otherwise, and then a saved model holds
-            the handles and not the encoder's weights.
+        fine_tune: Train the encoder too. Frozen otherwise, and then a .keras or weights
+            file holds the handles and not the encoder's weights.
+        hidden: Width of the encoder's vectors. Found by running it when left out; where
+            it is given, a frozen encoder is loaded only when a text is read, so that a
+            baked model needs none.
         **kwargs: Keras' own, such as `name`.
 
     Raises:
@@ -58,6 +61,7 @@ class TextTower(tf_keras.layers.Layer):
         dim: int | None = None,
         pooling: str = "pooled_output",
         fine_tune: bool = False,
+        hidden: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -65,22 +69,33 @@ class TextTower(tf_keras.layers.Layer):
             raise ValueError(f"pooling={pooling!r} is not one of {_POOLINGS}.")
         if dim is not None and dim < 1:
             raise ValueError(f"dim={dim} must be 1 or more, or None for no projection.")
-        self.preprocessor = os.fspath(preprocessor)
-        self.encoder = os.fspath(encoder)
+        self.preprocessor = _absolute(preprocessor)
+        self.encoder = _absolute(encoder)
         self.dim = dim
         self.pooling = pooling
         self.fine_tune = fine_tune
-        self._preprocess = _load(self.preprocessor, "preprocessor", trainable=False)
-        self._encode = _load(self.encoder, "encoder", trainable=fine_tune)
+        self._given_hidden = hidden
+        self._preprocess: Any = None
+        self._encode: Any = None
+        if hidden is None or fine_tune:
+            self._load_modules()
         self._project = (
             None
             if dim is None
             else tf_keras.layers.Dense(dim, use_bias=False, name="projection")
         )
 
+    def _load_modules(self) -> None:
+        self._preprocess = _load(self.preprocessor, "preprocessor", trainable=False)
+        self._encode = _load(self.encoder, "encoder", trainable=self.fine_tune)
+
     def build(self, input_shape: Any = None) -> None:
         """Learns the encoder's width from one text, and makes the projection."""
-        self.hidden = int(self.encode(tf.constant([""]), training=False).shape[-1])
+        if self._given_hidden is None:
+            one = self.encode(tf.constant([""]), training=False)
+            self.hidden = int(one.shape[-1])
+        else:
+            self.hidden = self._given_hidden
         if self._project is not None:
             self._project.build([None, self.hidden])
         super().build(input_shape)
@@ -116,6 +131,10 @@ class TextTower(tf_keras.layers.Layer):
         texts = tf.convert_to_tensor(texts)
         if texts.dtype != tf.string:
             raise ValueError(f"texts are {texts.dtype.name}: give strings.")
+        if self._encode is None:
+            # Outside of the graph that may be being traced: what is loaded stays.
+            with tf.init_scope():
+                self._load_modules()
         distinct, where = tf.unique(tf.reshape(texts, [-1]))
         inputs = self._preprocess(distinct)
         tokens = tf.reduce_max(tf.reduce_sum(inputs["input_mask"], axis=1))
@@ -153,22 +172,24 @@ class TextTower(tf_keras.layers.Layer):
         Returns:
             [n, hidden] float32.
         """
-        distinct, where = np.unique(np.asarray(texts, dtype=str), return_inverse=True)
+        place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        distinct = list(place)
         order = np.argsort([len(one) for one in distinct], kind="stable")
         encode = tf.function(
             lambda batch: self.encode(batch, training=False),
             input_signature=[tf.TensorSpec([None], tf.string)],
         )
         starts = range(0, len(order), batch_size)
+        ordered = [distinct[one] for one in order]
         parts = [
-            encode(tf.constant(distinct[order[start : start + batch_size]])).numpy()
+            encode(tf.constant(ordered[start : start + batch_size])).numpy()
             for start in progress(starts)
         ]
         if not parts:
             return encode(tf.constant([], tf.string)).numpy()
         vectors = np.empty((len(order), parts[0].shape[1]), np.float32)
         vectors[order] = np.concatenate(parts)
-        return vectors[where]
+        return vectors[[place[text] for text in texts]]
 
     def _pool(self, outputs: dict[str, tf.Tensor], mask: tf.Tensor) -> tf.Tensor:
         name = "pooled_output" if self.pooling == "pooled_output" else "sequence_output"
@@ -196,9 +217,17 @@ class TextTower(tf_keras.layers.Layer):
             "dim": self.dim,
             "pooling": self.pooling,
             "fine_tune": self.fine_tune,
+            "hidden": self.hidden if self.built else self._given_hidden,
         }
 
 
+def _absolute(handle: str | os.PathLike[str]) -> str:
+    """A local handle that can be found again from another working directory."""
+    handle = os.fspath(handle)
+    return handle if "://" in handle else os.path.abspath(handle)
+
+
+@tf_keras.saving.register_keras_serializable("tfrs_decay")
 class _FrozenHubLayer(hub.KerasLayer):
     """A module that is what its handle says: its weights are not saved once more."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfrs_decay.data.events import LATEST_SECOND
+from tfrs_decay.data.times import LATEST_SECOND
 from tfrs_decay.decay import Constant, Decay, Exponential
 
 for _family in (Constant, Exponential):
@@ -145,7 +145,8 @@ class TimeDecayPooling(tf_keras.layers.Layer):
         """Pools a batch of histories.
 
         Args:
-            vectors: [batch, time, dim] floating.
+            vectors: [batch, time, dim] floating, finite where masked as well: a NaN
+                times the weight 0 is a NaN.
             timestamps: [batch, time] integer seconds since the epoch.
             query_time: [batch] integer seconds since the epoch: "now" of each row.
             actions: [batch, time] strings; needed with `action_weights`.
@@ -188,13 +189,18 @@ class TimeDecayPooling(tf_keras.layers.Layer):
     ) -> tf.Tensor:
         """What each event contributes: the weights that `call` pools with.
 
-        The arguments are those of `call`. The layer must have been built.
+        The arguments are those of `call`. The layer must have been built: a call
+        builds it.
 
         Returns:
             [batch, time] float32, 0 for events that do not count; [batch, time, dim]
             with a rate per feature. Under "mean" a row's weights sum to 1, or are all
             0.
         """
+        if not self.built:
+            raise ValueError(
+                "the layer has no variables yet: call it, or build([None, None, dim])."
+            )
         timestamps = _integers(timestamps, "timestamps", "[batch, time]")
         query_time = _integers(query_time, "query_time", "[batch]")
         checks = [
@@ -221,13 +227,20 @@ class TimeDecayPooling(tf_keras.layers.Layer):
             )
         counts &= age >= 0
         with tf.control_dependencies([check for check in checks if check is not None]):
-            seconds = tf.cast(tf.maximum(age, 0), tf.float32)
-        log_weight = self.decay.log_weight(seconds, self._parameters, xp=tf.math)
-        log_weight = tf.cast(log_weight, tf.float32)
+            # float64 until the largest is taken off: a year has more seconds than
+            # float32 has integers.
+            seconds = tf.cast(tf.maximum(age, 0), tf.float64)
+        log_weight = self.decay.log_weight(
+            seconds,
+            {name: tf.cast(one, tf.float64) for name, one in self._parameters.items()},
+            xp=tf.math,
+        )
         if self._action_weights is not None:
             of_action = self._weight_of_action(actions)
             counts &= of_action > 0
-            log_of_action = tf.math.log(tf.where(counts, of_action, 1.0))
+            log_of_action = tf.math.log(
+                tf.cast(tf.where(counts, of_action, 1.0), tf.float64)
+            )
             log_weight += (
                 log_of_action[..., None]
                 if log_weight.shape.rank == 3
@@ -236,11 +249,13 @@ class TimeDecayPooling(tf_keras.layers.Layer):
         if log_weight.shape.rank == 3:
             counts = counts[..., None]
         if self.normalize == "sum":
-            return tf.where(counts, tf.exp(log_weight), 0.0)
+            weight = tf.exp(tf.cast(log_weight, tf.float32))
+            return tf.where(counts, weight, 0.0)
         log_weight = tf.where(counts, log_weight, log_weight.dtype.min)
         # The largest becomes e^0. A constant shift cancels, and so does its gradient.
         largest = tf.stop_gradient(tf.reduce_max(log_weight, axis=1, keepdims=True))
-        weight = tf.where(counts, tf.exp(log_weight - largest), 0.0)
+        weight = tf.exp(tf.cast(log_weight - largest, tf.float32))
+        weight = tf.where(counts, weight, 0.0)
         return tf.math.divide_no_nan(
             weight, tf.reduce_sum(weight, axis=1, keepdims=True)
         )

@@ -19,10 +19,20 @@ def top_k(
         excluded: [batch, m] integer places in `items` that are never returned; a
             negative one excludes nothing.
 
+    Raises:
+        ValueError: The scores are not [batch, items] float32, or `k` is below 1.
+
     Returns:
         scores: [batch, k] float32, `LOWEST_SCORE` where nothing was left to return.
         places: [batch, k] int32, -1 there.
     """
+    if scores.dtype != tf.float32 or scores.shape.rank != 2:
+        raise ValueError(
+            f"scores are {scores.dtype.name} of shape {scores.shape}: give float32 "
+            "[batch, items]."
+        )
+    if isinstance(k, int) and k < 1:
+        raise ValueError(f"k={k} must be 1 or more.")
     if excluded is not None:
         batch, items = tf.shape(scores)[0], tf.shape(scores)[1]
         excluded = tf.cast(excluded, tf.int32)

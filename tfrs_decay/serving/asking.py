@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrs_decay.data.storage import load_events
+from tfrs_decay.data.times import LATEST_SECOND
 from tfrs_decay.durations import to_text
 from tfrs_decay.serving.native import (
     NativeModel,
@@ -92,7 +93,6 @@ def read_history(
     text: Sequence[str] = (),
     action: str = "purchase",
     at: str | None = None,
-    k: int = 10,
 ) -> tuple[list[Event], int]:
     """Reads a history from what was typed.
 
@@ -103,18 +103,15 @@ def read_history(
         text: Further events, "TEXT" or "TEXT@TIME".
         action: Of the further events.
         at: The query's time; now when left out, or the end of the log with `user`.
-        k: Checked only.
 
     Returns:
         The events strictly before the query's time for a user of the log, those that
         were typed as they were typed, and the query's time.
 
     Raises:
-        ValueError: A time cannot be read, `k` is below 1, the user is not in the log,
-            or user and run are not given together.
+        ValueError: A time cannot be read or lies after the query's, the user is not in
+            the log, or user and run are not given together.
     """
-    if k < 1:
-        raise ValueError(f"k={k} must be 1 or more.")
     if (user is None) != (run_directory is None):
         raise ValueError("--user and --run go together: the run's log knows its users.")
     query_time = int(time.time()) if at is None else _seconds(at, "--at")
@@ -127,10 +124,16 @@ def read_history(
     for written, is_text in [(one, False) for one in item] + [
         (one, True) for one in text
     ]:
-        what, at_sign, when = written.rpartition("@")
-        if not at_sign:
+        what, _, when = written.rpartition("@")
+        # A name may hold an @; a time begins with a digit.
+        if not (what and when[:1].isdigit()):
             what, when = written, ""
         seconds = _seconds(when, written) if when else query_time
+        if seconds > query_time:
+            raise ValueError(
+                f"{written!r} lies {to_text(seconds - query_time)} after the query, at "
+                f"{query_time}: give an earlier time, or a later --at."
+            )
         history.append(
             Event("" if is_text else what, what if is_text else "", seconds, action)
         )
@@ -154,10 +157,12 @@ def ask(
 
     Raises:
         FileNotFoundError: There is no export.
-        ValueError: An event has a text and the export cannot read texts, or its action
-            is none that the model weighs.
+        ValueError: `k` is below 1, an event has a text and the export cannot read
+            texts, or its action is none that the model weighs.
         RuntimeError: TensorFlow refuses the request; its message says why.
     """
+    if k < 1:
+        raise ValueError(f"k={k} must be 1 or more.")
     metadata = _metadata(version_directory(Path(export_directory)))
     known = metadata["actions"]
     strange = sorted({event.action for event in history} - set(known or ()))
@@ -239,6 +244,11 @@ def _history_of_user(run_directory: str, user: str) -> tuple[list[Event], int]:
 def _seconds(written: str, where: str) -> int:
     """Seconds since the epoch from a number of them, or an ISO date; UTC by default."""
     if written.lstrip("-").isdecimal():
+        if abs(int(written)) >= LATEST_SECOND:
+            raise ValueError(
+                f"{where!r}: {written} looks like milliseconds: give seconds since the "
+                "epoch, or a date."
+            )
         return int(written)
     try:
         moment = datetime.datetime.fromisoformat(written)

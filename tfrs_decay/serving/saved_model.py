@@ -49,10 +49,12 @@ class Recommender(tf.Module):
         popularity: [n] scores that an empty history is answered with, such as decayed
             popularity; without it the answer to an empty history holds no item.
         exclude_seen: Never return an item of the history.
+        max_history: Only the latest so many events that count are pooled, as in
+            training; all when left out.
 
     Raises:
-        ValueError: `k` is below 1, the popularity does not fit the catalogue, or an
-            item vector is not finite.
+        ValueError: `k` or `max_history` is below 1, the popularity does not fit the
+            catalogue, or an item vector is not finite.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class Recommender(tf.Module):
         k: int = 20,
         popularity: np.ndarray | None = None,
         exclude_seen: bool = False,
+        max_history: int | None = None,
     ) -> None:
         super().__init__(name="recommender")
         items = model.item_tower.items
-        if k < 1:
-            raise ValueError(f"k={k} must be 1 or more.")
+        for name, number in (("k", k), ("max_history", max_history)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name}={number} must be 1 or more.")
         if popularity is not None:
             popularity = np.asarray(popularity, np.float32)
             if popularity.shape != (len(items),) or not np.isfinite(popularity).all():
@@ -85,6 +89,7 @@ class Recommender(tf.Module):
         self._embed_texts = model.item_tower.embed_texts
         self._k = k
         self._exclude_seen = exclude_seen
+        self._max_history = max_history
         self._popularity = None if popularity is None else tf.constant(popularity)
         # The last id stands for a place that no item takes.
         self._ids = tf.constant([*items.ids.tolist(), ""], tf.string)
@@ -112,7 +117,15 @@ class Recommender(tf.Module):
 
         Events beyond a row's length are padding, whatever they hold. An event of an
         unknown item (with no text given) and an event after the query time are left
-        out. A history without any event that counts is answered with popularity.
+        out of the interest; with `exclude_seen` every item of the history is seen,
+        whenever it was. A history without any event that counts is answered with
+        popularity.
+
+        An event at the query's own second counts, at age 0. Examples to train on are
+        stricter, for there it could be the answer; here the caller says that it has
+        happened.
+
+        The arguments are a signature's inputs, which is why there are eight.
 
         Args:
             history_item: [batch, time] strings, ids.
@@ -121,8 +134,9 @@ class Recommender(tf.Module):
             history_length: [batch] int64, events of the row; the rest is padding.
             query_time: [batch] int64 seconds since the epoch.
             exclude_item: [batch, m] strings, ids never to return; "" for none.
-            k: [batch] int32, items wanted; a row that wants fewer than another is
-                filled up with places that no item takes.
+            k: [batch] int32, items wanted; an answer has at most as many places as
+                there are items, and a row that wants fewer than another is filled up
+                with places that no item takes.
             history_text: [batch, time] strings, read where the id is unknown.
 
         Returns:
@@ -152,41 +166,72 @@ class Recommender(tf.Module):
                 )
             )
         if k is not None:
-            checks.append(tf.debugging.assert_positive(k, message="k is below 1."))
+            checks += [
+                tf.debugging.assert_positive(k, message="k is below 1."),
+                tf.debugging.assert_equal(
+                    tf.shape(k),
+                    tf.shape(history_length),
+                    message="k and history_length must have the same shape.",
+                ),
+            ]
         with tf.control_dependencies([check for check in checks if check is not None]):
             place = self.places.lookup(history_item)
-        vectors = tf.gather(self.item_vectors, tf.maximum(place, 0))
-        known = place >= 0
+        within = tf.sequence_mask(history_length, tf.shape(history_item)[1])
+        seen = tf.where(within, place, -1)
+        counts = place >= 0
         if history_text is not None:
+            counts |= tf.strings.length(history_text) > 0
+        counts &= within & (history_time <= query_time[:, None])
+        if self._max_history is not None:
+            latest = self._latest(history_time, counts)
+            place, history_time, history_action, counts = (
+                tf.gather(column, latest, batch_dims=1)
+                for column in (place, history_time, history_action, counts)
+            )
+            if history_text is not None:
+                history_text = tf.gather(history_text, latest, batch_dims=1)
+        vectors = tf.gather(self.item_vectors, tf.maximum(place, 0))
+        if history_text is not None:
+            known = place >= 0
             # The texts of known items are not read: they become one text, encoded once.
-            read = tf.where(known, "", history_text)
-            vectors = tf.where(known[..., None], vectors, self._embed_texts(read))
-            known |= tf.strings.length(history_text) > 0
-        mask = tf.sequence_mask(history_length, tf.shape(history_item)[1])
-        mask &= known & (history_time <= query_time[:, None])
+            read = tf.where(known | ~counts, "", history_text)
+            of_text = tf.cast(self._embed_texts(read), tf.float32)
+            vectors = tf.where(known[..., None], vectors, of_text)
         interest = self._interest_from_vectors(
             vectors,
             timestamps=history_time,
             query_time=query_time,
             actions=history_action,
-            mask=mask,
+            mask=counts,
         )
         scores = tf.matmul(
             tf.cast(interest, tf.float32), self.item_vectors, transpose_b=True
         )
         # Events may count and still weigh nothing: their actions are unknown.
         no_interest = tf.reduce_all(tf.equal(interest, 0), axis=1)
-        no_interest |= ~tf.reduce_any(mask, axis=1)
+        no_interest |= ~tf.reduce_any(counts, axis=1)
         instead = (
             LOWEST_SCORE if self._popularity is None else self._popularity[None, :]
         )
         scores = tf.where(no_interest[:, None], instead, scores)
-        return self._answer(scores, k, self._excluded(place, exclude_item))
+        return self._answer(scores, k, self._excluded(seen, exclude_item))
+
+    def _latest(self, history_time: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        """[batch, max_history] places of the latest events that count, latest first.
+
+        Of events at one time, those further back in the request are later.
+        """
+        width = tf.shape(history_time)[1]
+        backwards = tf.reverse(
+            tf.where(counts, history_time, history_time.dtype.min), axis=[1]
+        )
+        _, latest = tf.math.top_k(backwards, tf.minimum(self._max_history, width))
+        return width - 1 - latest
 
     def _excluded(
-        self, place: tf.Tensor, exclude_item: tf.Tensor | None
+        self, seen: tf.Tensor, exclude_item: tf.Tensor | None
     ) -> tf.Tensor | None:
-        excluded = [place] if self._exclude_seen else []
+        excluded = [seen] if self._exclude_seen else []
         if exclude_item is not None:
             excluded.append(self.places.lookup(exclude_item))
         return tf.concat(excluded, axis=1) if excluded else None
@@ -194,7 +239,10 @@ class Recommender(tf.Module):
     def _answer(
         self, scores: tf.Tensor, k: tf.Tensor | None, excluded: tf.Tensor | None
     ) -> dict[str, tf.Tensor]:
-        most = self._k if k is None else tf.reduce_max(k)
+        most = self._k
+        if k is not None:
+            # Bounded, for it comes from outside; and a batch of no rows has no largest.
+            most = tf.clip_by_value(tf.reduce_max(k), 1, tf.shape(scores)[1])
         best, place = top_k(scores, most, excluded=excluded)
         if k is not None:
             wanted = tf.range(most)[None, :] < k[:, None]
@@ -236,6 +284,7 @@ def export(
     k: int = 20,
     popularity: np.ndarray | None = None,
     exclude_seen: bool = False,
+    max_history: int | None = None,
     texts: bool = False,
     version: int | None = None,
 ) -> Path:
@@ -254,6 +303,7 @@ def export(
         k: Items an answer has where the request does not say.
         popularity: [n] scores that an empty history is answered with.
         exclude_seen: Never return an item of the history.
+        max_history: Only the latest so many events are pooled: as many as in training.
         texts: Export the text tower too.
         version: The version's number; seconds since the epoch, or one above the
             highest that is there, when left out.
@@ -279,7 +329,11 @@ def export(
     if texts and model.item_tower.text is None:
         raise ValueError("texts=True, and the item tower has no text tower.")
     recommender = Recommender(
-        model, k=k, popularity=popularity, exclude_seen=exclude_seen
+        model,
+        k=k,
+        popularity=popularity,
+        exclude_seen=exclude_seen,
+        max_history=max_history,
     )
     signatures = recommender.signatures(texts=texts)
     # Whatever the query side reads is saved, and nothing of the model besides: not its
