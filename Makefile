@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # TensorFlow's C++ start-up notices are no news to anyone here.
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: help demo test lint bench integration clean
 

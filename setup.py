@@ -37,7 +37,8 @@ EXTRAS["test"] = [
     "hypothesis>=6.100",
     "tokenizers>=0.19",
 ]
-EXTRAS["lint"] = ["ruff>=0.12", "mypy>=1.15", "pandas-stubs"]
+# mypy reads the types of what the command line and the pictures import.
+EXTRAS["lint"] = [*EXTRAS["cli"], "ruff>=0.12", "mypy>=1.15", "pandas-stubs"]
 # An independent runtime to compare the encoder with; never imported by the package.
 EXTRAS["integration"] = [*EXTRAS["test"], "torch>=2.3", "transformers>=4.40"]
 

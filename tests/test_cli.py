@@ -55,7 +55,8 @@ def test_a_run_says_what_it_was_made_with(run):
     assert about["settings"]["target_actions"] == ["purchase"]
     assert about["split"]["test"] - about["split"]["validation"] == 20 * DAY
     assert set(about["trained"]) == {"decay", "mean"}
-    assert about["trained"]["mean"]["decay"] == "Constant()"
+    assert about["trained"]["mean"]["decay"] == "no decay, a plain mean"
+    assert re.match(r"learned half-life \d", about["trained"]["decay"]["decay"])
     (learned,) = about["trained"]["decay"]["learned"].values()
     assert learned != pytest.approx(np.log(30 * DAY), abs=1e-4)
     assert [one.name for one in run.parent.iterdir()] == ["small"]  # nothing partial
@@ -152,6 +153,18 @@ def test_recommend_from_typed_events_and_texts(exported, capsys):
     printed = capsys.readouterr().out
     assert "8d before" in printed and "7d before" in printed
     assert "Enamel camping mug" in printed.split("Recommended:")[0]
+
+
+def test_recommend_from_nothing_known_says_so(exported, capsys):
+    assert cli.main(["recommend", "--export", str(exported), "--item", "a@noon"]) == 0
+    printed = capsys.readouterr().out
+    assert "none is known to the model, and this is what is popular" in printed
+    assert re.search(r"a@noon +\(not in the catalogue\)", printed)
+
+
+def test_nothing_typed_is_help(capsys):
+    assert cli.main([]) == 0
+    assert "Usage: tfrs-decay" in capsys.readouterr().out
 
 
 def test_recommend_to_a_new_user_is_popular(exported, capsys):

@@ -248,3 +248,13 @@ def test_it_shows_itself_in_peoples_units(decay: Decay, shown: str) -> None:
     assert repr(decay) == shown
     made_again = eval(shown, {"Constant": Constant, "Exponential": Exponential})
     assert made_again == decay
+
+
+def test_a_decay_describes_what_was_learned() -> None:
+    each = {"log_half_life": np.log([86_400.0, 3 * 86_400.0, 9 * 86_400.0])}
+    learned = Exponential("7d", trainable=True, per_feature=True).describe(each)
+    assert learned == "learned half-life of 3 features 1d to 9d, median 3d"
+    one = {"log_half_life": np.log(43_200.0)}
+    assert Exponential("7d", trainable=True).describe(one) == "learned half-life 12h"
+    assert Exponential("7d").describe() == "half-life 7d"
+    assert Constant().describe() == "no decay, a plain mean"

@@ -310,6 +310,12 @@ def test_a_bad_choice_is_named(options, message):
         make(**options)
 
 
+def test_layers_in_the_wrong_places_are_named():
+    tower, pooling = ItemTower(ITEMS, dim=3), TimeDecayPooling(Exponential("1d"))
+    with pytest.raises(TypeError, match="item_tower is a TimeDecayPooling: give"):
+        DecayRetrieval(pooling, tower)
+
+
 def test_a_probability_that_tfrs_clips_is_told_of():
     with pytest.warns(UserWarning, match="1 sampling probabilities are below 1e-06"):
         make(sampling_probability=[1e-7, 0.3, 0.3, 0.3])

@@ -189,6 +189,7 @@ def evaluate(run_directory: str, k: int, json_path: str | None) -> None:
 
     tracks = runs.evaluate_run(runs.load_run(run_directory), k=k, progress=_progress)
     click.echo(evaluation.table(tracks))
+    click.echo(evaluation.LEGEND)
     for track, figures in tracks.items():
         for line in evaluation.warnings(figures):
             click.echo(f"Warning ({track}): {line}", err=True)
@@ -285,6 +286,7 @@ def demo(data: str, sample: int | None, out: str, cache: str, seed: int) -> None
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; bad input ends with one line on stderr and status 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = arguments or ["--help"]
     # Keras' notices on how a model is saved, and TensorFlow's on retracing.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:

@@ -60,6 +60,14 @@ class Decay(abc.ABC):
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`, JSON-serialisable."""
 
+    def describe(self, parameters: Parameters | None = None) -> str:
+        """The decay in people's words, with what has been learned.
+
+        Args:
+            parameters: Learned values, as `TimeDecayPooling.learned` gives them.
+        """
+        return repr(self)
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Decay:
         """Makes the object again from `get_config`."""
@@ -110,6 +118,10 @@ class Constant(Decay):
     ) -> Any:
         """Zero at every age."""
         return age * 0.0
+
+    def describe(self, parameters: Parameters | None = None) -> str:
+        """No numbers to tell."""
+        return "no decay, a plain mean"
 
     def get_config(self) -> dict[str, Any]:
         """No arguments."""
@@ -210,6 +222,24 @@ class Exponential(Decay):
         if parameters:
             return -math.log(2) * age * xp.exp(-parameters["log_half_life"])
         return (-math.log(2) / np.asarray(self.half_life)) * age
+
+    def describe(self, parameters: Parameters | None = None) -> str:
+        """The half-life, or the range of the features'.
+
+        >>> Exponential("7d").describe()
+        'half-life 7d'
+        """
+        half_life = np.ravel(self.half_life)
+        if parameters:
+            half_life = np.ravel(np.exp(parameters["log_half_life"]))
+        words = "learned half-life" if parameters else "half-life"
+        if len(half_life) == 1:
+            return f"{words} {to_text(float(half_life[0]))}"
+        low, middle, high = np.quantile(half_life, [0, 0.5, 1]).tolist()
+        return (
+            f"{words} of {len(half_life)} features {to_text(low)} to {to_text(high)}, "
+            f"median {to_text(middle)}"
+        )
 
     def get_config(self) -> dict[str, Any]:
         """`half_life` in seconds, `trainable`, `per_feature`."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfrs_decay import encoders, evaluation, plots, runs
 from tfrs_decay.data import Events, clean, open_log, split_by_time
-from tfrs_decay.decay import Decay, Exponential
+from tfrs_decay.decay import Exponential
 from tfrs_decay.runs import Progress, Run
 from tfrs_decay.serving import asking, native
 from tfrs_decay.training import Settings
@@ -70,8 +70,9 @@ def run(
         data=data,
     )
     tracks = runs.evaluate_run(finished, progress=progress)
-    print(f"\nEverything may be recommended, and what is new to the user ({data}):")
+    print(f"\n{data}, after the cut:")
     print(evaluation.table(tracks))
+    print(evaluation.LEGEND)
     for figures in tracks.values():
         for line in evaluation.warnings(figures):
             print(f"Warning: {line}")
@@ -121,7 +122,7 @@ def _answer_for_one(finished: Run, version: Path, out: Path) -> None:
                 query_time,
                 labels=texts,
                 title=f"What each event of user {events.users[user]} weighs "
-                f"({_learned(pooling.decay, pooling.learned())})",
+                f"({pooling.decay.describe(pooling.learned())})",
             ),
             out / PICTURES[0],
         ),
@@ -177,13 +178,6 @@ def _user_to_show(events: Events) -> int:
     return int(np.argmax(np.minimum(counts, HISTORY_AT_LEAST)))
 
 
-def _learned(decay: Decay, learned: dict[str, np.ndarray]) -> str:
-    if "log_half_life" not in learned:
-        return repr(decay)
-    half_life = float(np.exp(np.median(learned["log_half_life"])))
-    return f"learned half-life {half_life / 86_400:.1f} days"
-
-
 def _make_room(out: Path) -> None:
     """Takes away what an earlier demo wrote, and nothing else."""
     marker = out / MARKER
@@ -192,8 +186,9 @@ def _make_room(out: Path) -> None:
             f"{out} is there and was not written by an earlier demo: choose another "
             "--out."
         )
-    for folder in ("run", "export"):
-        shutil.rmtree(out / folder, ignore_errors=True)
+    # `.run.*` is what a killed demo left behind.
+    for folder in (out / "run", out / "export", *out.glob(".run.*")):
+        shutil.rmtree(folder, ignore_errors=True)
     for picture in PICTURES:
         (out / picture).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)

@@ -72,6 +72,7 @@ def to_text(seconds: float) -> str:
     >>> to_text(604_800.0), to_text(5_400.0), to_text(0.5)
     ('7d', '1.5h', '0.5s')
     """
+    seconds = float(f"{seconds:.6g}")  # learned values are 1d but for rounding
     for unit in ("y", "d", "h", "m"):
         if abs(seconds) >= _SECONDS[unit]:
             return f"{seconds / _SECONDS[unit]:.4g}{unit}"

@@ -58,6 +58,7 @@ class DecayRetrieval(tfrs.Model):
         **kwargs: Keras' own, such as `name`.
 
     Raises:
+        TypeError: The item tower or the pooling is something else.
         ValueError: The temperature is not above 0, or the probabilities or the query
             tower's width do not fit.
 
@@ -77,6 +78,14 @@ class DecayRetrieval(tfrs.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        for name, layer, kind in (
+            ("item_tower", item_tower, ItemTower),
+            ("pooling", pooling, TimeDecayPooling),
+        ):
+            if not isinstance(layer, kind):
+                raise TypeError(
+                    f"{name} is a {type(layer).__name__}: give a {kind.__name__}."
+                )
         if not temperature > 0:
             raise ValueError(f"temperature={temperature} must be above 0.")
         self.item_tower = item_tower

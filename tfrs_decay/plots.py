@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DAY = 86_400
 LONGEST_LABEL = 44
+MOST_LABELS = 5
 
 
 def decay_curves(decays: Mapping[str, Decay], *, until: Duration = "90d") -> Figure:
@@ -68,7 +69,7 @@ def history_weights(
         times: [n] seconds since the epoch.
         weights: [n] the weights, as `TimeDecayPooling.weights_of_events` gives them.
         query_time: Now, seconds since the epoch.
-        labels: [n] what to write at the events; the five heaviest are written.
+        labels: [n] what to write at the events: at the five heaviest, one a moment.
         title: Above the picture.
 
     Raises:
@@ -86,28 +87,24 @@ def history_weights(
     age = (query_time - times) / DAY
     if len(times):
         axes.stem(age, weights, markerfmt=".", basefmt=" ")
-    # Latest first among equals. Numbers stand at the stems, the names beside; events of
-    # one moment share a place.
-    heaviest = np.lexsort([age, -weights])[: 5 if labels else 0]
-    numbers: dict[tuple[float, float], list[str]] = {}
+    # Numbers stand at the stems, names beside: the heaviest, no two of one moment.
+    heaviest: list[int] = []
+    for event in np.lexsort([age, -weights]) if labels else ():
+        near = np.abs(age[heaviest] - age[event]) < np.ptp(age) / 50
+        if len(heaviest) < MOST_LABELS and not near.any():
+            heaviest.append(int(event))
     for number, event in enumerate(heaviest, start=1):
-        numbers.setdefault((age[event], weights[event]), []).append(str(number))
-        axes.plot(
-            [],
-            [],
-            " ",
-            label=f"{number}  {weights[event]:.3f}  {_short(labels[event])}",
-        )
-    for place, here in numbers.items():
+        name = f"{number}  {weights[event]:.3f}  {_short(labels[event])}"
+        axes.plot([], [], " ", label=name)
         axes.annotate(
-            ",".join(here),
-            place,
+            str(number),
+            (age[event], weights[event]),
             xytext=(0, 4),
             textcoords="offset points",
             horizontalalignment="center",
             fontsize=8,
         )
-    if len(heaviest):
+    if heaviest:
         axes.legend(
             loc="upper left", bbox_to_anchor=(1, 1), frameon=False, handlelength=0
         )

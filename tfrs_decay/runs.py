@@ -91,7 +91,12 @@ def weights_of_actions(
         raise ValueError(
             f"the log's actions are {list(actions)}: "
             + (f"it has no {strange}. " if strange else "")
-            + (f"Say what {missing} weigh." if missing else "")
+            + (
+                f"Say what {missing} weigh, as in --action-weight {missing[0]}=0.5; 0 "
+                "leaves them out of histories."
+                if missing
+                else ""
+            )
         )
     return {one: {**USUAL_WEIGHTS, **given}[one] for one in actions}
 
@@ -158,7 +163,7 @@ def train_run(
             )
         trained: dict[str, Trained] = {}
         for name, pooling in (("decay", decay), ("mean", Constant())):
-            say(f"Training with {pooling} ...")
+            say(f"Training with {pooling.describe()} ...")
             model = make_model(events, settings, pooling, encoded=encoded)
             trained[name] = train(
                 model, events, split, settings, directory=partial / "training" / name
@@ -171,7 +176,9 @@ def train_run(
             "rejected": cleaned.rejected,
             "trained": {
                 name: {
-                    "decay": repr(one.model.pooling.decay),
+                    "decay": one.model.pooling.decay.describe(
+                        one.model.pooling.learned()
+                    ),
                     "epochs": one.epochs,
                     "validation_recall_at_20": one.recall,
                     "learned": {

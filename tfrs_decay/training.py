@@ -217,6 +217,10 @@ def train(
     )
     recall = [float(one) for one in searched.history[RECALL]]
     epochs = int(np.argmax(recall)) + 1
+    if verbose:
+        print(
+            f"Pass {epochs} was best. Again from the start, on all days before the cut:"
+        )
     model.set_weights(start)
     model.set_sampling_probability(_drawn(queries.both, events, settings))
     _fit(

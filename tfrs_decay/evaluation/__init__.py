@@ -10,9 +10,10 @@ from tfrs_decay.evaluation.baselines import OwnCounts, Popularity, Scorer
 from tfrs_decay.evaluation.figures import Figures, blocks_of, evaluate
 from tfrs_decay.evaluation.metrics import ndcg_at_k, recall_at_k
 from tfrs_decay.evaluation.ranking import top_items
-from tfrs_decay.evaluation.report import as_dict, table, warnings
+from tfrs_decay.evaluation.report import LEGEND, as_dict, table, warnings
 
 __all__ = [
+    "LEGEND",
     "Figures",
     "OwnCounts",
     "Popularity",

@@ -9,6 +9,12 @@ from tfrs_decay.evaluation.figures import Figures
 FEW_LISTS = 0.05
 """Distinct lists a query below which a personal model is thought to have collapsed."""
 
+LEGEND = (
+    "any: everything may be recommended. new: what the user never had. "
+    "*: the best. lists: how many different lists users got."
+)
+"""What a reader of the table is to know."""
+
 Tracks = Mapping[str, Mapping[str, Figures]]
 """Track -> model -> figures, such as {"any": evaluate(...), "new": evaluate(...)}."""
 

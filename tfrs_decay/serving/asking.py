@@ -68,6 +68,10 @@ class Answer(NamedTuple):
             if count
             else "No history: this is what is popular."
         ]
+        if count and not any(
+            one.text or one.item in self.texts for one in self.history
+        ):
+            lines[0] += " none is known to the model, and this is what is popular."
         latest = sorted(self.history, key=lambda event: -event.time)[:LATEST_SHOWN]
         for event in latest:
             age = to_text(self.query_time - event.time)
@@ -164,7 +168,7 @@ def ask(
     if k < 1:
         raise ValueError(f"k={k} must be 1 or more.")
     metadata = _metadata(version_directory(Path(export_directory)))
-    known = metadata["actions"]
+    known = metadata.get("actions")
     strange = sorted({event.action for event in history} - set(known or ()))
     if known is not None and strange:
         raise ValueError(

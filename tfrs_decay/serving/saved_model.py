@@ -34,7 +34,10 @@ class InterestModel(Protocol):
         actions: tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """[batch, time, dim] item vectors and their times -> [batch, dim] interest."""
+        """[batch, time, dim] item vectors and their times -> [batch, dim] interest.
+
+        Events come oldest first, those that the mask leaves out last.
+        """
 
 
 class Recommender(tf.Module):
@@ -53,6 +56,7 @@ class Recommender(tf.Module):
             training; all when left out.
 
     Raises:
+        TypeError: The model lacks what is exported.
         ValueError: `k` or `max_history` is below 1, the popularity does not fit the
             catalogue, or an item vector is not finite.
     """
@@ -67,6 +71,14 @@ class Recommender(tf.Module):
         max_history: int | None = None,
     ) -> None:
         super().__init__(name="recommender")
+        for name in ("item_tower", "interest_from_vectors"):
+            if not hasattr(model, name):
+                raise TypeError(
+                    f"a {type(model).__name__} has no {name}: what is exported is a "
+                    "DecayRetrieval, or a model with an item_tower and a method "
+                    "interest_from_vectors(vectors, *, timestamps, query_time, "
+                    "actions, mask)."
+                )
         items = model.item_tower.items
         for name, number in (("k", k), ("max_history", max_history)):
             if number is not None and number < 1:
@@ -166,14 +178,21 @@ class Recommender(tf.Module):
                 )
             )
         if k is not None:
-            checks += [
-                tf.debugging.assert_positive(k, message="k is below 1."),
-                tf.debugging.assert_equal(
-                    tf.shape(k),
-                    tf.shape(history_length),
-                    message="k and history_length must have the same shape.",
-                ),
-            ]
+            checks.append(tf.debugging.assert_positive(k, message="k is below 1."))
+        for name, column in (
+            ("history_length", history_length),
+            ("query_time", query_time),
+            ("k", k),
+            ("exclude_item", exclude_item),
+        ):
+            if column is not None:
+                checks.append(
+                    tf.debugging.assert_equal(
+                        tf.shape(column)[0],
+                        tf.shape(history_item)[0],
+                        message=f"{name} and history_item must agree in batch.",
+                    )
+                )
         with tf.control_dependencies([check for check in checks if check is not None]):
             place = self.places.lookup(history_item)
         within = tf.sequence_mask(history_length, tf.shape(history_item)[1])
@@ -182,18 +201,16 @@ class Recommender(tf.Module):
         if history_text is not None:
             counts |= tf.strings.length(history_text) > 0
         counts &= within & (history_time <= query_time[:, None])
-        if self._max_history is not None:
-            latest = self._latest(history_time, counts)
-            place, history_time, history_action, counts = (
-                tf.gather(column, latest, batch_dims=1)
-                for column in (place, history_time, history_action, counts)
-            )
-            if history_text is not None:
-                history_text = tf.gather(history_text, latest, batch_dims=1)
+        order, counts = self._in_order(history_time, counts)
+        place, history_time, history_action = (
+            tf.gather(column, order, batch_dims=1)
+            for column in (place, history_time, history_action)
+        )
         vectors = tf.gather(self.item_vectors, tf.maximum(place, 0))
         if history_text is not None:
             known = place >= 0
             # The texts of known items are not read: they become one text, encoded once.
+            history_text = tf.gather(history_text, order, batch_dims=1)
             read = tf.where(known | ~counts, "", history_text)
             of_text = tf.cast(self._embed_texts(read), tf.float32)
             vectors = tf.where(known[..., None], vectors, of_text)
@@ -216,17 +233,26 @@ class Recommender(tf.Module):
         scores = tf.where(no_interest[:, None], instead, scores)
         return self._answer(scores, k, self._excluded(seen, exclude_item))
 
-    def _latest(self, history_time: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-        """[batch, max_history] places of the latest events that count, latest first.
+    def _in_order(
+        self, history_time: tf.Tensor, counts: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Brings a history into the form that a model is trained on.
 
-        Of events at one time, those further back in the request are later.
+        Events that count come first, oldest first, the latest `max_history` of them;
+        of events at one time, those further back in the request are later.
+
+        Returns:
+            [batch, kept] places in the request, and which of them count.
         """
         width = tf.shape(history_time)[1]
-        backwards = tf.reverse(
-            tf.where(counts, history_time, history_time.dtype.min), axis=[1]
-        )
-        _, latest = tf.math.top_k(backwards, tf.minimum(self._max_history, width))
-        return width - 1 - latest
+        last = tf.where(counts, history_time, history_time.dtype.max)
+        order = tf.argsort(last, axis=1, stable=True)
+        counting = tf.reduce_sum(tf.cast(counts, tf.int32), axis=1)
+        kept = width if self._max_history is None else self._max_history
+        kept = tf.minimum(kept, width)
+        position = tf.maximum(counting - kept, 0)[:, None] + tf.range(kept)[None, :]
+        in_request = tf.gather(order, tf.minimum(position, width - 1), batch_dims=1)
+        return in_request, position < counting[:, None]
 
     def _excluded(
         self, seen: tf.Tensor, exclude_item: tf.Tensor | None
@@ -314,6 +340,7 @@ def export(
     Raises:
         FileExistsError: The version is there already.
         ValueError: An argument does not fit, or `texts` without a text tower.
+        TypeError: The model lacks what is exported.
     """
     base = Path(directory)
     there = [int(one.name) for one in base.glob("*") if one.name.isdecimal()]
@@ -326,8 +353,6 @@ def export(
             f"{base / str(version)} is there already: choose a version above "
             f"{max(there)}."
         )
-    if texts and model.item_tower.text is None:
-        raise ValueError("texts=True, and the item tower has no text tower.")
     recommender = Recommender(
         model,
         k=k,
@@ -335,6 +360,8 @@ def export(
         exclude_seen=exclude_seen,
         max_history=max_history,
     )
+    if texts and model.item_tower.text is None:
+        raise ValueError("texts=True, and the item tower has no text tower.")
     signatures = recommender.signatures(texts=texts)
     # Whatever the query side reads is saved, and nothing of the model besides: not its
     # metrics, and not its encoder unless a signature runs it.
