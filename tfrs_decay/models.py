@@ -164,7 +164,7 @@ class DecayRetrieval(tfrs.Model):
         features = _checked(features, _HISTORY)
         ids = features["history_item"]
         length = features["history_length"]
-        with tf.control_dependencies(_length_checks(length, tf.shape(ids)[1])):
+        with tf.control_dependencies(length_checks(length, tf.shape(ids)[1])):
             mask = tf.sequence_mask(length, tf.shape(ids)[1])
         return self.interest_from_vectors(
             self.item_tower(ids, training=training),
@@ -364,7 +364,8 @@ def _checked(
     return checked
 
 
-def _length_checks(length: tf.Tensor, width: tf.Tensor) -> list[tf.Operation]:
+def length_checks(length: tf.Tensor, width: tf.Tensor) -> list[Any]:
+    """Assertions that `history_length` [batch] lies in 0 to the histories' width."""
     checks = [
         tf.debugging.assert_non_negative(length, message="history_length is below 0."),
         tf.debugging.assert_less_equal(

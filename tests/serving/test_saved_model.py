@@ -373,6 +373,7 @@ def test_a_model_of_ones_own_exports(tmp_path, shop_events):
         ({"history_time": [[NOW, NOW]]}, "history_time and history_item must have"),
         ({"history_action": [["a", "b"]]}, "history_action and history_item must"),
         ({"query_time": [NOW * 1000]}, "query_time looks like milliseconds"),
+        ({"history_time": [[NOW * 1000]]}, "history_time looks like milliseconds"),
         ({"query_time": [NOW, NOW]}, "query_time and history_item must agree in batch"),
     ],
 )
@@ -383,6 +384,23 @@ def test_a_bad_request_is_refused_and_the_next_is_answered(
     with pytest.raises(RuntimeError, match=f"INVALID_ARGUMENT.*({message})"):
         served("serving_default", {**good, **change})
     assert served("serving_default", good)["score"].shape == (1, 5)
+
+
+def test_no_rows_and_no_columns_are_answered(served):
+    no_columns = {name: [[]] for name in HISTORY[:3]}
+    no_columns |= {"history_length": [0], "query_time": [NOW]}
+    popular = served("serving_default", inputs([]))
+    assert chosen(served("serving_default", no_columns)) == chosen(popular)
+    no_rows = {
+        name: np.zeros([0, 3], object) for name in ("history_item", "history_action")
+    }
+    no_rows |= {"history_time": np.zeros([0, 3], np.int64)}
+    no_rows |= {
+        name: np.zeros([0], np.int64) for name in ("history_length", "query_time")
+    }
+    assert served("serving_default", no_rows)["item_id"].shape == (0, 5)
+    no_rows |= {"k": np.zeros([0], np.int32), "exclude_item": np.zeros([0, 1], object)}
+    assert len(served("recommend", no_rows)["item_id"]) == 0
 
 
 def test_k_below_one_is_refused(served, shop_events):

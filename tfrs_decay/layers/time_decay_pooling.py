@@ -209,11 +209,11 @@ class TimeDecayPooling(tf_keras.layers.Layer):
                 tf.shape(query_time)[0],
                 message="timestamps and query_time must agree in batch.",
             ),
-            _assert_seconds(query_time, "query_time"),
+            assert_seconds(query_time, "query_time"),
         ]
         age = query_time[:, None] - timestamps
         counts = tf.ones_like(age, tf.bool) if mask is None else tf.cast(mask, tf.bool)
-        checks.append(_assert_seconds(tf.where(counts, timestamps, 0), "timestamps"))
+        checks.append(assert_seconds(tf.where(counts, timestamps, 0), "timestamps"))
         if self.future == "error":
             checks.append(
                 tf.debugging.assert_equal(
@@ -310,7 +310,8 @@ class TimeDecayPooling(tf_keras.layers.Layer):
         return cls(**{**config, "decay": decay})
 
 
-def _assert_seconds(times: tf.Tensor, name: str) -> tf.Operation | None:
+def assert_seconds(times: tf.Tensor, name: str) -> tf.Operation | None:
+    """Asserts that int64 times are no milliseconds; None where that is known now."""
     return tf.debugging.assert_less(
         times,
         tf.constant(LATEST_SECOND, tf.int64),

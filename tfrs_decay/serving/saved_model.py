@@ -14,7 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_decay.layers.item_tower import ItemTower
+from tfrs_decay.layers.time_decay_pooling import assert_seconds
 from tfrs_decay.layers.top_k import LOWEST_SCORE, top_k
+from tfrs_decay.models import length_checks
 
 METADATA = "tfrs_decay.json"
 """In `assets.extra/`: the catalogue's texts and what the export was made with."""
@@ -155,47 +157,27 @@ class Recommender(tf.Module):
             `item_id` [batch, k] strings, best first, "" where no item was left;
             `score` [batch, k] float32, the lowest finite float there.
         """
-        time_length = tf.shape(history_item, out_type=tf.int64)[1]
+        within = tf.sequence_mask(history_length, tf.shape(history_item)[1])
         checks = [
-            tf.debugging.assert_non_negative(
-                history_length, message="history_length is below 0."
+            *_same_shape(
+                history_item, history_time=history_time, history_action=history_action
             ),
-            tf.debugging.assert_less_equal(
-                history_length,
-                time_length,
-                message="history_length is above the width of history_item.",
+            *_same_batch(
+                history_item,
+                history_length=history_length,
+                query_time=query_time,
+                exclude_item=exclude_item,
+                k=k,
             ),
+            *length_checks(history_length, tf.shape(history_item)[1]),
         ]
-        for name, column in (
-            ("history_time", history_time),
-            ("history_action", history_action),
-        ):
-            checks.append(
-                tf.debugging.assert_equal(
-                    tf.shape(column),
-                    tf.shape(history_item),
-                    message=f"{name} and history_item must have the same shape.",
-                )
-            )
         if k is not None:
             checks.append(tf.debugging.assert_positive(k, message="k is below 1."))
-        for name, column in (
-            ("history_length", history_length),
-            ("query_time", query_time),
-            ("k", k),
-            ("exclude_item", exclude_item),
-        ):
-            if column is not None:
-                checks.append(
-                    tf.debugging.assert_equal(
-                        tf.shape(column)[0],
-                        tf.shape(history_item)[0],
-                        message=f"{name} and history_item must agree in batch.",
-                    )
-                )
         with tf.control_dependencies([check for check in checks if check is not None]):
             place = self.places.lookup(history_item)
-        within = tf.sequence_mask(history_length, tf.shape(history_item)[1])
+        in_seconds = assert_seconds(tf.where(within, history_time, 0), "history_time")
+        with tf.control_dependencies([] if in_seconds is None else [in_seconds]):
+            history_time = tf.identity(history_time)
         seen = tf.where(within, place, -1)
         counts = place >= 0
         if history_text is not None:
@@ -301,6 +283,29 @@ class Recommender(tf.Module):
             name: tf.function(self.recommend).get_concrete_function(**specs)
             for name, specs in inputs.items()
         }
+
+
+def _same_shape(expected: tf.Tensor, **columns: tf.Tensor) -> list[Any]:
+    return [
+        tf.debugging.assert_equal(
+            tf.shape(column),
+            tf.shape(expected),
+            message=f"{name} and history_item must have the same shape.",
+        )
+        for name, column in columns.items()
+    ]
+
+
+def _same_batch(expected: tf.Tensor, **columns: tf.Tensor | None) -> list[Any]:
+    return [
+        tf.debugging.assert_equal(
+            tf.shape(column)[0],
+            tf.shape(expected)[0],
+            message=f"{name} and history_item must agree in batch.",
+        )
+        for name, column in columns.items()
+        if column is not None
+    ]
 
 
 def export(
