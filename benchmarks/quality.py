@@ -23,7 +23,6 @@ import numpy as np
 from tfrs_decay import __version__, demo, evaluation, runs
 from tfrs_decay.data import clean, open_log, split_by_time
 from tfrs_decay.decay import Exponential
-from tfrs_decay.training import Settings
 
 Scores = dict[str, dict[str, dict[str, float]]]
 
@@ -33,12 +32,8 @@ def measure(data: str, sample: int | None, seed: int, cache: Path) -> Scores:
     cleaned = clean(open_log(data, sample=sample, seed=seed))
     print(cleaned.report())
     encoder = demo.text_encoder(cache)
-    settings = Settings(
-        preprocessor=str(encoder.preprocessor),
-        encoder=str(encoder.encoder),
-        action_weights=runs.weights_of_actions(cleaned.events.actions, {}),
-        target_actions=runs.actions_to_predict(cleaned.events.actions, ()),
-        seed=seed,
+    settings = runs.settings_for(
+        cleaned.events.actions, encoder.encoder.parent, seed=seed
     )
     with tempfile.TemporaryDirectory() as folder:
         run = runs.train_run(

@@ -130,7 +130,6 @@ def train(data: str, out: str, **options: Any) -> None:
 
     with _without_notices():
         from tfrs_decay import runs
-        from tfrs_decay.training import Settings
 
     decay = Exponential(
         options["half_life"],
@@ -150,21 +149,12 @@ def train(data: str, out: str, **options: Any) -> None:
     split = split_by_time(
         cleaned.events, test=options["test"], validation=options["validation"]
     )
-    encoder_directory = options["encoder_directory"]
-    settings = Settings(
-        preprocessor=encoder_directory
-        and str(Path(encoder_directory) / "preprocessor"),
-        encoder=encoder_directory and str(Path(encoder_directory) / "encoder"),
-        action_weights=runs.weights_of_actions(
-            cleaned.events.actions, _pairs(options["action_weight"])
-        ),
-        target_actions=runs.actions_to_predict(
-            cleaned.events.actions, options["target_action"]
-        ),
-        epochs=options["epochs"],
-        dim=options["dim"],
-        max_history=options["max_history"],
-        seed=options["seed"],
+    settings = runs.settings_for(
+        cleaned.events.actions,
+        options["encoder_directory"],
+        action_weights=_pairs(options["action_weight"]),
+        target_actions=options["target_action"],
+        **{name: options[name] for name in ("epochs", "dim", "max_history", "seed")},
     )
     run = runs.train_run(
         out, cleaned, split, settings, decay, data=data, say=click.echo

@@ -16,7 +16,6 @@ from tfrs_decay.data import Events, clean, open_log, split_by_time
 from tfrs_decay.decay import Exponential
 from tfrs_decay.runs import Progress, Run
 from tfrs_decay.serving import asking, native
-from tfrs_decay.training import Settings
 
 SAMPLES = {"complete-journey": 400, "simulated": 1_500}
 TEXT_LENGTH = 48
@@ -54,12 +53,8 @@ def run(
     log = open_log(data, sample=SAMPLES[data] if sample is None else sample, seed=seed)
     cleaned = clean(log)
     print(cleaned.report(), flush=True)
-    settings = Settings(
-        preprocessor=str(encoder.preprocessor),
-        encoder=str(encoder.encoder),
-        action_weights=runs.weights_of_actions(cleaned.events.actions, {}),
-        target_actions=runs.actions_to_predict(cleaned.events.actions, ()),
-        seed=seed,
+    settings = runs.settings_for(
+        cleaned.events.actions, encoder.encoder.parent, seed=seed
     )
     finished = runs.train_run(
         out / "run",

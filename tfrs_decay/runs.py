@@ -110,6 +110,36 @@ def actions_to_predict(
     return ["purchase"] if "purchase" in actions and len(actions) > 1 else None
 
 
+def settings_for(
+    actions: Sequence[str],
+    encoder_directory: str | os.PathLike[str] | None = None,
+    *,
+    action_weights: Mapping[str, float] | None = None,
+    target_actions: Sequence[str] = (),
+    **others: Any,
+) -> Settings:
+    """Settings for a log, what is usual standing in for what is not said.
+
+    Args:
+        actions: The log's.
+        encoder_directory: Holds `preprocessor` and `encoder`; no text when left out.
+        action_weights: As `weights_of_actions` takes them.
+        target_actions: As `actions_to_predict` takes them.
+        **others: Further fields of `Settings`.
+
+    Raises:
+        ValueError: Something does not fit the log, or is out of its range.
+    """
+    folder = None if encoder_directory is None else Path(encoder_directory).absolute()
+    return Settings(
+        preprocessor=None if folder is None else str(folder / "preprocessor"),
+        encoder=None if folder is None else str(folder / "encoder"),
+        action_weights=weights_of_actions(actions, action_weights or {}),
+        target_actions=actions_to_predict(actions, target_actions),
+        **others,
+    )
+
+
 def train_run(
     directory: str | os.PathLike[str],
     cleaned: Cleaned,
