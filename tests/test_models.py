@@ -297,6 +297,16 @@ def test_it_trains_under_a_distribution_strategy(shop_events):
     assert losses[1] < losses[0]
 
 
+def test_no_correction_is_a_correction_by_equal_probabilities():
+    batch = features(["d", "b"])
+    plain = make().compute_loss(batch)
+    equal = make(sampling_probability=[0.25] * 4).compute_loss(batch)
+    skewed = make(sampling_probability=[0.4, 0.3, 0.2, 0.1]).compute_loss(batch)
+    np.testing.assert_allclose(plain, equal, rtol=1e-5)
+    assert abs(float(plain - skewed)) > 0.1
+    assert make().get_config()["sampling_probability"] is None
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

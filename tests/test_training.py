@@ -68,6 +68,27 @@ def test_the_refit_runs_for_the_passes_that_were_best(drifting, tmp_path):
     assert "val_loss" in header and "val_recall_at_20" in header
 
 
+def test_a_model_of_ones_own_making_trains_before_and_after_loading(
+    drifting, tiny_encoder, tmp_path
+):
+    events, split = drifting
+    settings = Settings(dim=4, epochs=1, target_actions=["purchase"])
+    text = td.layers.TextTower(tiny_encoder.preprocessor, tiny_encoder.encoder, dim=4)
+    model = td.models.DecayRetrieval(
+        td.layers.ItemTower(events.items, text=text, dim=4),
+        td.layers.TimeDecayPooling(td.decay.Constant()),
+    )
+    model.save(tmp_path / "fresh.keras")
+    again = tf_keras.models.load_model(tmp_path / "fresh.keras")
+    assert len(again.get_weights()) == len(model.get_weights())
+    again.set_weights(model.get_weights())
+    again.item_tower.bake()
+    again.save(tmp_path / "baked.keras")
+    baked = tf_keras.models.load_model(tmp_path / "baked.keras")
+    trained = train(baked, events, split, settings, verbose=0)
+    assert np.isfinite(trained.recall).all()
+
+
 def test_training_repeats_from_its_seed(drifting):
     events, split = drifting
     settings = Settings(dim=4, epochs=1, target_actions=["purchase"])

@@ -92,7 +92,12 @@ class DecayRetrieval(tfrs.Model):
         self.pooling = pooling
         self.query_tower = query_tower
         self.temperature = temperature
-        self._sampling_probability: tf.Variable | None = None
+        # All alike correct nothing: the logarithm of 1 is what is taken off.
+        self._sampling_probability = tf.Variable(
+            np.ones(len(item_tower.items), np.float32),
+            trainable=False,
+            name="sampling_probability",
+        )
         if sampling_probability is not None:
             self.set_sampling_probability(sampling_probability)
         # The task takes no dtype, and under a policy of mixed precision would cast its
@@ -139,12 +144,7 @@ class DecayRetrieval(tfrs.Model):
         """
         probability = np.asarray(probability, np.float32)
         _check_probability(probability, len(self.item_tower.items))
-        if self._sampling_probability is None:
-            self._sampling_probability = tf.Variable(
-                probability, trainable=False, name="sampling_probability"
-            )
-        else:
-            self._sampling_probability.assign(probability)
+        self._sampling_probability.assign(probability)
 
     def call(
         self, features: Mapping[str, tf.Tensor], training: bool | None = None
@@ -245,25 +245,23 @@ class DecayRetrieval(tfrs.Model):
         own_basket = query[:, None] == query[None, :]
         same_item = place[:, None] == place[None, :]
         positive = tf.eye(tf.size(query), dtype=tf.bool)
-        # A mean over the targets, so that the loss reads the same at every batch size.
+        # A mean over the targets, so that the loss reads the same at every batch size;
+        # and over replicas, whose gradients are added up.
         losses = self.task(
             tf.gather(tf.cast(interest, tf.float32), query),
             candidates,
-            candidate_sampling_probability=(
-                None
-                if self._sampling_probability is None
-                else tf.gather(self._sampling_probability, place)
-            ),
+            candidate_sampling_probability=tf.gather(self._sampling_probability, place),
             score_mask=positive | ~(own_basket | same_item),
             compute_metrics=not training,
         )
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return tf.math.divide_no_nan(
-            tf.reduce_sum(losses), tf.cast(tf.size(query), losses.dtype)
+            tf.reduce_sum(losses), tf.cast(tf.size(query) * replicas, losses.dtype)
         )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
-        probability = self._sampling_probability
+        probability = self._sampling_probability.numpy()
         return {
             **super().get_config(),
             "item_tower": tf_keras.saving.serialize_keras_object(self.item_tower),
@@ -271,7 +269,7 @@ class DecayRetrieval(tfrs.Model):
             "query_tower": tf_keras.saving.serialize_keras_object(self.query_tower),
             "temperature": self.temperature,
             "sampling_probability": (
-                None if probability is None else probability.numpy().tolist()
+                None if (probability == 1).all() else probability.tolist()
             ),
         }
 

@@ -90,7 +90,7 @@ def history_weights(
     # Numbers stand at the stems, names beside: the heaviest, no two of one moment.
     heaviest: list[int] = []
     for event in np.lexsort([age, -weights]) if labels else ():
-        near = np.abs(age[heaviest] - age[event]) < np.ptp(age) / 50
+        near = np.abs(age[heaviest] - age[event]) <= np.ptp(age) / 50
         if len(heaviest) < MOST_LABELS and not near.any():
             heaviest.append(int(event))
     for number, event in enumerate(heaviest, start=1):

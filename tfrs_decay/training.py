@@ -186,7 +186,8 @@ def train(
     validation period, over the whole catalogue, has not improved for three passes (the
     loss over a batch's own items does not say how they rank in the catalogue). The
     second starts over from the same weights, trains for as many passes as were best,
-    and includes the validation period. Nothing after the test cut is looked at.
+    and includes the validation period. The model's sampling probabilities are set for
+    each fit from the targets that it draws. Nothing after the test cut is looked at.
 
     Args:
         model: Untrained; its weights are changed.
@@ -201,7 +202,7 @@ def train(
         RuntimeError: The loss is no longer a number.
     """
     queries = queries_by_period(events, split, settings)
-    start = model.get_weights()
+    start = [(variable, variable.numpy()) for variable in model.trainable_variables]
     model.set_sampling_probability(_drawn(queries.training, events, settings))
     searched = _fit(
         model,
@@ -221,7 +222,8 @@ def train(
         print(
             f"Pass {epochs} was best. Again from the start, on all days before the cut:"
         )
-    model.set_weights(start)
+    for variable, value in start:
+        variable.assign(value)
     model.set_sampling_probability(_drawn(queries.both, events, settings))
     _fit(
         model,

@@ -368,7 +368,11 @@ def test_compact_dates_are_not_taken_for_seconds(written: object) -> None:
         ValueError, match="YYYYMMDD, such as 20231201: write 2023-12-01"
     ):
         clean(log_of([("u", "a", written)], NAMES))
-    # One time that is no such date, and they are what they look like: seconds.
+    # A typing error does not hide it.
+    rows = [("u", "a", 20231200 + day) for day in range(1, 31)]
+    with pytest.raises(ValueError, match="YYYYMMDD, such as 20231201"):
+        clean(log_of([*rows, ("u", "a", 20230230), ("u", "a", 0)], NAMES))
+    # Half of them no such dates, and they are what they look like: seconds.
     assert len(clean(log_of([("u", "a", 20231201), ("u", "a", 5)], NAMES)).events) == 2
 
 

@@ -28,6 +28,21 @@ def test_a_truncated_file_is_named(shop_events, tmp_path, kept):
         load_events(path)
 
 
+def test_a_damaged_file_is_named(shop_events, tmp_path):
+    path = tmp_path / "events.npz"
+    save_events(shop_events, path)
+    whole = bytearray(path.read_bytes())
+    for at in range(200, len(whole), 97):
+        whole[at] ^= 0x5A
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match=r"events\.npz does not hold events"):
+        load_events(path)
+    with open(path, "wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(ValueError, match=r"events\.npz does not hold events"):
+        load_events(path)
+
+
 def test_a_foreign_file_is_named(tmp_path):
     np.savez(tmp_path / "events.npz", other=np.zeros(3))
     with pytest.raises(ValueError, match=r"events\.npz does not hold events"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,14 @@ def load_events(path: str | os.PathLike[str]) -> Events:
                 actions=tuple(_unpacked("actions", stored)),
                 items=Items(_unpacked("ids", stored), _unpacked("texts", stored)),
             )
-    except (KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (
+        KeyError,
+        EOFError,
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(
             f"{os.fspath(path)} does not hold events ({error}): prepare it anew."
         ) from error

@@ -68,6 +68,8 @@ class ItemTower(tf_keras.layers.Layer):
             )
         if baked and text is None:
             raise ValueError("baked=True needs a text tower.")
+        if baked and text is not None:
+            text.load_when_read()
         self.items = items
         self.text = text
         self.dim = dim

@@ -39,8 +39,7 @@ class TextTower(tf_keras.layers.Layer):
         fine_tune: Train the encoder too. Frozen otherwise, and then a .keras or weights
             file holds the handles and not the encoder's weights.
         hidden: Width of the encoder's vectors. Found by running it when left out; where
-            it is given, a frozen encoder is loaded only when a text is read, so that a
-            baked model needs none.
+            it is given, a baked item tower needs no encoder until it reads a new text.
         **kwargs: Keras' own, such as `name`.
 
     Raises:
@@ -75,6 +74,7 @@ class TextTower(tf_keras.layers.Layer):
         self.pooling = pooling
         self.fine_tune = fine_tune
         self._given_hidden = hidden
+        self._loads_when_read = False
         self._preprocess: Any = None
         self._encode: Any = None
         if hidden is None or fine_tune:
@@ -84,6 +84,10 @@ class TextTower(tf_keras.layers.Layer):
             if dim is None
             else tf_keras.layers.Dense(dim, use_bias=False, name="projection")
         )
+
+    def load_when_read(self) -> None:
+        """Leaves a frozen encoder alone until a text is read, `hidden` being known."""
+        self._loads_when_read = True
 
     def _load_modules(self) -> None:
         self._preprocess = _load(self.preprocessor, "preprocessor", trainable=False)
@@ -96,6 +100,8 @@ class TextTower(tf_keras.layers.Layer):
             self.hidden = int(one.shape[-1])
         else:
             self.hidden = self._given_hidden
+            if self._encode is None and not self._loads_when_read:
+                self._load_modules()
         if self._project is not None:
             self._project.build([None, self.hidden])
         super().build(input_shape)

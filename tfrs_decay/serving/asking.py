@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,8 @@ class Answer(NamedTuple):
         latest = sorted(self.history, key=lambda event: -event.time)[:LATEST_SHOWN]
         for event in latest:
             age = to_text(self.query_time - event.time)
-            what = event.text or self.texts.get(event.item) or "(not in the catalogue)"
+            unknown = "(not in the catalogue)"
+            what = event.text or self.texts.get(event.item, unknown)
             lines.append(
                 f"  {age:>8} before  {event.action:<9} {event.item:<10} {what}"
             )
@@ -247,7 +249,7 @@ def _history_of_user(run_directory: str, user: str) -> tuple[list[Event], int]:
 
 def _seconds(written: str, where: str) -> int:
     """Seconds since the epoch from a number of them, or an ISO date; UTC by default."""
-    if written.lstrip("-").isdecimal():
+    if re.fullmatch(r"-?\d+", written):
         if abs(int(written)) >= LATEST_SECOND:
             raise ValueError(
                 f"{where!r}: {written} looks like milliseconds: give seconds since the "
