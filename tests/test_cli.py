@@ -184,6 +184,10 @@ def test_the_demo_at_a_small_size(tiny_encoder, tmp_path, monkeypatch, capsys):
     assert "asked in a second process" in printed
     for picture in ("history.png", "recommended.png"):
         assert (out / picture).read_bytes().startswith(b"\x89PNG")
+    # What cannot be done leaves the earlier demo as it was.
+    assert cli.main([*arguments[:-1], "0", "--out", str(out)]) == 2
+    assert "sample=0: draw at least 1 user" in capsys.readouterr().err
+    assert (out / "run" / "run.json").is_file()
     (tmp_path / "mine" / "run").mkdir(parents=True)
     (tmp_path / "mine" / "run" / "run.json").touch()
     assert cli.main([*arguments, "--out", str(tmp_path / "mine")]) == 2
@@ -251,6 +255,7 @@ def test_help_is_there(command, capsys):
         ("recommend --export {tmp}", "has no saved_model.pb"),
         ("recommend --export {exported} --user u", "--user and --run go together"),
         ("recommend --export {exported} --run {run} --user u", "user 'u' is not among"),
+        ("recommend --export {exported} --at 20231201", "write it as 2023-12-01"),
         ("recommend --export {exported} --item a@9noon", "'9noon' is not a time"),
         ("recommend --export {exported} --item a@9999-01-01", "after the query"),
         (

@@ -45,14 +45,17 @@ def run(
 
     Raises:
         FileExistsError: `out` is there, and not an earlier demo's.
+        ValueError: There are not so many users.
     """
     began = time.monotonic()
-    _make_room(out)
-    encoder = text_encoder(cache)
+    _refuse_foreign(out)
     print(f"Reading {data} ...", flush=True)
     log = open_log(data, sample=SAMPLES[data] if sample is None else sample, seed=seed)
     cleaned = clean(log)
     print(cleaned.report(), flush=True)
+    encoder = text_encoder(cache)
+    # Only now, when nothing that was asked for can be refused any more.
+    _make_room(out)
     settings = runs.settings_for(
         cleaned.events.actions, encoder.encoder.parent, seed=seed
     )
@@ -173,18 +176,21 @@ def _user_to_show(events: Events) -> int:
     return int(np.argmax(np.minimum(counts, HISTORY_AT_LEAST)))
 
 
-def _make_room(out: Path) -> None:
-    """Takes away what an earlier demo wrote, and nothing else."""
-    marker = out / MARKER
-    if out.exists() and any(out.iterdir()) and not marker.is_file():
+def _refuse_foreign(out: Path) -> None:
+    """Refuses a folder that holds something and was not written by a demo."""
+    if out.exists() and any(out.iterdir()) and not (out / MARKER).is_file():
         raise FileExistsError(
             f"{out} is there and was not written by an earlier demo: choose another "
             "--out."
         )
+
+
+def _make_room(out: Path) -> None:
+    """Takes away what an earlier demo wrote, and nothing else."""
     # `.run.*` is what a killed demo left behind.
     for folder in (out / "run", out / "export", *out.glob(".run.*")):
         shutil.rmtree(folder, ignore_errors=True)
     for picture in PICTURES:
         (out / picture).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    marker.touch()
+    (out / MARKER).touch()

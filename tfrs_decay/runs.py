@@ -204,6 +204,7 @@ def train_run(
             "settings": settings.to_dict(),
             "split": split._asdict(),
             "rejected": cleaned.rejected,
+            "items_without_event": cleaned.items_without_event,
             "trained": {
                 name: {
                     "decay": one.model.pooling.decay.describe(

@@ -25,7 +25,10 @@ RECALL = "val_recall_at_20"
 """The name under which Keras logs the validation period's Recall@20."""
 
 PATIENCE = 3
+"""Passes without a better recall after which the first fit stops."""
+
 MOST_VALIDATION_QUERIES = 2_000
+"""Queries that are ranked after each pass; more are drawn from."""
 
 
 @dataclass(frozen=True)

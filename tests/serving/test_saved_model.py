@@ -335,6 +335,36 @@ def test_the_default_export_needs_no_op_library_and_holds_no_encoder(
     assert size < 4 * 8 * len(shop_events.items) + 8192
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_of_half_precision_exports(tmp_path, shop_events, tiny_encoder, policy):
+    tf_keras.mixed_precision.set_global_policy(policy)
+    try:
+        text = TextTower(tiny_encoder.preprocessor, tiny_encoder.encoder, dim=8)
+        half = DecayRetrieval(
+            ItemTower(shop_events.items, text=text, dim=8).bake(),
+            TimeDecayPooling(Exponential("3d")),
+        )
+        version = export(half, tmp_path, k=5, texts=True)
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
+    ids, texts = shop_events.items.ids, shop_events.items.texts
+    request = inputs([(ids[3], NOW - DAY, "buy"), ("new", NOW - 60, "buy")], [])
+    request |= {"k": [5, 5], "exclude_item": [[""]] * 2}
+    request |= {"history_text": [["", texts[9]], ["", ""]]}
+    tensors = {name: tf.constant(value) for name, value in request.items()}
+    for name in ("history_time", "history_length", "query_time"):
+        tensors[name] = tf.cast(tensors[name], tf.int64)
+    loaded = tf.saved_model.load(str(version))
+    answer = loaded.signatures["recommend_by_text"](**tensors)
+    vectors = half.item_tower.catalogue_vectors()
+    known, new = vectors[3], half.item_tower.embed_texts(tf.constant(texts[9]))
+    weight = 2 ** -((DAY - 60) / (3 * DAY))
+    interest = weight * known + tf.cast(new, tf.float32).numpy()
+    expected = np.sort(vectors @ interest / np.linalg.norm(interest))[::-1][:5]
+    np.testing.assert_allclose(answer["score"][0], expected, atol=2e-2)
+    np.testing.assert_array_equal(answer["score"][1], [LOWEST] * 5)
+
+
 class OfMyOwn(tf_keras.Model):
     """A model of a user's own: what `InterestModel` asks for, and a variable."""
 

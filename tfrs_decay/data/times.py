@@ -15,6 +15,7 @@ LATEST_SECOND = 100_000_000_000
 """Seconds since the epoch in the year 5138: a larger "second" is a millisecond."""
 
 MOSTLY = 0.9
+"""The share of numbers that must be dates for a column to be taken for dates."""
 
 _NUMERIC_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}\b")
 
@@ -27,7 +28,7 @@ def seconds_since_epoch(times: pd.Series[Any]) -> pd.Series[Any]:
     day first: then they all have.
 
     Raises:
-        ValueError: Numbers are too large to be seconds, or all are dates written as
+        ValueError: Numbers are too large to be seconds, or most are dates written as
             YYYYMMDD; or some dates can only have their day first, and others their
             month.
     """

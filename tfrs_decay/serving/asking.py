@@ -249,6 +249,11 @@ def _history_of_user(run_directory: str, user: str) -> tuple[list[Event], int]:
 
 def _seconds(written: str, where: str) -> int:
     """Seconds since the epoch from a number of them, or an ISO date; UTC by default."""
+    if re.fullmatch(r"(19|20)\d{6}", written):
+        raise ValueError(
+            f"{where!r}: {written} looks like a date, and as seconds it is in 1970: "
+            f"write it as {written[:4]}-{written[4:6]}-{written[6:]}."
+        )
     if re.fullmatch(r"-?\d+", written):
         if abs(int(written)) >= LATEST_SECOND:
             raise ValueError(
