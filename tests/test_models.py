@@ -52,6 +52,36 @@ def test_interest_is_the_decayed_mean_made_of_length_one():
     np.testing.assert_allclose(got[1], c, rtol=1e-5)
 
 
+def test_categories_and_weights_reach_the_pooling():
+    model = make(Exponential({"toys": "1d", "*": "2d"}, group="category"))
+    a, b, c, _ = model.item_tower.catalogue_vectors()
+    batch = features(["a", "b"])
+    batch["history_category"] = tf.constant([["toys", "books"], ["toys", ""]])
+    batch["history_weight"] = tf.constant([[1.0, 0.5], [1.0, 0.0]])
+    got = model(batch).numpy()
+    # Two days of a toy and one of a book, which was half read.
+    np.testing.assert_allclose(
+        got[0], unit(a / 4 + 0.5 * b / 2**0.5), rtol=1e-5, atol=1e-7
+    )
+    np.testing.assert_allclose(got[1], c, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"history_weight is int32.*give numbers"):
+        model({**batch, "history_weight": tf.constant([[1, 1], [1, 1]])})
+
+
+def test_several_heads_are_one_query():
+    model = make([Exponential("1d"), Exponential("2d")])
+    a, b, *_ = model.item_tower.catalogue_vectors()
+    got = model(features(["a", "b"])).numpy()
+    root = 2**-0.5
+    heads = (0.25 * a + 0.5 * b) / 0.75, (0.5 * a + root * b) / (0.5 + root)
+    np.testing.assert_allclose(got[0], unit(sum(heads)), rtol=1e-5)
+    with pytest.raises(ValueError, match="leave its combine at 'learned'"):
+        DecayRetrieval(
+            ItemTower(ITEMS, dim=3),
+            TimeDecayPooling([Exponential("1d")], combine="stack"),
+        )
+
+
 def test_an_unknown_item_counts_as_padding():
     model = make()
     batch = features(["a", "b"])

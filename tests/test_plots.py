@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfrs_decay import plots
-from tfrs_decay.decay import Constant, Exponential
+from tfrs_decay.decay import Constant, Exponential, Product, Window
 
 DAY = 86_400
 
@@ -23,6 +23,27 @@ def test_a_curve_passes_its_half_life():
 def test_each_feature_is_a_line():
     decays = {"two": Exponential(["1d", "9d"]), "none": Constant()}
     assert len(plots.decay_curves(decays).axes[0].lines) == 3
+
+
+def test_over_the_rank_each_number_of_later_events_is_a_point():
+    decays = {"five": Window(5, by="rank"), "half": Exponential(5, by="rank")}
+    axes = plots.decay_curves(decays, until=np.int64(6)).axes[0]
+    assert axes.get_xlabel() == "later events"
+    five, half = axes.lines
+    assert five.get_xdata().tolist() == list(range(7))
+    assert five.get_ydata().tolist() == [1, 1, 1, 1, 1, 0, 0]
+    assert half.get_ydata()[5] == pytest.approx(1 / 2)
+
+
+def test_whatever_has_a_clock_and_a_weight_has_a_curve():
+    class Half:
+        clocks = frozenset({"age"})
+
+        def weight(self, elapsed):
+            return np.full(np.shape(elapsed), 0.5)
+
+    (line,) = plots.decay_curves({"half": Half()}).axes[0].lines
+    assert set(line.get_ydata()) == {0.5}
 
 
 def test_a_history_shows_age_and_weight_and_names_the_heaviest():
@@ -43,6 +64,13 @@ def test_a_history_shows_age_and_weight_and_names_the_heaviest():
     ]
 
 
+def test_labels_may_be_an_array():
+    labels = np.array(["lantern", "mug"])
+    figure = plots.history_weights([0, DAY], [0.5, 0.25], 2 * DAY, labels=labels)
+    named = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert named == ["1  0.500  lantern", "2  0.250  mug"]
+
+
 def test_an_empty_history_is_an_empty_picture(tmp_path):
     path = plots.save(plots.history_weights([], [], 0), tmp_path / "a" / "empty.png")
     assert path.read_bytes().startswith(b"\x89PNG")
@@ -59,6 +87,34 @@ def test_bars_are_the_scores():
     ("draw", "message"),
     [
         (lambda: plots.decay_curves({}), "name at least one decay"),
+        (
+            lambda: plots.decay_curves(
+                {"clock": Exponential("7d"), "rank": Exponential(5, by="rank")}
+            ),
+            "over age and over rank: a curve has one axis, so draw those of one clock",
+        ),
+        (
+            lambda: plots.decay_curves(
+                {"both": Product([Exponential("7d"), Exponential(5, by="rank")])}
+            ),
+            "over age and over rank: a curve has one axis",
+        ),
+        (
+            lambda: plots.decay_curves({"a": Exponential({"buy": "7d", "*": "1d"})}),
+            "needs action",
+        ),
+        (
+            lambda: plots.decay_curves({"a": Exponential(5, by="rank")}, until="7d"),
+            "until='7d': over the rank it is a number of events",
+        ),
+        (
+            lambda: plots.decay_curves({"a": Exponential(5, by="rank")}, until=0),
+            "until=0: over the rank it is a number of events",
+        ),
+        (
+            lambda: plots.decay_curves({"a": Exponential("7d")}, until="soon"),
+            "until='soon' is not a duration",
+        ),
         (
             lambda: plots.history_weights([1, 2], [1.0], 3),
             r"shape \(2,\) and weights \(1,\)",

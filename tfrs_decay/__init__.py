@@ -24,11 +24,13 @@ if TYPE_CHECKING:
         durations,
         encoders,
         evaluation,
+        interest,
         layers,
         models,
         plots,
         serving,
         training,
+        tuning,
     )
 
 __version__ = "0.1.0"
@@ -40,11 +42,13 @@ __all__ = [
     "durations",
     "encoders",
     "evaluation",
+    "interest",
     "layers",
     "models",
     "plots",
     "serving",
     "training",
+    "tuning",
 ]
 
 

@@ -15,13 +15,20 @@ from typing import Any
 
 import click
 
+from tfrs_decay.families import NAMED
+from tfrs_decay.options import (
+    decay_options,
+    log_options,
+    model_options,
+    read_decay,
+    read_log,
+    run_option,
+    was_given,
+)
+
 # What bad input raises: these end in one clear line. Anything else is a mistake of
 # ours, and shows where it was made.
 BAD_INPUT = (ValueError, OSError, ImportError, RuntimeError)
-
-run_option = click.option(
-    "--run", "run_directory", required=True, help="Folder of a run, made by `train`."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,9 +38,9 @@ def cli(debug: bool) -> None:
     """Recommendations that follow a user's interest as it fades and shifts.
 
     The road: `train` a model on a shop's log, `evaluate` it beside simple baselines,
-    `export` it for TensorFlow Serving, and ask the export to `recommend`. `encoder`
-    makes a text encoder from a BERT checkpoint; `demo` walks the whole road on real
-    purchases.
+    `export` it for TensorFlow Serving, and ask the export to `recommend`. `tune`
+    searches how interest fades before; `encoder` makes a text encoder from a BERT
+    checkpoint; `demo` walks the whole road on real purchases.
     """
 
 
@@ -68,100 +75,112 @@ def encoder(source: str, out: str, seq_length: int, cache: str) -> None:
 
 
 @cli.command()
-@click.option(
-    "--data",
-    required=True,
-    help="complete-journey, simulated, or a file: UCI Online Retail (.parquet, .csv, "
-    ".xlsx), or any table (.csv, .parquet) with the columns user, item, time and, "
-    "optionally, action.",
-)
-@click.option("--items", help="Table with the columns item and text, for your own log.")
-@click.option("--sample", type=int, help="Only so many users, drawn at random.")
+@log_options
 @click.option("--out", required=True, help="Folder of the run; it must not be there.")
-@click.option(
-    "--encoder",
-    "encoder_directory",
-    help="Folder made by `tfrs-decay encoder`, or any that holds preprocessor/ and "
-    "encoder/. Without it the model knows items by their ids only.",
-)
-@click.option(
-    "--half-life",
-    default="30d",
-    show_default=True,
-    help="Age at which an event weighs half: 7d, 36h, 90m. Learned from there.",
-)
-@click.option("--fixed", is_flag=True, help="Keep the half-life as it is given.")
-@click.option("--per-feature", is_flag=True, help="One half-life for each feature.")
-@click.option(
-    "--action-weight",
-    multiple=True,
-    metavar="ACTION=WEIGHT",
-    help="What an action weighs in a history, such as browse=0.2; for each action. "
-    "[default: browse 0.2, cart 0.5, purchase 1 where a log has just these]",
-)
-@click.option(
-    "--target-action",
-    multiple=True,
-    help="Actions to predict.  [default: purchase where a log has it, else all]",
-)
-@click.option(
-    "--test", default="30d", show_default=True, help="Length of the test period."
-)
-@click.option(
-    "--validation",
-    default="30d",
-    show_default=True,
-    help="Length of the validation period before it.",
-)
-@click.option("--epochs", default=8, show_default=True, help="Most passes.")
-@click.option("--dim", default=64, show_default=True, help="Width of the vectors.")
-@click.option(
-    "--max-history", default=100, show_default=True, help="Latest events that are read."
-)
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
-def train(data: str, out: str, **options: Any) -> None:
+@model_options
+@decay_options
+def train(out: str, **options: Any) -> None:
     """Clean a log, train on it, and write a run.
 
     The same model with mean pooling is trained beside it, so that `evaluate` can say
     what decay is worth on this log.
     """
-    from tfrs_decay.data import clean, open_log, split_by_time
-    from tfrs_decay.decay import Exponential
-
     with _without_notices():
         from tfrs_decay import runs
 
-    decay = Exponential(
-        options["half_life"],
-        trainable=not options["fixed"],
-        per_feature=options["per_feature"],
-    )
+    decay = read_decay(options)
     if Path(out).exists():
         raise FileExistsError(
             f"{out} is there already: remove it or choose another --out."
         )
-    click.echo(f"Reading {data} ...")
-    log = open_log(
-        data, items=options["items"], sample=options["sample"], seed=options["seed"]
-    )
-    cleaned = clean(log)
-    click.echo(cleaned.report())
-    split = split_by_time(
-        cleaned.events, test=options["test"], validation=options["validation"]
-    )
-    settings = runs.settings_for(
-        cleaned.events.actions,
-        options["encoder_directory"],
-        action_weights=_pairs(options["action_weight"]),
-        target_actions=options["target_action"],
-        **{name: options[name] for name in ("epochs", "dim", "max_history", "seed")},
-    )
+    cleaned, split, settings = read_log(options)
     run = runs.train_run(
-        out, cleaned, split, settings, decay, data=data, say=click.echo
+        out, cleaned, split, settings, decay, data=options["data"], say=click.echo
     )
     for name, one in run.about["trained"].items():
         click.echo(f"{name}: {one['decay']}, passes: {one['epochs']}")
     click.echo(f"Run: {run.directory}")
+
+
+@cli.command()
+@log_options
+@click.option("--out", required=True, help="Folder for what is found.")
+@click.option(
+    "--family",
+    "families",
+    type=click.Choice(tuple(NAMED)),
+    multiple=True,
+    help="Families to search; may be given again.  [default: all]",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["age", "rank"]),
+    multiple=True,
+    help="Clocks to search; may be given again.  [default: both]",
+)
+@click.option(
+    "--trials",
+    default=12,
+    show_default=True,
+    help="Decays tried for each family and clock; half as many again for each number "
+    "that a family has besides its scale.",
+)
+@click.option(
+    "--train",
+    "trained",
+    is_flag=True,
+    help="Judge each decay by the two-tower model, trained anew for it: minutes a "
+    "trial, so name few families. Without it, by a linear model in about a second.",
+)
+@model_options
+def tune(out: str, trained: bool, **options: Any) -> None:
+    """Search the decay that suits a log best, on its validation period.
+
+    Every family and both clocks, beside the plain mean and the last few events: OUT
+    gets curve.csv, curve.png and best.json, which `train --decay-from OUT` starts from.
+    Nothing after the test cut is looked at. A search that was interrupted goes on when
+    the same command is given again.
+    """
+    if not trained:
+        for name in ("encoder_directory", "epochs", "dim"):
+            if was_given(name):
+                raise click.UsageError(
+                    f"--{name.removesuffix('_directory')} says how the model is made: "
+                    "it goes with --train."
+                )
+    with _without_notices():
+        from tfrs_decay import runs, tuning
+
+    cleaned, split, settings = read_log(options)
+    search = tuning.Search(
+        families=options["families"] or tuple(NAMED),
+        by=options["by"] or ("age", "rank"),
+        trials=options["trials"],
+        seed=options["seed"],
+    )
+    judge = tuning.TwoTowerObjective if trained else tuning.LinearObjective
+    log = (cleaned.events, split, settings)
+    folder = tuning.TuningFolder(
+        out, *log, search, data=options["data"], judged_by=judge.name
+    )
+    if folder.known:
+        click.echo(f"{len(folder.known)} trials of an interrupted search are kept.")
+    objective: tuning.Objective
+    if trained:
+        encoded = runs.encode_texts(cleaned.events, settings, say=click.echo)
+        objective = tuning.TwoTowerObjective(*log, encoded=encoded)
+    else:
+        objective = tuning.LinearObjective(*log)
+    with click.progressbar(
+        length=folder.planned, label="Searching", file=sys.stderr
+    ) as bar:
+        found = folder.run(objective, watch=lambda trial: bar.update(1))
+    click.echo(
+        f"{found.mean.score.queries:,} queries of the validation period, judged by the "
+        f"{judge.name} model; +- is twice the standard error over users:"
+    )
+    click.echo(found.report())
+    click.echo(f"Best: {folder.directory / 'best.json'}")
 
 
 @cli.command()
@@ -324,21 +343,6 @@ def _without_notices() -> Iterator[None]:
 def _progress(blocks: Iterable[Any]) -> Iterator[Any]:
     with click.progressbar(list(blocks), label="Ranking", file=sys.stderr) as bar:
         yield from bar
-
-
-def _pairs(written: Iterable[str]) -> dict[str, float]:
-    pairs = {}
-    for one in written:
-        name, equals, weight = one.rpartition("=")
-        try:
-            pairs[name] = float(weight)
-        except ValueError:
-            equals = ""
-        if not (equals and name):
-            raise click.UsageError(
-                f"--action-weight {one!r} is not ACTION=WEIGHT, as in browse=0.2."
-            )
-    return pairs
 
 
 def _write(path: Path, text: str) -> None:

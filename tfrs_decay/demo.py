@@ -13,7 +13,7 @@ import numpy as np
 
 from tfrs_decay import encoders, evaluation, plots, runs
 from tfrs_decay.data import Events, clean, open_log, split_by_time
-from tfrs_decay.decay import Exponential
+from tfrs_decay.families import DEFAULT, named_decay
 from tfrs_decay.runs import Progress, Run
 from tfrs_decay.serving import asking, native
 
@@ -64,7 +64,7 @@ def run(
         cleaned,
         split_by_time(cleaned.events),
         settings,
-        Exponential("30d", trainable=True),
+        named_decay(DEFAULT, trainable=True),
         data=data,
     )
     tracks = runs.evaluate_run(finished, progress=progress)
@@ -120,7 +120,7 @@ def _answer_for_one(finished: Run, version: Path, out: Path) -> None:
                 query_time,
                 labels=texts,
                 title=f"What each event of user {events.users[user]} weighs "
-                f"({pooling.decay.describe(pooling.learned())})",
+                f"({pooling.describe()})",
             ),
             out / PICTURES[0],
         ),

@@ -17,7 +17,7 @@ from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
 LEAST_PROBABILITY = 1e-6
 """TFRS clips sampling probabilities here before it takes their logarithm."""
 
-# What is read of a batch: integers or strings, and which ranks.
+# What is read of a batch: integers, strings or floating numbers, and which ranks.
 _HISTORY = {
     "history_item": ("strings", "[batch, time]"),
     "history_time": ("integers", "[batch, time]"),
@@ -27,6 +27,8 @@ _HISTORY = {
 _TARGETS = {"target_item": ("strings", "[batch] or [batch, targets]")}
 _OPTIONAL = {
     "history_action": ("strings", "[batch, time]"),
+    "history_category": ("strings", "[batch, time]"),
+    "history_weight": ("numbers", "[batch, time]"),
     "target_length": ("integers", "[batch]"),
 }
 
@@ -90,6 +92,11 @@ class DecayRetrieval(tfrs.Model):
             raise ValueError(f"temperature={temperature} must be above 0.")
         self.item_tower = item_tower
         self.pooling = pooling
+        if pooling.compute_output_shape([None, None, item_tower.dim]).rank != 2:
+            raise ValueError(
+                "pooling gives several heads, [batch, heads, dim]: a query is one "
+                "vector, so leave its combine at 'learned'."
+            )
         self.query_tower = query_tower
         self.temperature = temperature
         # All alike correct nothing: the logarithm of 1 is what is taken off.
@@ -154,8 +161,11 @@ class DecayRetrieval(tfrs.Model):
         Args:
             features: `history_item`, `history_time`, `history_length`, `query_time`
                 and, where the pooling weighs actions, `history_action`, as
-                `tfrs_decay.data.batches` describes them. Items that are not in the
-                catalogue count as padding.
+                `tfrs_decay.data.batches` describes them. `history_category`, [batch,
+                time] strings, where its rates depend on the category, and
+                `history_weight`, [batch, time] floating, a weight of each event's own,
+                are handed to the pooling as well. Items that are not in the catalogue
+                count as padding.
             training: Keras' own.
 
         Raises:
@@ -171,6 +181,8 @@ class DecayRetrieval(tfrs.Model):
             timestamps=features["history_time"],
             query_time=features["query_time"],
             actions=features.get("history_action"),
+            categories=features.get("history_category"),
+            event_weights=features.get("history_weight"),
             mask=mask & self.item_tower.known(ids),
             training=training,
         )
@@ -182,6 +194,8 @@ class DecayRetrieval(tfrs.Model):
         timestamps: tf.Tensor,
         query_time: tf.Tensor,
         actions: tf.Tensor | None = None,
+        categories: tf.Tensor | None = None,
+        event_weights: tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
@@ -192,6 +206,8 @@ class DecayRetrieval(tfrs.Model):
             timestamps: [batch, time] int64 seconds.
             query_time: [batch] int64 seconds.
             actions: [batch, time] strings.
+            categories: [batch, time] strings.
+            event_weights: [batch, time] floating, 0 or more.
             mask: [batch, time] bool, True for events that count.
             training: Keras' own.
 
@@ -204,6 +220,8 @@ class DecayRetrieval(tfrs.Model):
             timestamps=timestamps,
             query_time=query_time,
             actions=actions,
+            categories=categories,
+            event_weights=event_weights,
             mask=mask,
         )
         if self.query_tower is not None:
@@ -349,9 +367,11 @@ def _checked(
             tensor = tf.convert_to_tensor(
                 tensor.astype(object) if tensor.dtype.kind == "U" else tensor
             )
-        fits = (
-            tensor.dtype.is_integer if kind == "integers" else tensor.dtype == "string"
-        )
+        fits = {
+            "integers": tensor.dtype.is_integer,
+            "numbers": tensor.dtype.is_floating,
+            "strings": tensor.dtype == tf.string,
+        }[kind]
         ranks = [one.count(",") + 1 for one in shape.split(" or ")]
         if not fits or tensor.shape.rank not in (None, *ranks):
             raise ValueError(

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tfrs_decay.decay import Decay
 from tfrs_decay.durations import Duration, to_seconds
 
 if TYPE_CHECKING:
@@ -24,35 +23,72 @@ LONGEST_LABEL = 44
 MOST_LABELS = 5
 
 
-def decay_curves(decays: Mapping[str, Decay], *, until: Duration = "90d") -> Figure:
-    """Weight over age, a line for each decay.
+class Weighing(Protocol):
+    """What has a curve: a decay."""
+
+    @property
+    def clocks(self) -> frozenset[str]:
+        """What it runs over: "age" or "rank"."""
+
+    def weight(self, elapsed: Any) -> Any:
+        """[n] seconds or later events -> [n] or [n, features] weights."""
+
+
+def decay_curves(
+    decays: Mapping[str, Weighing], *, until: Duration | None = None
+) -> Figure:
+    """Weight over age, or over the number of later events, a line for each decay.
 
     Args:
         decays: By the name that the legend gives them. With a rate per feature, each
             feature is a thin line of its own.
-        until: The greatest age drawn.
+        until: The greatest age drawn, 90 days when left out; or the greatest number of
+            later events, 50 when left out.
 
     Raises:
-        ValueError: There is nothing to draw.
+        ValueError: There is nothing to draw, or one axis does not do for all.
     """
     if not decays:
         raise ValueError("decays={}: name at least one decay to draw.")
-    seconds = np.linspace(0, to_seconds(until, "until"), 400)
+    clocks = {clock for decay in decays.values() for clock in decay.clocks}
+    if len(clocks) > 1:
+        raise ValueError(
+            "decays run over age and over rank: a curve has one axis, so draw those of "
+            "one clock at a time."
+        )
+    by_rank = clocks == {"rank"}
+    if by_rank:
+        last = 50.0 if until is None else _events(until)
+        elapsed = np.arange(last + 1)
+    else:
+        last = to_seconds("90d" if until is None else until, "until")
+        elapsed = np.linspace(0, last, 400)
     figure, axes = _figure(7, 4)
     for index, (name, decay) in enumerate(decays.items()):
-        weight = np.asarray(decay.weight(seconds))
+        weight = np.asarray(decay.weight(elapsed))
         lines = weight if weight.ndim == 2 else weight[:, None]
         for number in range(lines.shape[1]):
             axes.plot(
-                seconds / DAY,
+                elapsed if by_rank else elapsed / DAY,
                 lines[:, number],
                 color=f"C{index}",
                 linewidth=2 if lines.shape[1] == 1 else 0.5,
                 label=name if number == 0 else None,
             )
-    axes.set(xlabel="age (days)", ylabel="weight", ylim=(0, 1.05))
+    axes.set(
+        xlabel="later events" if by_rank else "age (days)",
+        ylabel="weight",
+        ylim=(0, 1.05),
+    )
     axes.legend(frameon=False)
     return figure
+
+
+def _events(until: Duration) -> float:
+    if isinstance(until, (int, float, np.integer, np.floating)):
+        if np.isfinite(until) and until > 0:
+            return float(until)
+    raise ValueError(f"until={until!r}: over the rank it is a number of events.")
 
 
 def history_weights(
@@ -89,7 +125,7 @@ def history_weights(
         axes.stem(age, weights, markerfmt=".", basefmt=" ")
     # Numbers stand at the stems, names beside: the heaviest, no two of one moment.
     heaviest: list[int] = []
-    for event in np.lexsort([age, -weights]) if labels else ():
+    for event in np.lexsort([age, -weights]) if len(labels) else ():
         near = np.abs(age[heaviest] - age[event]) <= np.ptp(age) / 50
         if len(heaviest) < MOST_LABELS and not near.any():
             heaviest.append(int(event))
@@ -136,6 +172,65 @@ def item_scores(
     axes.invert_yaxis()
     axes.set(xlabel="score", title=title)
     return figure
+
+
+def tuning_curves(
+    curves: Mapping[tuple[str, str], Sequence[tuple[float, float]]],
+    *,
+    mean: float,
+    measure: str = "Recall@20",
+) -> Figure:
+    """How well decays of different scales did: a panel a clock, a colour a family.
+
+    Every decay is a dot. A family's line rises to its best and falls from there,
+    through those that none farther out did better than: with further numbers, one scale
+    can do well and badly.
+
+    Args:
+        curves: Pairs of scale and score, by clock ("age", in seconds, or "rank", in
+            events) and family.
+        mean: The plain mean's score, a line across.
+        measure: What the scores are.
+
+    Raises:
+        ValueError: There is nothing to draw.
+    """
+    clocks = [by for by in ("age", "rank") if any(by == one for one, _ in curves)]
+    if not clocks or not all(curves.values()):
+        raise ValueError(f"curves={dict(curves)}: give one scale and score or more.")
+    families = list(dict.fromkeys(family for _, family in curves))
+    figure, _ = _figure(1.5 + 4.5 * len(clocks), 4)
+    figure.clear()
+    panels = figure.subplots(1, len(clocks), sharey=True, squeeze=False)[0]
+    for by, axes in zip(clocks, panels, strict=True):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.axhline(mean, color="0.4", linestyle="--", label="plain mean")
+        for index, family in enumerate(families):
+            points = np.asarray(curves.get((by, family), ()), np.float64)
+            if not len(points):
+                continue
+            scale, score = points[np.argsort(points[:, 0], kind="stable")].T
+            if by == "age":
+                scale = scale / DAY
+            color = f"C{index}"
+            axes.plot(scale, score, ".", color=color, alpha=0.4, markersize=4)
+            outline = _outline(score)
+            axes.plot(scale[outline], score[outline], color=color, label=family)
+        axes.set(
+            xscale="log",
+            xlabel="scale (days)" if by == "age" else "scale (later events)",
+        )
+    panels[0].set_ylabel(measure)
+    panels[-1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def _outline(score: np.ndarray) -> np.ndarray:
+    """[n] bool: the best, and what no score farther from it, on its side, is above."""
+    best = int(np.argmax(score))
+    from_left = score >= np.maximum.accumulate(score)
+    from_right = score[::-1] >= np.maximum.accumulate(score[::-1])
+    return np.concatenate([from_left[:best], from_right[::-1][best:]])
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:

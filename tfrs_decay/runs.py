@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tf_keras
 
 from tfrs_decay.data.events import Cleaned, Events
@@ -175,22 +176,12 @@ def train_run(
     events = cleaned.events
     # Before any time is spent on it.
     queries_by_period(events, split, settings)
-    if settings.encoder is not None and not any(events.items.texts):
-        raise ValueError(
-            "no item has a text for the encoder to read: give a table of items whose "
-            "ids are those of the events, or train without an encoder."
-        )
+    _refuse_without_texts(events, settings)
     directory.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         save_events(events, partial / "events.npz")
-        encoded = None
-        if settings.encoder is not None and settings.preprocessor is not None:
-            say(f"Encoding the texts of {len(events.items):,} items ...")
-            text = TextTower(settings.preprocessor, settings.encoder, dim=settings.dim)
-            encoded = text.encode_all(
-                events.items.texts.tolist(), progress=_keras_progress
-            )
+        encoded = encode_texts(events, settings, say=say)
         trained: dict[str, Trained] = {}
         for name, pooling in (("decay", decay), ("mean", Constant())):
             say(f"Training with {pooling.describe()} ...")
@@ -207,9 +198,7 @@ def train_run(
             "items_without_event": cleaned.items_without_event,
             "trained": {
                 name: {
-                    "decay": one.model.pooling.decay.describe(
-                        one.model.pooling.learned()
-                    ),
+                    "decay": one.model.pooling.describe(),
                     "epochs": one.epochs,
                     "validation_recall_at_20": one.recall,
                     "learned": {
@@ -227,6 +216,38 @@ def train_run(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return load_run(directory)
+
+
+def encode_texts(
+    events: Events, settings: Settings, *, say: Callable[[str], None] = print
+) -> np.ndarray | None:
+    """Encodes the catalogue's texts once, for as many models as there will be.
+
+    Args:
+        events: Clean events.
+        settings: `preprocessor` and `encoder`.
+        say: Is told what is being done.
+
+    Returns:
+        [n, hidden] float32; None without an encoder.
+
+    Raises:
+        ValueError: There is an encoder and no text.
+    """
+    if settings.encoder is None or settings.preprocessor is None:
+        return None
+    _refuse_without_texts(events, settings)
+    say(f"Encoding the texts of {len(events.items):,} items ...")
+    text = TextTower(settings.preprocessor, settings.encoder, dim=settings.dim)
+    return text.encode_all(events.items.texts.tolist(), progress=_keras_progress)
+
+
+def _refuse_without_texts(events: Events, settings: Settings) -> None:
+    if settings.encoder is not None and not any(events.items.texts):
+        raise ValueError(
+            "no item has a text for the encoder to read: give a table of items whose "
+            "ids are those of the events, or train without an encoder."
+        )
 
 
 def load_run(directory: str | os.PathLike[str]) -> Run:

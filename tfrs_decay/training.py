@@ -16,7 +16,7 @@ from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries, basket_queries
 from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.decay import Decay
-from tfrs_decay.evaluation import evaluate
+from tfrs_decay.evaluation import Figures, evaluate
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.layers import ItemTower, TextTower, TimeDecayPooling
 from tfrs_decay.models import DecayRetrieval, sampling_probability
@@ -206,20 +206,9 @@ def train(
     """
     queries = queries_by_period(events, split, settings)
     start = [(variable, variable.numpy()) for variable in model.trainable_variables]
-    model.set_sampling_probability(_drawn(queries.training, events, settings))
-    searched = _fit(
-        model,
-        _batches(queries.training, events, settings),
-        settings.epochs,
-        settings,
-        validation=_batches(queries.validation, events, settings),
-        callbacks=[
-            ValidationRecall(queries.validation, events, settings),
-            *_callbacks(directory),
-        ],
-        verbose=verbose,
-    )
-    recall = [float(one) for one in searched.history[RECALL]]
+    recall = train_and_validate(
+        model, events, queries, settings, directory=directory, verbose=verbose
+    ).recall
     epochs = int(np.argmax(recall)) + 1
     if verbose:
         print(
@@ -239,6 +228,66 @@ def train(
     return Trained(model, epochs, recall)
 
 
+class Validated(NamedTuple):
+    """How the first fit did on the validation period.
+
+    recall: Recall@20 after each pass.
+    best: The figures of the best pass, with those of every query.
+    """
+
+    recall: list[float]
+    best: Figures
+
+
+def train_and_validate(
+    model: DecayRetrieval,
+    events: Events,
+    queries: Periods,
+    settings: Settings,
+    *,
+    directory: str | os.PathLike[str] | None = None,
+    verbose: int = 1,
+) -> Validated:
+    """The first fit of `train`: up to the validation cut, stopped by that period.
+
+    Args:
+        model: Untrained; it is left as the last pass left it.
+        events: Clean events.
+        queries: From `queries_by_period`; the validation period's are not trained on.
+        settings: How to train.
+        directory: As in `train`.
+        verbose: Keras' own.
+
+    Raises:
+        RuntimeError: The loss is no longer a number.
+    """
+    model.set_sampling_probability(_drawn(queries.training, events, settings))
+    watching = ValidationRecall(queries.validation, events, settings)
+    searched = _fit(
+        model,
+        _batches(queries.training, events, settings),
+        settings.epochs,
+        settings,
+        validation=_batches(queries.validation, events, settings),
+        callbacks=[watching, *_callbacks(directory)],
+        verbose=verbose,
+    )
+    assert watching.best is not None  # or the fit had raised
+    return Validated([float(one) for one in searched.history[RECALL]], watching.best)
+
+
+def drawn_queries(queries: Queries, seed: int) -> Queries:
+    """The queries that choices are made by: 2,000, drawn, where there are more."""
+    if len(queries) <= MOST_VALIDATION_QUERIES:
+        return queries
+    drawn = np.zeros(len(queries), bool)
+    some = np.random.default_rng(seed).choice(
+        len(queries), MOST_VALIDATION_QUERIES, replace=False
+    )
+    drawn[some] = True
+    return queries.where(drawn)
+
+
 class ValidationRecall(tf_keras.callbacks.Callback):
     """Logs Recall@20 over the whole catalogue after each pass, as `val_recall_at_20`.
 
@@ -249,20 +298,17 @@ class ValidationRecall(tf_keras.callbacks.Callback):
             there are more.
         events: The events that the queries were made from.
         settings: `max_history` and `seed`.
+
+    Attributes:
+        best: The figures of the best pass so far; None before the first.
     """
 
     def __init__(self, queries: Queries, events: Events, settings: Settings) -> None:
         super().__init__()
-        if len(queries) > MOST_VALIDATION_QUERIES:
-            drawn = np.zeros(len(queries), bool)
-            some = np.random.default_rng(settings.seed).choice(
-                len(queries), MOST_VALIDATION_QUERIES, replace=False
-            )
-            drawn[some] = True
-            queries = queries.where(drawn)
-        self._queries = queries
+        self._queries = drawn_queries(queries, settings.seed)
         self._events = events
         self._max_history = settings.max_history
+        self.best: Figures | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Ranks the catalogue for each query; 0 where there are no numbers to rank."""
@@ -271,6 +317,8 @@ class ValidationRecall(tf_keras.callbacks.Callback):
             return
         scores = TwoTowerScores(self.model, self._events, max_history=self._max_history)
         figures = evaluate({"model": scores}, self._queries, self._events)["model"]
+        if self.best is None or figures.mean_recall > self.best.mean_recall:
+            self.best = figures
         if logs is not None:
             logs[RECALL] = figures.mean_recall
 

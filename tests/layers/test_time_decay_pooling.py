@@ -163,7 +163,7 @@ def test_the_future_is_an_error_or_left_out():
     ahead = [-1_000_000, DAY]
     strict = TimeDecayPooling(Exponential("1d"))
     with pytest.raises(
-        tf.errors.InvalidArgumentError, match="later than their query_time"
+        tf.errors.InvalidArgumentError, match="later than its query_time"
     ):
         pooled(strict, [[9.0], [1.0]], ahead)
     # Padding may hold any time.
@@ -317,7 +317,7 @@ QUERY = np.asarray([NOW])
         ({"timestamps": TIMES.astype(np.float32)}, "timestamps is float32: .*int64"),
         ({"query_time": QUERY[:, None]}, r"query_time has the shape \(1, 1\)"),
         ({"actions": None}, "actions are needed: .*'buy'"),
-        ({"actions": np.asarray([[1, 2]])}, "actions are int64: give strings"),
+        ({"actions": np.asarray([[1.0, 2.0]])}, "actions are float64: give strings"),
         ({"vectors": VECTORS.tolist()}, "vectors is a nested list.*give a tensor"),
         ({"vectors": VECTORS[0]}, r"vectors have the shape \(2, 3\)"),
     ],
@@ -356,7 +356,7 @@ def test_shapes_that_do_not_agree_are_named(arguments, message):
     ("arguments", "error", "message"),
     [
         ({"decay": "exp"}, TypeError, "decay is a str: give a decay object"),
-        ({"normalize": "l2"}, ValueError, "normalize='l2' is not one of"),
+        ({"normalize": "max"}, ValueError, "normalize='max' is not one of"),
         ({"future": "clip"}, ValueError, "future='clip' is not one of"),
         (
             {"action_weights": {"buy": -1.0}},
@@ -376,5 +376,5 @@ def test_a_bad_choice_is_named(arguments, error, message):
 
 
 def test_as_many_rates_as_features():
-    with pytest.raises(ValueError, match="2 half-lives and the pooled vectors have 3"):
+    with pytest.raises(ValueError, match="has 2 values and the pooled vectors have 3"):
         pooled(TimeDecayPooling(Exponential(["1d", "2d"])), [[1.0, 1.0, 1.0]], [0])

@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfrs_decay.data.times import LATEST_SECOND
-from tfrs_decay.decay import Constant, Decay, Exponential
+import tfrs_decay.decay
+from tfrs_decay.decay import Decay, Elapsed, Labels, PowerLaw
+from tfrs_decay.layers.heads import Events, Head, Normalization, Pooled, pool_heads
+from tfrs_decay.layers.history import (
+    FOREVER,
+    History,
+    dense,
+    later_events,
+    places,
+    read_history,
+)
 
-for _family in (Constant, Exponential):
-    tf_keras.saving.register_keras_serializable("tfrs_decay")(_family)
+for _name in tfrs_decay.decay.__all__:
+    _family = getattr(tfrs_decay.decay, _name)
+    if isinstance(_family, type) and issubclass(_family, Decay):
+        tf_keras.saving.register_keras_serializable("tfrs_decay")(_family)
 
-_NORMALIZATIONS = ("mean", "sum")
+_COLUMNS = {"action": "actions", "category": "categories"}
+_NORMALIZATIONS = ("mean", "sum", "l2")
 _FUTURES = ("error", "ignore")
+_COMBINATIONS = ("learned", "stack")
 
 
 @tf_keras.saving.register_keras_serializable("tfrs_decay")
 class TimeDecayPooling(tf_keras.layers.Layer):
     """Pools a history by age: interest = sum_i w_i x_i, or that over sum_i w_i.
 
-    The weight of event i is its action's weight times `decay` of its age, and its age
-    is `query_time - timestamps[i]`, subtracted as int64 before anything is cast:
-    float32 holds today's epoch seconds to two minutes only. A mean is taken in log
-    space, so a history in which every weight underflows still has its direction.
+    The weight of event i is its own weight (its action's, or one that is handed in)
+    times the decay of its age, and its age is `query_time - timestamps[i]`, subtracted
+    as int64 before anything is cast: float32 holds today's epoch seconds to two minutes
+    only. All is done in log space, so a history in which every weight underflows still
+    has its direction.
+
+    Several decays are several heads, each pooling the same vectors at its own pace.
+    They are read together: four heads cost little more than one.
 
     What each of these comes to:
 
@@ -36,27 +53,45 @@ class TimeDecayPooling(tf_keras.layers.Layer):
       only strictly earlier ones.
     - An event after the query time is an error, or left out (`future`); it never weighs
       more than a new one.
-    - A history with no event (all masked, ignored or of weight 0) pools to zeros.
-    - Under `sum`, interest cools while nothing happens; under `mean` with an
-      exponential it does not, since moving "now" scales all weights alike.
+    - A history with no event (all masked, ignored or of weight 0) pools to the prior:
+      zeros where there is none.
+    - Under "sum", or with a prior mass, interest cools while nothing happens. Under a
+      plain "mean" with an exponential it does not, since moving "now" scales all
+      weights alike.
 
     Args:
-        decay: The family; `Constant()` is a plain mean.
+        decay: A decay, or a list of them, one for each head; `Constant()` is a plain
+            mean. When left out it is a heavy tail that starts near the mean and is
+            learned, `PowerLaw("1h", 0.25, trainable=True)`.
         action_weights: What an action weighs, such as {"browse": 0.2, "purchase": 1.0}.
-            An action that is not named weighs 0. Without it actions are not looked at
-            and every event weighs 1.
+            An action that is not named weighs 0. Without it every event weighs 1.
+        learn_action_weights: Learn them, starting from these. A weight of 0 stays.
         normalize: "mean" divides by the sum of the weights (each feature by its own,
-            with a rate per feature); "sum" does not.
+            with a rate per feature); "sum" does not; "l2" scales each head's sum to
+            length 1.
+        prior_mass: Under "mean", the weight of a prior that every history has besides
+            its events, in events of age 0: (sum w x + mass prior) / (sum w + mass), so
+            that an idle user cools towards it.
+        prior: What a user without events is like: [dim] numbers, or "learned", which
+            starts from zeros. Zeros when left out.
+        combine: What becomes of several heads: "learned" gives their average, each
+            feature's at weights of its own that are learned and start equal; "stack"
+            gives all of them, [batch, heads, dim].
         future: "error" raises `InvalidArgumentError` when an event that is not masked
             is later than its query; "ignore" leaves such events out.
+        speed: How many times as far as any other variable the logarithms of learned
+            rates and action weights move in a step of Adam. It moves a variable by
+            about its learning rate, and from hours to months is a way of seven: at 1,
+            a training of a few hundred steps would end near where it started.
         **kwargs: Keras' own, such as `name`.
 
     Raises:
-        TypeError: `decay` is not a `Decay`.
+        TypeError: A decay is not a `Decay`.
         ValueError: An action's weight is negative or not finite, or a choice is not one
             of those above.
 
     Example:
+    >>> from tfrs_decay.decay import Exponential
     >>> pool = TimeDecayPooling(Exponential("7d"))
     >>> vectors = tf.constant([[[1., 0.], [0., 1.]]])
     >>> times = [[0, 604_800]]
@@ -69,47 +104,123 @@ class TimeDecayPooling(tf_keras.layers.Layer):
 
     def __init__(
         self,
-        decay: Decay,
+        decay: Decay | Sequence[Decay] | None = None,
         *,
         action_weights: Mapping[str, float] | None = None,
+        learn_action_weights: bool = False,
         normalize: str = "mean",
+        prior_mass: float | None = None,
+        prior: str | Sequence[float] | np.ndarray | None = None,
+        combine: str = "learned",
         future: str = "error",
+        speed: float = 10.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(decay, Decay):
-            raise TypeError(
-                f"decay is a {type(decay).__name__}: give a decay object, such as "
-                "tfrs_decay.decay.Exponential('7d')."
-            )
-        if normalize not in _NORMALIZATIONS:
-            raise ValueError(
-                f"normalize={normalize!r} is not one of {_NORMALIZATIONS}."
-            )
-        if future not in _FUTURES:
-            raise ValueError(f"future={future!r} is not one of {_FUTURES}.")
+        if not (math.isfinite(speed) and speed > 0):
+            raise ValueError(f"speed={speed} must be finite and above 0.")
+        if decay is None:
+            decay = PowerLaw("1h", 0.25, trainable=True)
+        heads: list[Any] = list(decay) if isinstance(decay, (list, tuple)) else [decay]
+        for head in heads or [None]:
+            if not isinstance(head, Decay):
+                raise TypeError(
+                    f"decay is a {type(head).__name__}: give a decay object, such as "
+                    "tfrs_decay.decay.Exponential('7d'), or a list of them."
+                )
+        for name, choice, choices in (
+            ("normalize", normalize, _NORMALIZATIONS),
+            ("combine", combine, _COMBINATIONS),
+            ("future", future, _FUTURES),
+        ):
+            if choice not in choices:
+                raise ValueError(f"{name}={choice!r} is not one of {choices}.")
         for action, weight in (action_weights or {}).items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(
                     f"action_weights[{action!r}]={weight}: weights are finite, 0 or "
                     "more."
                 )
-        self.decay = decay
-        # Not under its own name: Keras would wrap the dict, and its copy is not JSON.
+        if learn_action_weights and not any((action_weights or {}).values()):
+            raise ValueError(
+                "learn_action_weights=True has nothing to start from: name the actions "
+                "in action_weights, with a weight above 0."
+            )
+        if prior_mass is not None and not (
+            math.isfinite(prior_mass) and prior_mass > 0 and normalize == "mean"
+        ):
+            raise ValueError(
+                f"prior_mass={prior_mass} with normalize={normalize!r}: it is finite, "
+                "above 0, and goes with 'mean'."
+            )
+        if prior is not None and prior_mass is None:
+            raise ValueError("prior is given, and without prior_mass it has no weight.")
+        if isinstance(prior, str) and prior != "learned":
+            raise ValueError(f"prior={prior!r}: give [dim] numbers, or 'learned'.")
+        if not (prior is None or isinstance(prior, str) or np.isfinite(prior).all()):
+            raise ValueError(f"prior={prior} must be finite.")
+        # Not under their own names: Keras would wrap dicts and lists, and its copies
+        # are not JSON.
+        self._heads: tuple[Decay, ...] = tuple(heads)
+        self._several = isinstance(decay, (list, tuple))
         self._action_weights = (
             None if action_weights is None else tuple(action_weights.items())
         )
+        self.learn_action_weights = learn_action_weights
         self.normalize = normalize
+        self.prior_mass = prior_mass
+        self._prior = (
+            prior
+            if prior is None or isinstance(prior, str)
+            else tuple(np.asarray(prior, np.float64).tolist())
+        )
+        self.combine = combine
         self.future = future
+        self.speed = speed
         self.supports_masking = True
+        self._names = self._vocabularies()
+
+    @property
+    def decay(self) -> Decay | list[Decay]:
+        """As it was given: one, or a list of heads."""
+        return list(self._heads) if self._several else self._heads[0]
+
+    @property
+    def heads(self) -> list[Decay]:
+        """The decay of each head, as given."""
+        return list(self._heads)
 
     @property
     def action_weights(self) -> dict[str, float] | None:
-        """What each action weighs; None when actions are not looked at."""
-        return None if self._action_weights is None else dict(self._action_weights)
+        """What each action weighs, learned values included; None without weights."""
+        if self._action_weights is None:
+            return None
+        given = dict(self._action_weights)
+        if not (self.learn_action_weights and self.built):
+            return given
+        learned = np.exp(self._values(self._log_action_weights)).tolist()
+        return {
+            name: now if was > 0 else 0.0
+            for (name, was), now in zip(given.items(), learned, strict=True)
+        }
+
+    @property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The actions and categories that have a place when given as integers."""
+        return dict(self._names)
+
+    def _vocabularies(self) -> dict[str, tuple[str, ...]]:
+        names: dict[str, list[str]] = {}
+        if self._action_weights is not None:
+            names["action"] = [name for name, _ in self._action_weights]
+        for head in self._heads:
+            for group, own in head.groups.items():
+                names.setdefault(group, []).extend(own)
+        # In the order of mention, each once.
+        return {group: tuple(dict.fromkeys(one)) for group, one in names.items()}
 
     def build(self, input_shape: Any) -> None:
-        """Makes the decay's variables; `input_shape` is [batch, time, dim]."""
+        """Makes the variables; `input_shape` is [batch, time, dim]."""
         if isinstance(input_shape, list) and isinstance(input_shape[0], list):
             raise ValueError(
                 "vectors is a nested list, which Keras takes for many inputs: give a "
@@ -121,18 +232,50 @@ class TimeDecayPooling(tf_keras.layers.Layer):
                 f"vectors have the shape {shape}: pooling needs [batch, time, dim], "
                 "with dim known."
             )
-        start = self.decay.initial_parameters(int(shape[-1]))
-        self._parameters = {
-            name: self.add_weight(
-                name=name,
-                shape=value.shape,
-                dtype=tf.float32,
-                initializer=tf_keras.initializers.Constant(value),
-                experimental_autocast=False,
+        self.dim = dim = int(shape[-1])
+        # Divided by the speed, with which they are multiplied when read.
+        self._slow = [
+            {
+                name: self._variable(
+                    f"head_{number}_{name}" if self._several else name,
+                    value / self.speed,
+                )
+                for name, value in head.initial_parameters(dim).items()
+            }
+            for number, head in enumerate(self._heads)
+        ]
+        if self.learn_action_weights:
+            weights = np.asarray([one for _, one in self._action_weights or ()])
+            start = np.log(np.where(weights > 0, weights, 1.0))
+            self._log_action_weights = self._variable(
+                "log_action_weights", start / self.speed
             )
-            for name, value in start.items()
-        }
+        if self._prior is not None and not isinstance(self._prior, str):
+            if len(self._prior) != dim:
+                raise ValueError(
+                    f"prior has {len(self._prior)} numbers and the pooled vectors have "
+                    f"{dim} features."
+                )
+        if self._prior == "learned":
+            self._learned_prior = self._variable("prior", np.zeros(dim))
+        if self._combines:
+            self._combination_logits = self._variable(
+                "combination_logits", np.zeros([len(self._heads), dim])
+            )
         super().build(input_shape)
+
+    def _variable(self, name: str, start: np.ndarray) -> tf.Variable:
+        return self.add_weight(
+            name=name,
+            shape=start.shape,
+            dtype=tf.float32,
+            initializer=tf_keras.initializers.Constant(start),
+            experimental_autocast=False,
+        )
+
+    @property
+    def _combines(self) -> bool:
+        return self._several and self.combine == "learned"
 
     def call(
         self,
@@ -140,45 +283,80 @@ class TimeDecayPooling(tf_keras.layers.Layer):
         timestamps: tf.Tensor | None = None,
         query_time: tf.Tensor | None = None,
         actions: tf.Tensor | None = None,
+        categories: tf.Tensor | None = None,
+        event_weights: tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+        return_weights: bool = False,
+    ) -> Any:
         """Pools a batch of histories.
+
+        Where vectors are ragged in time, so are all columns, and there is no mask.
+        Under `jit_compile` the assertions are left out, and actions and categories are
+        integers, since XLA knows no strings.
 
         Args:
             vectors: [batch, time, dim] floating, finite where masked as well: a NaN
                 times the weight 0 is a NaN.
             timestamps: [batch, time] integer seconds since the epoch.
             query_time: [batch] integer seconds since the epoch: "now" of each row.
-            actions: [batch, time] strings; needed with `action_weights`.
-            mask: [batch, time] bool, False for padding, whose times and actions may be
-                anything. Every event counts when left out.
+            actions: [batch, time] strings, or integers, places in `names["action"]`;
+                needed with `action_weights` and with rates for each action.
+            categories: [batch, time] strings, or integers, places in
+                `names["category"]`; needed with rates for each category.
+            event_weights: [batch, time] floating, 0 or more: a weight of each event's
+                own, such as the share of a video that was watched.
+            mask: [batch, time] bool, False for padding, whose times, actions and
+                weights may be anything. Every event counts when left out.
+            return_weights: Also return what each event contributed.
 
         Returns:
-            [batch, dim] in the layer's compute dtype.
+            [batch, dim] in the layer's compute dtype; [batch, heads, dim] for several
+            heads that are stacked. With `return_weights` a pair: that, and float32
+            weights with interest = sum over time of weights times vectors, plus the
+            prior's share: [batch, time] from one head; [batch, time, dim] with rates
+            per feature or where heads are combined; [batch, heads, time] or
+            [batch, heads, time, dim] where they are stacked.
 
         Raises:
             ValueError: An argument is missing, or its dtype or static shape does not
                 fit.
             tf.errors.InvalidArgumentError: Shapes do not agree at run time; times are
-                in milliseconds; an event is in the future and `future` is "error".
+                in milliseconds; an event is in the future and `future` is "error"; a
+                weight is negative or not a number.
         """
+        columns = {
+            "timestamps": timestamps,
+            "actions": actions,
+            "categories": categories,
+            "event_weights": event_weights,
+        }
+        vectors, columns, mask = dense(vectors, columns, mask)
+        vectors = tf.convert_to_tensor(vectors)
         if vectors.shape.rank != 3:
             raise ValueError(
                 f"vectors have the shape {vectors.shape}: pooling needs "
                 "[batch, time, dim]."
             )
-        weights = self.weights_of_events(timestamps, query_time, actions, mask)
-        weights = tf.cast(weights, vectors.dtype)
-        same_time = tf.debugging.assert_equal(
-            tf.shape(vectors)[:2],
-            tf.shape(weights)[:2],
-            message="vectors and timestamps must agree in [batch, time].",
+        history = read_history(
+            columns["timestamps"],
+            query_time,
+            mask,
+            shape=tf.shape(vectors)[:2],
+            future=self.future,
         )
-        with tf.control_dependencies([same_time] if same_time is not None else []):
-            if weights.shape.rank == 3:
-                return tf.reduce_sum(weights * vectors, axis=1)
-            # A matrix product of [1, time] and [time, dim] reads the vectors once.
-            return tf.squeeze(tf.matmul(weights[:, None, :], vectors), axis=1)
+        heads = [
+            Head(head, {name: self.speed * slow for name, slow in own.items()})
+            for head, own in zip(self._heads, self._slow, strict=True)
+        ]
+        pooled = pool_heads(
+            heads,
+            self._events(vectors, history, columns),
+            Normalization(self.normalize, self.prior_mass, self._prior_tensor()),
+            return_weights=return_weights,
+        )
+        interest, weights = self._combined(pooled)
+        interest = tf.cast(interest, vectors.dtype)
+        return (interest, weights) if return_weights else interest
 
     def weights_of_events(
         self,
@@ -186,152 +364,224 @@ class TimeDecayPooling(tf_keras.layers.Layer):
         query_time: tf.Tensor | None,
         actions: tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
+        categories: tf.Tensor | None = None,
+        event_weights: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """What each event contributes: the weights that `call` pools with.
+        """What each event contributes, without any vectors at hand.
 
-        The arguments are those of `call`. The layer must have been built: a call
+        The arguments are those of `call`, dense. The layer must have been built: a call
         builds it.
 
         Returns:
-            [batch, time] float32, 0 for events that do not count; [batch, time, dim]
-            with a rate per feature. Under "mean" a row's weights sum to 1, or are all
-            0.
+            The weights of `call` with `return_weights`.
+
+        Raises:
+            ValueError: As in `call`; or under "l2", where weights depend on vectors.
         """
         if not self.built:
             raise ValueError(
                 "the layer has no variables yet: call it, or build([None, None, dim])."
             )
-        timestamps = _integers(timestamps, "timestamps", "[batch, time]")
-        query_time = _integers(query_time, "query_time", "[batch]")
-        checks = [
-            tf.debugging.assert_equal(
-                tf.shape(timestamps)[0],
-                tf.shape(query_time)[0],
-                message="timestamps and query_time must agree in batch.",
-            ),
-            assert_seconds(query_time, "query_time"),
-        ]
-        age = query_time[:, None] - timestamps
-        counts = tf.ones_like(age, tf.bool) if mask is None else tf.cast(mask, tf.bool)
-        checks.append(assert_seconds(tf.where(counts, timestamps, 0), "timestamps"))
-        if self.future == "error":
-            checks.append(
-                tf.debugging.assert_equal(
-                    tf.reduce_sum(tf.cast(counts & (age < 0), tf.int32)),
-                    0,
-                    message="this many events in timestamps are later than their "
-                    "query_time. An event has no weight before it happens: pass "
-                    "future='ignore' to leave such events out, or check that both are "
-                    "in seconds.",
-                )
+        if self.normalize == "l2":
+            raise ValueError(
+                "under normalize='l2' weights depend on the vectors: call the layer "
+                "with return_weights=True."
             )
-        counts &= age >= 0
-        with tf.control_dependencies([check for check in checks if check is not None]):
-            # float64 until the largest is taken off: a year has more seconds than
-            # float32 has integers.
-            seconds = tf.cast(tf.maximum(age, 0), tf.float64)
-        log_weight = self.decay.log_weight(
-            seconds,
-            {name: tf.cast(one, tf.float64) for name, one in self._parameters.items()},
-            xp=tf.math,
+        shape = tf.shape(
+            timestamps if tf.is_tensor(timestamps) else np.asarray(timestamps)
         )
-        if self._action_weights is not None:
-            of_action = self._weight_of_action(actions)
-            counts &= of_action > 0
-            log_of_action = tf.math.log(
-                tf.cast(tf.where(counts, of_action, 1.0), tf.float64)
+        zeros = tf.zeros([shape[0], shape[-1], self.dim])
+        _, weights = self(
+            zeros,
+            timestamps=timestamps,
+            query_time=query_time,
+            actions=actions,
+            categories=categories,
+            event_weights=event_weights,
+            mask=mask,
+            return_weights=True,
+        )
+        return weights
+
+    def _combined(self, pooled: Pooled) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """The heads' average, all of them, or the only one."""
+        interest, weights = pooled
+        if not self._several:
+            return interest[:, 0], None if weights is None else weights[:, 0]
+        if self.combine == "stack":
+            return interest, weights
+        share = tf.nn.softmax(self._combination_logits, axis=0)
+        interest = tf.reduce_sum(tf.cast(interest, tf.float32) * share, 1)
+        if weights is None:
+            return interest, None
+        if weights.shape.rank == 3:
+            weights = weights[..., None]
+        return interest, tf.reduce_sum(weights * share[:, None, :], 1)
+
+    def _events(
+        self, vectors: tf.Tensor, history: History, columns: Mapping[str, Any]
+    ) -> Events:
+        labels = {
+            group: Labels(
+                names, places(columns[_COLUMNS[group]], _COLUMNS[group], names)
             )
-            log_weight += (
-                log_of_action[..., None]
-                if log_weight.shape.rank == 3
-                else log_of_action
-            )
-        if log_weight.shape.rank == 3:
-            counts = counts[..., None]
-        if self.normalize == "sum":
-            weight = tf.exp(tf.cast(log_weight, tf.float32))
-            return tf.where(counts, weight, 0.0)
-        log_weight = tf.where(counts, log_weight, log_weight.dtype.min)
-        # The largest becomes e^0. A constant shift cancels, and so does its gradient.
-        largest = tf.stop_gradient(tf.reduce_max(log_weight, axis=1, keepdims=True))
-        weight = tf.exp(tf.cast(log_weight - largest, tf.float32))
-        weight = tf.where(counts, weight, 0.0)
-        return tf.math.divide_no_nan(
-            weight, tf.reduce_sum(weight, axis=1, keepdims=True)
+            for group, names in self._names.items()
+        }
+        own = self._own_weights(columns["event_weights"], labels, history)
+        alike = own is None
+        if own is None:
+            own = tf.cast(history.counts, tf.float32)
+        else:
+            counts = history.counts & (own > 0)
+            own = tf.where(counts, own, 0.0)
+            age = tf.where(counts, history.age, FOREVER)
+            history = history._replace(counts=counts, age=age)
+        # Ages from the youngest event on: whole seconds, small where it matters.
+        youngest = tf.reduce_min(history.age, axis=1, keepdims=True)
+        youngest = tf.where(youngest < FOREVER, youngest, tf.zeros_like(youngest))
+        since = tf.cast(history.age - youngest, tf.float32)
+        age = tf.where(history.counts, history.age, 0)
+        rank = None
+        if any("rank" in head.clocks for head in self._heads):
+            rank = tf.cast(later_events(history), tf.float64)
+        return Events(
+            vectors=vectors,
+            counts=history.counts,
+            own=own,
+            alike=alike,
+            since=since,
+            youngest=tf.cast(youngest, tf.float32),
+            elapsed=Elapsed(tf.cast(age, tf.float64), rank, labels),
         )
 
-    def _weight_of_action(self, actions: tf.Tensor | None) -> tf.Tensor:
-        if actions is None:
-            raise ValueError(
-                f"actions are needed: action_weights={self.action_weights} weighs them."
+    def _own_weights(
+        self, event_weights: Any, labels: Mapping[str, Labels], history: History
+    ) -> tf.Tensor | None:
+        """[batch, time] float32, what each event weighs at age 0; None for 1."""
+        own = None
+        if event_weights is not None:
+            own = tf.convert_to_tensor(event_weights)
+            if not own.dtype.is_floating or own.shape.rank not in (None, 2):
+                raise ValueError(
+                    f"event_weights are {own.dtype.name} of shape {own.shape}: give "
+                    "floating [batch, time]."
+                )
+            own = tf.where(history.counts, tf.cast(own, tf.float32), 0.0)
+            check = tf.debugging.assert_equal(
+                tf.reduce_all(tf.math.is_finite(own) & (own >= 0)),
+                True,
+                message="event_weights must be finite and 0 or more.",
             )
-        actions = tf.convert_to_tensor(actions)
-        if actions.dtype != tf.string:
-            raise ValueError(f"actions are {actions.dtype.name}: give strings.")
-        # Compared one by one, actions being few: a lookup table would be a resource
-        # that whoever exports the layer has to know of.
-        weight = tf.zeros(tf.shape(actions), tf.float32)
-        for name, value in self._action_weights or ():
-            weight = tf.where(actions == name, tf.constant(value, tf.float32), weight)
-        return weight
+            with tf.control_dependencies([check] if check is not None else []):
+                own = tf.identity(own)
+        if self._action_weights is not None:
+            given = np.asarray([*(one for _, one in self._action_weights), 0.0], "f")
+            weight = tf.constant(given)
+            if self.learn_action_weights:
+                log_weight = self.speed * self._log_action_weights
+                learned = tf.exp(tf.concat([log_weight, [0.0]], 0))
+                weight = tf.where(given > 0, learned, 0.0)
+            # The vocabulary of actions starts with those that have a weight.
+            place = tf.minimum(labels["action"].place, len(given) - 1)
+            of_action = tf.gather(weight, place)
+            own = of_action if own is None else own * of_action
+        return own
+
+    def _prior_tensor(self) -> tf.Tensor | None:
+        if self._prior == "learned":
+            return tf.convert_to_tensor(self._learned_prior)
+        return None if self._prior is None else tf.constant(self._prior, tf.float32)
+
+    def prior_vector(self) -> np.ndarray | None:
+        """[dim] the prior, learned or given; None where it is zeros."""
+        prior = self._prior_tensor()
+        return None if prior is None else prior.numpy()
+
+    def combination(self) -> np.ndarray | None:
+        """[heads, dim] what heads are averaged with; None for one, or stacked ones."""
+        if not self._combines:
+            return None
+        return tf.nn.softmax(self._combination_logits, axis=0).numpy()
 
     def learned(self) -> dict[str, np.ndarray]:
-        """The decay's learned values by name; empty before `build` or when fixed."""
+        """The decays' learned values by name; empty before `build` or when fixed.
+
+        With a list of decays, each name is preceded by `head_` and the head's number.
+        """
         return {
-            name: value.numpy()
-            for name, value in getattr(self, "_parameters", {}).items()
+            f"head_{number}_{name}" if self._several else name: value
+            for number, own in enumerate(self._learned())
+            for name, value in own.items()
         }
+
+    def learned_decays(self) -> list[Decay]:
+        """Each head's decay, fixed at what has been learned."""
+        return [
+            head.with_parameters(own) if self.built else head
+            for head, own in zip(self._heads, self._learned(), strict=True)
+        ]
+
+    def describe(self) -> str:
+        """Each head's decay in people's words, with what has been learned."""
+        return "; ".join(
+            head.describe(own)
+            for head, own in zip(self._heads, self._learned(), strict=True)
+        )
+
+    def _learned(self) -> list[dict[str, np.ndarray]]:
+        """Each head's learned values by name."""
+        if not self.built:
+            return [{} for _ in self._heads]
+        return [
+            {name: self._values(slow) for name, slow in own.items()}
+            for own in self._slow
+        ]
+
+    def _values(self, slow: tf.Variable) -> np.ndarray:
+        return np.asarray(self.speed * slow.numpy(), np.float32)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         """The time axis is gone, and its mask with it."""
         return None
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        """[batch, dim]."""
+        """[batch, dim], or [batch, heads, dim] of heads that are stacked."""
         shape = tf.TensorShape(input_shape)
-        return tf.TensorShape([shape[0], shape[2]])
+        heads = [] if self._combines or not self._several else [len(self._heads)]
+        return tf.TensorShape([shape[0], *heads, shape[2]])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
+        heads = [tf_keras.saving.serialize_keras_object(one) for one in self._heads]
         return {
             **super().get_config(),
-            "decay": tf_keras.saving.serialize_keras_object(self.decay),
-            "action_weights": self.action_weights,
+            "decay": heads if self._several else heads[0],
+            "action_weights": (
+                None if self._action_weights is None else dict(self._action_weights)
+            ),
+            "learn_action_weights": self.learn_action_weights,
             "normalize": self.normalize,
+            "prior_mass": self.prior_mass,
+            "prior": list(self._prior)
+            if isinstance(self._prior, tuple)
+            else self._prior,
+            "combine": self.combine,
             "future": self.future,
+            "speed": self.speed,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TimeDecayPooling:
         """Makes the layer again from `get_config`."""
         decay = config["decay"]
-        if isinstance(decay, dict):
-            decay = tf_keras.saving.deserialize_keras_object(decay)
+        if isinstance(decay, (list, tuple)):
+            decay = [_decay(one) for one in decay]
+        else:
+            decay = _decay(decay)
         return cls(**{**config, "decay": decay})
 
 
-def assert_seconds(times: tf.Tensor, name: str) -> tf.Operation | None:
-    """Asserts that int64 times are no milliseconds; None where that is known now."""
-    return tf.debugging.assert_less(
-        times,
-        tf.constant(LATEST_SECOND, tf.int64),
-        message=f"{name} looks like milliseconds: give seconds since the epoch.",
-    )
-
-
-def _integers(tensor: Any, name: str, shape: str) -> tf.Tensor:
-    """Checks a column of seconds and widens it to int64."""
-    if tensor is None:
-        raise ValueError(f"{name} is needed: {shape} integer seconds since the epoch.")
-    if not tf.is_tensor(tensor):
-        # NumPy reads lists of integers as int64, TensorFlow as int32.
-        tensor = np.asarray(tensor)
-    tensor = tf.convert_to_tensor(tensor)
-    if not tensor.dtype.is_integer:
-        raise ValueError(
-            f"{name} is {tensor.dtype.name}: give {shape} int64 seconds since the "
-            "epoch (float32 holds them to two minutes only)."
-        )
-    if tensor.shape.rank not in (None, shape.count(",") + 1):
-        raise ValueError(f"{name} has the shape {tensor.shape}: give {shape}.")
-    return tf.cast(tensor, tf.int64)
+def _decay(written: Any) -> Decay:
+    if isinstance(written, Decay):
+        return written
+    return tf_keras.saving.deserialize_keras_object(written)

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tfrs_decay.layers.history import assert_seconds
 from tfrs_decay.layers.item_tower import ItemTower
-from tfrs_decay.layers.time_decay_pooling import assert_seconds
 from tfrs_decay.layers.top_k import LOWEST_SCORE, top_k
 from tfrs_decay.models import length_checks
 

@@ -1,8 +1,7 @@
-"""`tfrs_decay.decay`: hand arithmetic, and what is true of every family."""
+"""The exponential, by hand; what is true of every family is in test_families.py."""
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -11,20 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrs_decay.decay import Constant, Decay, Exponential
+from tfrs_decay.decay import Constant, Decay, Elapsed, Exponential
 
 DAY = 86_400
 YEARS = 365 * DAY
-FAMILIES: list[Decay] = [
-    Constant(),
-    Exponential("7d"),
-    Exponential("1s"),
-    Exponential("50y", trainable=True),
-    Exponential(["1d", "90d"]),
-    Exponential("36h", trainable=True, per_feature=True),
-]
-ages = st.lists(st.floats(0, 100 * YEARS), min_size=1, max_size=20)
-every_family = pytest.mark.parametrize("decay", FAMILIES, ids=repr)
 
 
 def test_an_exponential_halves_every_half_life() -> None:
@@ -57,8 +46,10 @@ def test_a_rate_is_finite_and_positive(rate: float) -> None:
         Exponential.from_rate(rate)
 
 
-def test_a_constant_never_fades() -> None:
-    assert Constant().weight([0, 1, 50 * YEARS]).tolist() == [1, 1, 1]
+def test_by_rank_it_halves_every_so_many_events() -> None:
+    decay = Exponential(5, by="rank")
+    assert decay.clocks == {"rank"}
+    assert decay.weight([0, 5, 10]).tolist() == pytest.approx([1, 1 / 2, 1 / 4])
 
 
 def test_each_feature_has_its_half_life() -> None:
@@ -75,48 +66,56 @@ def test_a_single_half_life_per_feature_broadcasts() -> None:
     assert weight[:, 0] == pytest.approx([1, 1 / 2, 1 / 4])
 
 
-@every_family
-def test_one_age_gives_a_number_and_many_an_array(decay: Decay) -> None:
-    if not decay.per_feature:
-        assert type(decay.weight(DAY)) is float
-    assert decay.weight([DAY] * 3).shape[0] == 3
+def test_each_action_has_its_half_life() -> None:
+    decay = Exponential({"browse": "1d", "purchase": "4d", "*": "2d"})
+    assert decay.groups == {"action": ("browse", "purchase")}
+    actions = ["browse", "purchase", "gaze", "*"]
+    weight = decay.weight([4 * DAY] * 4, action=actions)
+    assert weight == pytest.approx([1 / 16, 1 / 2, 1 / 4, 1 / 4])
+    assert decay.weight(DAY, action="browse") == pytest.approx(1 / 2)
 
 
-@pytest.mark.parametrize(
-    ("age", "shown"),
-    [(-1.0, "-1.0"), ([0.0, -2.0], "-2.0"), (math.nan, "nan"), ([math.inf], "inf")],
-)
-def test_an_age_is_finite_and_not_negative(age: Any, shown: str) -> None:
-    with pytest.raises(ValueError, match=f"age={shown} .* finite seconds, 0 or more"):
-        Exponential("7d").weight(age)
+def test_each_category_has_its_half_life() -> None:
+    decay = Exponential({"milk": "1d", "*": "4d"}, group="category")
+    assert decay.groups == {"category": ("milk",)}
+    weight = decay.weight([4 * DAY] * 2, category=np.array(["milk", "wine"]))
+    assert weight == pytest.approx([1 / 16, 1 / 2])
 
 
-@every_family
-@given(ages)
-def test_never_above_one_and_never_rising_with_age(
-    decay: Decay, ages: list[float]
-) -> None:
-    weight = np.asarray(decay.weight(sorted(ages)))
-    assert (weight <= 1).all() and (weight >= 0).all()
-    assert (np.diff(weight, axis=0) <= 0).all()
+def test_bytes_name_what_strings_name() -> None:
+    # As TensorFlow gives strings back.
+    decay = Exponential({"café": "1d", "*": "4d"})
+    named = np.array(["café".encode(), b"x"])
+    assert decay.weight([4 * DAY] * 2, action=named) == pytest.approx([1 / 16, 1 / 2])
 
 
-@every_family
-def test_an_event_of_this_moment_weighs_one(decay: Decay) -> None:
-    assert (np.asarray(decay.weight([0.0])) == 1).all()
+def test_it_is_one_term_whatever_is_asked() -> None:
+    found = Exponential("1d").terms(max_error=1e-9, horizon="50y")
+    assert found is not None and found.max_error == 0
+    (term,) = found.terms
+    assert float(term.rate) == pytest.approx(math.log(2) / DAY)
+    assert float(term.log_share) == 0 and term.conditions == ()
 
 
-@given(
-    st.lists(st.floats(0, 10 * YEARS), min_size=1, max_size=9),
-    st.floats(1, YEARS),
-    st.floats(0.001, 1_000),
-)
-def test_time_has_no_unit_of_its_own(
-    ages: list[float], half_life: float, scale: float
-) -> None:
-    age = np.array(ages)
-    scaled = Exponential(half_life * scale).log_weight(age * scale)
-    assert scaled == pytest.approx(Exponential(half_life).log_weight(age), rel=1e-12)
+def test_each_group_is_a_term_that_takes_its_events() -> None:
+    found = Exponential({"buy": "1d", "*": "2d"}).terms()
+    assert found is not None
+    assert [float(one.rate) * DAY for one in found.terms] == pytest.approx(
+        [math.log(2), math.log(2) / 2]
+    )
+    conditions = [one.conditions for one in found.terms]
+    assert conditions == [(("action", ("buy",), 0),), (("action", ("buy",), 1),)]
+
+
+def test_each_feature_is_a_rate_of_the_term() -> None:
+    found = Exponential(["1d", "2d"]).terms()
+    assert found is not None
+    (term,) = found.terms
+    assert term.rate * DAY == pytest.approx(np.array([math.log(2), math.log(2) / 2]))
+
+
+def test_over_the_rank_it_is_no_sum_over_time() -> None:
+    assert Exponential(5, by="rank").terms() is None
 
 
 @given(st.floats(0, YEARS), st.floats(0, YEARS), st.floats(60, YEARS))
@@ -127,25 +126,6 @@ def test_an_exponential_forgets_in_steps_as_at_once(
     decay = Exponential(half_life)
     in_steps = decay.weight(first) * decay.weight(second)
     assert in_steps == pytest.approx(decay.weight(first + second), rel=1e-9, abs=1e-300)
-
-
-@every_family
-@pytest.mark.parametrize("given_parameters", [False, True])
-def test_float32_stays_finite_from_now_to_fifty_years(
-    decay: Decay, given_parameters: bool
-) -> None:
-    age = np.array([0, 1, DAY, 50 * YEARS], np.float32)
-    parameters = decay.initial_parameters(2) if given_parameters else None
-    log_weight = np.asarray(decay.log_weight(age, parameters))
-    assert np.isfinite(log_weight).all()
-    assert (log_weight[0] == 0).all() and (log_weight <= 0).all()
-    assert np.isfinite(log_weight.astype(np.float32)).all()
-
-
-def test_nothing_is_learned_unless_asked_for() -> None:
-    assert Constant().initial_parameters(3) == {}
-    assert Exponential("7d").initial_parameters(3) == {}
-    assert Exponential(["1d", "2d", "3d"]).initial_parameters(3) == {}
 
 
 @pytest.mark.parametrize(
@@ -160,6 +140,10 @@ def test_nothing_is_learned_unless_asked_for() -> None:
             Exponential(["1d", "2d"], trainable=True),
             [math.log(DAY), math.log(2 * DAY)],
         ),
+        (
+            Exponential({"*": "1d", "buy": "2d"}, trainable=True),
+            [math.log(2 * DAY), math.log(DAY)],  # "*" is last
+        ),
     ],
 )
 def test_learning_starts_from_the_half_life(decay: Exponential, start: Any) -> None:
@@ -173,54 +157,17 @@ def test_learning_starts_from_the_half_life(decay: Exponential, start: Any) -> N
 @pytest.mark.parametrize("trainable", [False, True])
 def test_half_lives_and_features_agree_in_number(trainable: bool) -> None:
     with pytest.raises(
-        ValueError, match=r"names 2 half-lives .* have 3 features: give"
+        ValueError, match=r"half_life has 2 values .* have 3 features: give one for"
     ):
         Exponential(["1d", "2d"], trainable=trainable).initial_parameters(3)
-
-
-@pytest.mark.parametrize(
-    "decay",
-    [Exponential("7d", trainable=True), Exponential(["1d", "9d"], trainable=True)],
-    ids=repr,
-)
-def test_learning_starts_where_the_plain_object_is(decay: Exponential) -> None:
-    age = np.array([0.0, DAY, 30 * DAY])
-    started = decay.log_weight(age, decay.initial_parameters(2))
-    assert started == pytest.approx(decay.log_weight(age), rel=1e-5)
 
 
 def test_learned_values_replace_those_it_was_made_with() -> None:
     decay = Exponential("7d", trainable=True)
     learned = {"log_half_life": np.float64(math.log(2 * DAY))}
-    assert np.exp(decay.log_weight(np.array([DAY * 4.0]), learned)) == pytest.approx(
-        [1 / 4]
-    )
-
-
-@every_family
-def test_a_family_can_be_written_down_and_made_again(decay: Decay) -> None:
-    config = json.loads(json.dumps(decay.get_config()))
-    again = type(decay).from_config(config)
-    assert again == decay and hash(again) == hash(decay)
-    assert again.get_config() == decay.get_config()
-    age = [0.0, DAY, 9.0 * DAY]
-    assert np.array_equal(again.weight(age), decay.weight(age))
-
-
-def test_families_are_equal_by_what_they_hold() -> None:
-    assert Exponential("7d") == Exponential(604_800) == Exponential("168h")
-    assert Constant() == Constant()
-    others = [
-        Exponential("8d"),
-        Exponential("7d", trainable=True),
-        Exponential("7d", per_feature=True),
-        Exponential(["7d"]),
-        Constant(),
-        "7d",
-        None,
-    ]
-    assert [other for other in others if other == Exponential("7d")] == []
-    assert len({Exponential("7d"), Exponential("168h"), Constant(), Constant()}) == 2
+    log_weight = decay.formula(Elapsed(np.array([DAY * 4.0])), learned)
+    assert np.exp(log_weight) == pytest.approx([1 / 4])
+    assert decay.with_parameters(learned).weight(DAY * 4) == pytest.approx(1 / 4)
 
 
 @pytest.mark.parametrize("half_life", [0, -1.0, "soon", "0d", ["7d", "soon"], [0]])
@@ -230,24 +177,29 @@ def test_a_half_life_is_a_positive_duration(half_life: Any) -> None:
         Exponential(half_life)
 
 
-def test_no_half_lives_at_all_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"half_life=\[\] names no half-life"):
-        Exponential([])
-
-
 @pytest.mark.parametrize(
     ("decay", "shown"),
     [
         (Constant(), "Constant()"),
         (Exponential(604_800), "Exponential('7d')"),
+        (Exponential(5, by="rank"), "Exponential(5, by='rank')"),
         (Exponential("90m", trainable=True), "Exponential('1.5h', trainable=True)"),
         (Exponential(["1d", "2w"]), "Exponential(['1d', '14d'], per_feature=True)"),
+        (
+            Exponential({"a": "1d", "*": "2d"}, group="category"),
+            "Exponential({'a': '1d', '*': '2d'}, group='category')",
+        ),
     ],
 )
 def test_it_shows_itself_in_peoples_units(decay: Decay, shown: str) -> None:
     assert repr(decay) == shown
     made_again = eval(shown, {"Constant": Constant, "Exponential": Exponential})
     assert made_again == decay
+
+
+def test_many_half_lives_show_themselves_briefly() -> None:
+    many = Exponential(np.geomspace(DAY, 64 * DAY, 64))
+    assert repr(many) == "Exponential(<64 from 1d to 64d>, per_feature=True)"
 
 
 def test_a_decay_describes_what_was_learned() -> None:
@@ -257,4 +209,8 @@ def test_a_decay_describes_what_was_learned() -> None:
     one = {"log_half_life": np.log(43_200.0)}
     assert Exponential("7d", trainable=True).describe(one) == "learned half-life 12h"
     assert Exponential("7d").describe() == "half-life 7d"
-    assert Constant().describe() == "no decay, a plain mean"
+    assert Exponential(1, by="rank").describe() == "half-life 1 event"
+    actions = Exponential({"buy": "30d", "*": "7d"})
+    assert actions.describe() == "half-life buy 30d / others 7d"
+    many = Exponential({**{f"c{n}": DAY for n in range(9)}, "*": DAY}, group="category")
+    assert many.describe() == "half-life of 10 categories 1d to 1d, median 1d"

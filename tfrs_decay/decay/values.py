@@ -1,0 +1,126 @@
+"""How the values of decays are read, and how they are shown."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfrs_decay.decay.base import OTHERS
+from tfrs_decay.durations import Duration, to_seconds
+
+Extent = Duration | Sequence[Duration] | Mapping[str, Duration] | np.ndarray
+"""How long: one for all events, one for each feature, or one for each group."""
+
+Numbers = float | Sequence[float] | Mapping[str, float] | np.ndarray
+"""A plain number in the same three ways."""
+
+MOST_NAMED = 6
+"""Values that are told one by one; of more, how they spread."""
+
+
+def read_extent(value: Any, name: str, by: str) -> float:
+    """Seconds, or a number of events.
+
+    Raises:
+        ValueError: It is not positive, or a duration where events are counted.
+        TypeError: It is no number and no duration.
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if by == "rank":
+        if isinstance(value, (str, datetime.timedelta, np.timedelta64)):
+            raise ValueError(
+                f"{name}={value!r} is a duration, and by='rank' counts later events: "
+                "give a number of events."
+            )
+        return read_number(value, name)
+    return to_seconds(value, name)
+
+
+def read_offset(value: Any, name: str, by: str) -> float:
+    """As `read_extent`, with 0 for none."""
+    return 0.0 if _is_number(value) and value == 0 else read_extent(value, name, by)
+
+
+def read_number(value: Any, name: str) -> float:
+    """A plain number.
+
+    Raises:
+        ValueError: It is not finite and above 0.
+        TypeError: It is no number.
+    """
+    if isinstance(value, bool) or not _is_number(value):
+        raise TypeError(f"{name} is a {type(value).__name__}: give a number.")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name}={value!r} must be finite and above 0.")
+    return float(value)
+
+
+def in_events(number: float) -> str:
+    """A number of events in words.
+
+    >>> in_events(5.0), in_events(1.0)
+    ('5 events', '1 event')
+    """
+    said = f"{number:.4g}"
+    return f"{said} event{'' if said == '1' else 's'}"
+
+
+def plain(number: float) -> float:
+    """As short as it can be written.
+
+    >>> plain(5.0), plain(0.1234567)
+    (5, 0.123457)
+    """
+    return int(number) if number == int(number) else float(f"{number:.6g}")
+
+
+def listed(values: np.ndarray, shown: Callable[[float], Any]) -> str:
+    """A few values as a list; of more, how many and how they spread.
+
+    >>> listed(np.arange(1.0, 3.0), plain), listed(np.arange(1.0, 101.0), plain)
+    ('[1, 2]', '<100 from 1 to 100>')
+    """
+    if len(values) <= MOST_NAMED:
+        return repr([shown(one) for one in values.tolist()])
+    return f"<{len(values)} from {shown(values.min())} to {shown(values.max())}>"
+
+
+def common_names(given: Mapping[str, Any], group: str) -> tuple[str, ...] | None:
+    """The names of the mappings among some values; None without a mapping.
+
+    Args:
+        given: The values by the names of their arguments.
+        group: "action" or "category", for errors.
+
+    Raises:
+        ValueError: The mappings differ in their names, or one lacks "*".
+        TypeError: A name is no string.
+    """
+    names: tuple[str, ...] | None = None
+    for name, value in given.items():
+        if not isinstance(value, Mapping):
+            continue
+        if not all(isinstance(one, str) for one in value):
+            raise TypeError(f"{name}={dict(value)}: a {group} is named by a string.")
+        if OTHERS not in value:
+            raise ValueError(
+                f"{name}={dict(value)} does not say what holds for every other "
+                f"{group}: add {OTHERS!r}."
+            )
+        own = tuple(one for one in value if one != OTHERS)
+        if names is not None and set(own) != set(names):
+            raise ValueError(
+                f"{name} names {sorted(own)}, and another value {sorted(names)}: give "
+                f"both for the same names of {group}."
+            )
+        names = own if names is None else names
+    return names
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating))

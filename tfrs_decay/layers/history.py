@@ -1,0 +1,226 @@
+"""What a pooling layer is handed: checked, dense, and as ages instead of times."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_decay.data.times import LATEST_SECOND
+
+FOREVER = 2**62
+"""Seconds: the age of what does not count. No difference of two ages overflows."""
+
+
+class History(NamedTuple):
+    """A batch of histories as ages.
+
+    age: [batch, time] int64 seconds, `FOREVER` where an event does not count.
+    counts: [batch, time] bool, False for padding and what is left out.
+    timestamps: [batch, time] int64.
+    """
+
+    age: tf.Tensor
+    counts: tf.Tensor
+    timestamps: tf.Tensor
+
+
+def read_history(
+    timestamps: Any, query_time: Any, mask: Any, *, shape: tf.Tensor, future: str
+) -> History:
+    """Checks times and makes ages of them, subtracted as int64.
+
+    Args:
+        timestamps: [batch, time] integer seconds since the epoch.
+        query_time: [batch] integer seconds.
+        mask: [batch, time] bool, or None.
+        shape: [2] the batch and time that the vectors have.
+        future: "error" or "ignore", for events later than their query.
+
+    Raises:
+        ValueError: An argument is missing, or its dtype or rank does not fit.
+        tf.errors.InvalidArgumentError: At run time: shapes do not agree, times are in
+            milliseconds, an event is in the future and `future` is "error".
+    """
+    timestamps = integers(timestamps, "timestamps", "[batch, time]")
+    query_time = integers(query_time, "query_time", "[batch]")
+    checks = [
+        tf.debugging.assert_equal(
+            tf.shape(timestamps),
+            shape,
+            message="vectors and timestamps must agree in [batch, time].",
+        ),
+        tf.debugging.assert_equal(
+            tf.shape(timestamps)[0],
+            tf.shape(query_time)[0],
+            message="timestamps and query_time must agree in batch.",
+        ),
+        assert_seconds(query_time, "query_time"),
+    ]
+    if mask is None:
+        counts = tf.ones_like(timestamps, tf.bool)
+    else:
+        counts = tf.cast(mask, tf.bool)
+        checks.append(
+            tf.debugging.assert_equal(
+                tf.shape(counts),
+                shape,
+                message="mask and vectors must agree in [batch, time].",
+            )
+        )
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        age = tf.where(counts, query_time[:, None] - timestamps, FOREVER)
+    if future == "error":
+        # An event that is not ahead of a query in seconds is in seconds itself.
+        check = tf.debugging.assert_equal(
+            tf.minimum(tf.reduce_min(age), 0),
+            tf.constant(0, tf.int64),
+            message="an event in timestamps is this many seconds later than its "
+            "query_time. An event has no weight before it happens: pass "
+            "future='ignore' to leave such events out, or check that both are in "
+            "seconds, not milliseconds.",
+        )
+        with tf.control_dependencies([check] if check is not None else []):
+            return History(tf.identity(age), counts, timestamps)
+    check = assert_seconds(tf.where(counts, timestamps, 0), "timestamps")
+    with tf.control_dependencies([check] if check is not None else []):
+        counts &= age >= 0
+        return History(tf.where(counts, age, FOREVER), counts, timestamps)
+
+
+def later_events(history: History) -> tf.Tensor:
+    """[batch, time] int32: how many events that count are strictly later.
+
+    Events of one moment have the same number, so that their order in the batch, or of
+    arrival, does not matter.
+    """
+    times = tf.where(history.counts, history.timestamps, tf.int64.min)
+    ordered = tf.sort(times, axis=1)
+    not_later = tf.searchsorted(ordered, times, side="right")
+    return tf.shape(times)[1] - not_later
+
+
+def dense(
+    vectors: Any, columns: dict[str, Any], mask: Any
+) -> tuple[tf.Tensor, dict[str, Any], Any]:
+    """Pads ragged histories.
+
+    Args:
+        vectors: [batch, time, dim], dense or ragged in time.
+        columns: By name, what is [batch, time] for each event, or None.
+        mask: [batch, time] bool for dense vectors.
+
+    Returns:
+        The vectors and columns, dense, and the mask of what is no padding.
+
+    Raises:
+        ValueError: Some are ragged and some are not, or there is a mask as well.
+        tf.errors.InvalidArgumentError: They have other lengths than the vectors.
+    """
+    given = {name: column for name, column in columns.items() if column is not None}
+    ragged = [name for name, one in given.items() if isinstance(one, tf.RaggedTensor)]
+    if not isinstance(vectors, tf.RaggedTensor):
+        if ragged:
+            raise ValueError(
+                f"{', '.join(ragged)} are ragged and vectors are dense: give both "
+                "ragged, or both padded with a mask."
+            )
+        return vectors, columns, mask
+    if len(ragged) < len(given) or mask is not None:
+        wrong = ", ".join(
+            [*sorted(set(given) - set(ragged)), *(["mask"] * (mask is not None))]
+        )
+        raise ValueError(
+            f"vectors are ragged, which says what is padding; {wrong}: give every "
+            "column ragged as well, and no mask."
+        )
+    lengths = vectors.row_lengths()
+    checks = [
+        tf.debugging.assert_equal(
+            column.row_lengths(),
+            lengths,
+            message=f"{name} and vectors must have as many events in every row.",
+        )
+        for name, column in given.items()
+    ]
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        lengths = tf.identity(lengths)
+    padded = vectors.to_tensor()
+    if vectors.shape[-1] is not None:
+        padded = tf.ensure_shape(padded, [None, None, vectors.shape[-1]])
+    filled = {
+        name: column.to_tensor() if name in given else None
+        for name, column in columns.items()
+    }
+    return padded, filled, tf.sequence_mask(lengths, tf.shape(padded)[1])
+
+
+def places(values: Any, column: str, names: tuple[str, ...]) -> tf.Tensor:
+    """Each event's place in a vocabulary.
+
+    Args:
+        values: [batch, time] strings, or integers that are places already.
+        column: The argument to name in an error.
+        names: The vocabulary.
+
+    Returns:
+        [batch, time] int32, `len(names)` for what is not in the vocabulary.
+
+    Raises:
+        ValueError: There are none, or they are neither strings nor integers.
+    """
+    if values is None:
+        raise ValueError(
+            f"{column} are needed: weights or rates depend on {list(names)}."
+        )
+    if not tf.is_tensor(values):
+        values = np.asarray(values)
+        if values.dtype.kind == "U":
+            values = values.astype(object)
+    values = tf.convert_to_tensor(values)
+    if values.dtype.is_integer:
+        known = (values >= 0) & (values < len(names))
+        return tf.cast(tf.where(known, values, len(names)), tf.int32)
+    if values.dtype != tf.string:
+        raise ValueError(
+            f"{column} are {values.dtype.name}: give strings, or integer places in "
+            f"{list(names)}."
+        )
+    # Compared one by one, names being few: a lookup table would be a resource that
+    # whoever exports the layer has to know of.
+    place = tf.fill(tf.shape(values), len(names))
+    for number, name in enumerate(names):
+        place = tf.where(values == name, number, place)
+    return place
+
+
+def assert_seconds(times: tf.Tensor, name: str) -> tf.Operation | None:
+    """Asserts that int64 times are no milliseconds; None where that is known now."""
+    return tf.debugging.assert_less(
+        tf.reduce_max(times),
+        tf.constant(LATEST_SECOND, tf.int64),
+        message=f"{name} looks like milliseconds: give seconds since the epoch.",
+    )
+
+
+def integers(tensor: Any, name: str, shape: str) -> tf.Tensor:
+    """Checks a column of seconds and widens it to int64.
+
+    Raises:
+        ValueError: It is missing, not of integers, or of another rank.
+    """
+    if tensor is None:
+        raise ValueError(f"{name} is needed: {shape} integer seconds since the epoch.")
+    if not tf.is_tensor(tensor):
+        # NumPy reads lists of integers as int64, TensorFlow as int32.
+        tensor = np.asarray(tensor)
+    tensor = tf.convert_to_tensor(tensor)
+    if not tensor.dtype.is_integer:
+        raise ValueError(
+            f"{name} is {tensor.dtype.name}: give {shape} int64 seconds since the "
+            "epoch (float32 holds them to two minutes only)."
+        )
+    if tensor.shape.rank not in (None, shape.count(",") + 1):
+        raise ValueError(f"{name} has the shape {tensor.shape}: give {shape}.")
+    return tf.cast(tensor, tf.int64)

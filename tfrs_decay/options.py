@@ -1,0 +1,225 @@
+"""What several commands ask for, and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tfrs_decay.durations import to_seconds
+from tfrs_decay.families import DEFAULT, NAMED, NAMES, named_decay
+
+if TYPE_CHECKING:
+    from tfrs_decay.data import Cleaned, TimeSplit
+    from tfrs_decay.decay import Decay
+    from tfrs_decay.training import Settings
+
+run_option = click.option(
+    "--run", "run_directory", required=True, help="Folder of a run, made by `train`."
+)
+
+Options = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def _together(*options: Options) -> Options:
+    """Several options as one decorator, in the order of their mention."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+log_options = _together(
+    click.option(
+        "--data",
+        required=True,
+        help="complete-journey, simulated, or a file: UCI Online Retail (.parquet, "
+        ".csv, .xlsx), or any table (.csv, .parquet) with the columns user, item, time "
+        "and, optionally, action.",
+    ),
+    click.option(
+        "--items", help="Table with the columns item and text, for your own log."
+    ),
+    click.option("--sample", type=int, help="Only so many users, drawn at random."),
+    click.option(
+        "--action-weight",
+        multiple=True,
+        metavar="ACTION=WEIGHT",
+        help="What an action weighs in a history, such as browse=0.2; for each action. "
+        "[default: browse 0.2, cart 0.5, purchase 1 where a log has just these]",
+    ),
+    click.option(
+        "--target-action",
+        multiple=True,
+        help="Actions to predict.  [default: purchase where a log has it, else all]",
+    ),
+    click.option(
+        "--test", default="30d", show_default=True, help="Length of the test period."
+    ),
+    click.option(
+        "--validation",
+        default="30d",
+        show_default=True,
+        help="Length of the validation period before it.",
+    ),
+    click.option(
+        "--max-history",
+        default=100,
+        show_default=True,
+        help="Latest events that are read.",
+    ),
+    click.option("--seed", default=0, show_default=True, help="Of everything random."),
+)
+
+model_options = _together(
+    click.option(
+        "--encoder",
+        "encoder_directory",
+        help="Folder made by `tfrs-decay encoder`, or any that holds preprocessor/ and "
+        "encoder/. Without it the model knows items by their ids only.",
+    ),
+    click.option("--epochs", default=8, show_default=True, help="Most passes."),
+    click.option("--dim", default=64, show_default=True, help="Width of the vectors."),
+)
+
+decay_options = _together(
+    click.option(
+        "--decay",
+        "family",
+        type=click.Choice(NAMES),
+        help="How interest fades; none is a plain mean.  [default: power-law, a heavy "
+        "tail that starts near the plain mean]",
+    ),
+    click.option(
+        "--scale",
+        help="Its time: 7d, 36h, 90m, or a number of events with --by rank. The "
+        "half-life of exponential, and of the shorter part of mixture; the length of "
+        "window; the midpoint of logistic; where gaussian and linear weigh half. "
+        "Learned from there.  [default: the family's usual one]",
+    ),
+    click.option("--exponent", type=float, help="Of power-law.  [default: 0.25]"),
+    click.option("--half-life", help="Short for --decay exponential --scale."),
+    click.option(
+        "--by",
+        type=click.Choice(["age", "rank"]),
+        help="Fade by the clock, or with every later event.  [default: age]",
+    ),
+    click.option("--per-feature", is_flag=True, help="Numbers of each feature's own."),
+    click.option("--fixed", is_flag=True, help="Keep the decay as it is given."),
+    click.option(
+        "--decay-from", metavar="DIR", help="Start from what `tune` found instead."
+    ),
+)
+
+
+def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
+    """The clean log, its cuts, and what to make models with."""
+    from tfrs_decay import runs
+    from tfrs_decay.data import clean, open_log, split_by_time
+
+    click.echo(f"Reading {options['data']} ...")
+    log = open_log(
+        options["data"],
+        items=options["items"],
+        sample=options["sample"],
+        seed=options["seed"],
+    )
+    cleaned = clean(log)
+    click.echo(cleaned.report())
+    split = split_by_time(
+        cleaned.events, test=options["test"], validation=options["validation"]
+    )
+    settings = runs.settings_for(
+        cleaned.events.actions,
+        options["encoder_directory"],
+        action_weights=_pairs(options["action_weight"]),
+        target_actions=options["target_action"],
+        **{name: options[name] for name in ("epochs", "dim", "max_history", "seed")},
+    )
+    return cleaned, split, settings
+
+
+def read_decay(options: Mapping[str, Any]) -> Decay:
+    """The decay to train with, as the options of `train` tell it."""
+    told = ("family", "half_life", "scale", "exponent", "by", "per_feature")
+    given = [
+        name
+        for name in told
+        if options[name] is not None and options[name] is not False
+    ]
+    trainable = not options["fixed"]
+    if options["decay_from"] is not None:
+        if given:
+            _refuse_both("decay_from", given[0])
+        from tfrs_decay.tuning import read_best
+
+        return read_best(options["decay_from"], trainable=trainable)
+    family, scale = options["family"] or DEFAULT, options["scale"]
+    if options["half_life"] is not None:
+        if family != "exponential" and options["family"] is not None:
+            _refuse_both("half_life", "family")
+        if scale is not None:
+            _refuse_both("half_life", "scale")
+        family, scale = "exponential", options["half_life"]
+    if family == "none" and not trainable:
+        raise click.UsageError("--fixed: with --decay none there is nothing to learn.")
+    # What has no scale refuses it as it was typed.
+    if scale is not None and family in NAMED:
+        name = "scale" if options["half_life"] is None else "half_life"
+        scale = _extent(scale, name, options["by"] or "age")
+    return named_decay(
+        family,
+        scale=scale,
+        exponent=options["exponent"],
+        by=options["by"],
+        trainable=trainable,
+        per_feature=options["per_feature"],
+    )
+
+
+def _refuse_both(one: str, other: str) -> None:
+    raise click.UsageError(
+        f"{_typed(one)} and {_typed(other)} both say what the decay is: leave one of "
+        "them out."
+    )
+
+
+def _typed(name: str) -> str:
+    return "--decay" if name == "family" else f"--{name.replace('_', '-')}"
+
+
+def _extent(written: str, name: str, by: str) -> float:
+    """A scale as it is typed: seconds, or a number of events."""
+    if by == "age":
+        return to_seconds(written, name)
+    try:
+        return float(written)
+    except ValueError:
+        raise click.UsageError(
+            f"{_typed(name)} {written!r}: --by rank counts events, as in 20."
+        ) from None
+
+
+def was_given(name: str) -> bool:
+    """Whether an option was typed, and does not only have its default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _pairs(written: Iterable[str]) -> dict[str, float]:
+    pairs = {}
+    for one in written:
+        name, equals, weight = one.rpartition("=")
+        try:
+            pairs[name] = float(weight)
+        except ValueError:
+            equals = ""
+        if not (equals and name):
+            raise click.UsageError(
+                f"--action-weight {one!r} is not ACTION=WEIGHT, as in browse=0.2."
+            )
+    return pairs

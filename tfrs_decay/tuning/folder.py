@@ -1,0 +1,274 @@
+"""A search's folder: what was tried, the curve, and the decay to train with.
+
+============  =======================================================================
+`curve.csv`   one row a trial: `trial`, `family`, `by`, `scale` (seconds by age, events
+              by rank), the family's other numbers, `recall@20`, `ndcg@20`, `queries`,
+              `gain` over the plain mean and its standard error, `gain_error`
+`curve.png`   Recall@20 over the scale, a line for each family and clock
+`best.json`   the best decay, how it did, and what was searched
+============  =======================================================================
+
+Until all is done the trials stand in a hidden file, and the same search begun again
+takes them over.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfrs_decay import __version__, plots
+from tfrs_decay.data.events import Events
+from tfrs_decay.data.split import TimeSplit
+from tfrs_decay.data.tables import need
+from tfrs_decay.decay import Decay
+from tfrs_decay.families import NAMED, as_dict, from_dict
+from tfrs_decay.training import Settings
+from tfrs_decay.tuning.objectives import Objective
+from tfrs_decay.tuning.search import (
+    Asked,
+    Score,
+    Search,
+    Trial,
+    Tuned,
+    need_optuna,
+    planned,
+    scale_bounds,
+    trials,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NUMBERS = tuple(dict.fromkeys(name for one in NAMED.values() for name in one.numbers))
+SCORES = ("recall@20", "ndcg@20", "queries", "gain", "gain_error")
+COLUMNS = ("trial", "family", "by", "scale", *NUMBERS, *SCORES)
+
+
+class TuningFolder:
+    """A search that is written down while it goes on.
+
+    Args:
+        directory: The folder; it must not be there, or hold this very search,
+            interrupted.
+        events: Clean events.
+        split: The cuts.
+        settings: What the objective is made with.
+        search: What is searched.
+        data: The log's name, to be written down.
+        judged_by: The objective's name, to be written down.
+
+    Attributes:
+        known: Scores by what was asked, of an interrupted search.
+        planned: How many decays are tried in all.
+
+    Raises:
+        FileExistsError: The folder holds something else.
+        ValueError: The log is too short to search in.
+        ImportError: Optuna or Matplotlib is not installed.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        events: Events,
+        split: TimeSplit,
+        settings: Settings,
+        search: Search,
+        *,
+        data: str,
+        judged_by: str,
+    ) -> None:
+        need_optuna()
+        need("matplotlib", "the curve's picture", "plots")
+        self.directory = Path(directory)
+        self._search = search
+        self._bounds = scale_bounds(events, split, settings)
+        self.planned = planned(search, self._bounds)
+        self._about = {
+            "data": data,
+            "judged_by": judged_by,
+            "split": split._asdict(),
+            "settings": settings.to_dict(),
+            "search": search.to_dict(),
+            "versions": _versions(),
+        }
+        identity = hashlib.sha256(json.dumps(self._about, sort_keys=True).encode())
+        identity.update(_fingerprint(events.where(events.time <= split.test)))
+        name = f".trials-{identity.hexdigest()[:12]}.partial.csv"
+        self._partial = self.directory / name
+        self._refuse_foreign()
+        self.known = self._read()
+
+    def _refuse_foreign(self) -> None:
+        if not self.directory.exists():
+            return
+        there = {one.name for one in self.directory.iterdir()}
+        if self._partial.name in there and "best.json" not in there:
+            return
+        if "best.json" not in there and any(
+            name.startswith(".trials-") for name in there
+        ):
+            raise FileExistsError(
+                f"{self.directory} holds an interrupted search of another log, or with "
+                "other settings or versions: begin that one again, remove the folder, "
+                "or choose another --out."
+            )
+        if any(not name.startswith(".") for name in there):
+            raise FileExistsError(
+                f"{self.directory} is there already: remove it or choose another --out."
+            )
+
+    def _read(self) -> dict[Asked, Score]:
+        if not self._partial.exists():
+            return {}
+        # What was being written at the end has no end of line, and does not count.
+        whole = self._partial.read_text(encoding="utf-8").rpartition("\n")[0]
+        return dict(_from_row(row) for row in csv.DictReader(whole.splitlines()))
+
+    def run(
+        self, objective: Objective, *, watch: Callable[[Trial], None] | None = None
+    ) -> Tuned:
+        """Searches, and writes the folder's files; the trials as they are done.
+
+        Args:
+            objective: What a decay is judged by.
+            watch: Is told of each trial.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        known = [
+            Trial(number, asked, score)
+            for number, (asked, score) in enumerate(self.known.items())
+        ]
+        _write(self._partial, _csv([COLUMNS, *map(_row, known)]))
+        done = []
+        with self._partial.open("a", encoding="utf-8", newline="") as partial:
+            for trial in trials(
+                self._search, objective, self._bounds, known=self.known
+            ):
+                done.append(trial)
+                if trial.asked not in self.known:
+                    partial.write(_csv([_row(trial)]))
+                    partial.flush()
+                if watch is not None:
+                    watch(trial)
+        tuned = Tuned(done)
+        self._finish(tuned)
+        return tuned
+
+    def _finish(self, tuned: Tuned) -> None:
+        _write(self.directory / "curve.csv", _csv([COLUMNS, *map(_row, tuned.trials)]))
+        plots.save(curve(tuned), self.directory / "curve.png")
+        best, mean = tuned.best, tuned.mean
+        about = {
+            "decay": as_dict(tuned.decay),
+            "described": tuned.decay.describe(),
+            **dict(zip(SCORES, best.score, strict=True)),
+            "mean": dict(zip(SCORES[:3], mean.score[:3], strict=True)),
+            "trials": len(tuned.trials),
+            **self._about,
+        }
+        _write(self.directory / "best.json", json.dumps(about, indent=2) + "\n")
+        self._partial.unlink()
+
+
+def curve(tuned: Tuned) -> Figure:
+    """Recall@20 over the scale, a line for each family and clock."""
+    curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for one in tuned.trials:
+        if one.asked.scale is not None:
+            points = curves.setdefault((one.asked.by, one.asked.family), [])
+            points.append((one.asked.scale, one.score.recall))
+    return plots.tuning_curves(
+        curves, mean=tuned.mean.score.recall, measure="Recall@20"
+    )
+
+
+def read_best(path: str | os.PathLike[str], *, trainable: bool = False) -> Decay:
+    """The decay that a search found best.
+
+    Args:
+        path: `best.json`, or the folder that it is in.
+        trainable: Learn its values, starting from there.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is something else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "best.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is not there: make it with `tfrs-decay tune --out DIR`."
+        )
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+        return from_dict(written["decay"], trainable=trainable)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not what a search writes: {error}.") from error
+
+
+def _row(trial: Trial) -> tuple[Any, ...]:
+    asked = trial.asked
+    numbers = dict(asked.numbers)
+    return (
+        trial.number,
+        asked.family,
+        asked.by,
+        "" if asked.scale is None else asked.scale,
+        *(numbers.get(name, "") for name in NUMBERS),
+        *trial.score,
+    )
+
+
+def _from_row(row: dict[str, str]) -> tuple[Asked, Score]:
+    asked = Asked(
+        row["family"],
+        row["by"],
+        float(row["scale"]) if row["scale"] else None,
+        tuple((name, float(row[name])) for name in NUMBERS if row[name]),
+    )
+    recall, ndcg, queries, gain, gain_error = (row[name] for name in SCORES)
+    return asked, Score(
+        float(recall), float(ndcg), int(queries), float(gain), float(gain_error)
+    )
+
+
+def _csv(rows: Iterable[Iterable[Any]]) -> str:
+    # Python writes every digit of a float, so that what is read again is the same.
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _fingerprint(events: Events) -> bytes:
+    """What tells two logs apart."""
+    digest = hashlib.sha256()
+    for column in (events.user, events.time, events.action, events.item):
+        digest.update(column.tobytes())
+    names = [*events.actions, *events.items.ids, *events.items.texts]
+    digest.update(json.dumps(names).encode())
+    return digest.digest()
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "tfrs-decay": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in ("numpy", "optuna")},
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.writing")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
