@@ -22,6 +22,8 @@ lint: .venv/lint ## ruff and mypy
 
 bench: .venv/demo ## What the README's figures come from
 	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/decay_pooling.py
+	$(BIN)/python benchmarks/interest_state.py
 
 integration: .venv/integration ## The slow suites, on real input
 	$(BIN)/python -m pytest -m integration

@@ -64,7 +64,9 @@ def test_categories_and_weights_reach_the_pooling():
         got[0], unit(a / 4 + 0.5 * b / 2**0.5), rtol=1e-5, atol=1e-7
     )
     np.testing.assert_allclose(got[1], c, rtol=1e-5)
-    with pytest.raises(ValueError, match=r"history_weight is int32.*give numbers"):
+    with pytest.raises(
+        ValueError, match=r"history_weight is int32.*give floating numbers"
+    ):
         model({**batch, "history_weight": tf.constant([[1, 1], [1, 1]])})
 
 

@@ -109,7 +109,7 @@ def _answer_for_one(finished: Run, version: Path, out: Path) -> None:
     weights = pooling.weights_of_events(
         np.asarray([[event.time for event in history]]),
         np.asarray([query_time]),
-        np.asarray([[event.action for event in history]]),
+        actions=np.asarray([[event.action for event in history]]),
     )
     texts = [answer.texts[event.item] for event in history]
     pictures = [

@@ -28,7 +28,7 @@ _TARGETS = {"target_item": ("strings", "[batch] or [batch, targets]")}
 _OPTIONAL = {
     "history_action": ("strings", "[batch, time]"),
     "history_category": ("strings", "[batch, time]"),
-    "history_weight": ("numbers", "[batch, time]"),
+    "history_weight": ("floating numbers", "[batch, time]"),
     "target_length": ("integers", "[batch]"),
 }
 
@@ -369,7 +369,7 @@ def _checked(
             )
         fits = {
             "integers": tensor.dtype.is_integer,
-            "numbers": tensor.dtype.is_floating,
+            "floating numbers": tensor.dtype.is_floating,
             "strings": tensor.dtype == tf.string,
         }[kind]
         ranks = [one.count(",") + 1 for one in shape.split(" or ")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from typing import Any
 
@@ -185,3 +186,47 @@ def test_two_clocks_have_no_common_axis() -> None:
         Window(5, by="rank").plot(until="7d")
     with pytest.raises(ValueError, match="until='soon' is not a duration"):
         Window("7d").plot(until="soon")
+
+
+@pytest.mark.parametrize(
+    "age",
+    [
+        7 * DAY,
+        "7d",
+        datetime.timedelta(days=7),
+        np.timedelta64(7, "D"),
+        np.timedelta64(7 * 86_400 * 10**9, "ns"),
+    ],
+    ids=repr,
+)
+def test_an_age_is_a_duration_as_people_write_it(age: Any) -> None:
+    assert Exponential("7d").weight(age) == pytest.approx(0.5)
+    assert Exponential("7d").weight([age, age]) == pytest.approx([0.5, 0.5])
+    if not isinstance(age, (int, str)):
+        assert Exponential(age).half_life == 7 * DAY
+        assert Exponential(np.asarray(age)).half_life == 7 * DAY
+
+
+def test_dates_are_no_ages() -> None:
+    with pytest.raises(
+        TypeError, match=r"age is datetime64.*give seconds or durations"
+    ):
+        Exponential("7d").weight(np.datetime64("2024-01-01"))
+    with pytest.raises(TypeError, match=r"rank is .*give numbers of events"):
+        Exponential(5, by="rank").weight("7d")
+    with pytest.raises(TypeError, match="half_life is a bytes"):
+        Exponential(b"7d")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="is a duration, and by='rank' counts"):
+        Exponential(np.asarray(np.timedelta64(7, "D")), by="rank")
+
+
+def test_a_mixture_is_a_sum_of_itself_and_bounds_are_asked_for_sensibly() -> None:
+    mixture = PowerLaw("1d", 0.5).as_mixture(max_error=1e-3, horizon="1y")
+    assert 0 < mixture.max_error <= 1e-3
+    again = mixture.as_mixture(max_error=1e-6, horizon="50y")
+    ages = np.linspace(0, 50 * 365 * DAY, 1000)
+    np.testing.assert_allclose(again.weight(ages), mixture.weight(ages), atol=1e-6)
+    with pytest.raises(ValueError, match="max_error=0 must be finite and above 0"):
+        Exponential("7d").as_mixture(max_error=0)
+    with pytest.raises(TypeError, match="max_error is a str: give a number"):
+        Exponential("7d").as_mixture(max_error="x")  # type: ignore[arg-type]

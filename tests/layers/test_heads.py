@@ -20,7 +20,9 @@ from tfrs_decay.decay import (
     Sum,
     Window,
 )
+from tfrs_decay.decay.base import Elapsed, label
 from tfrs_decay.layers import TimeDecayPooling
+from tfrs_decay.layers.tensors import TENSORS
 from tfrs_decay.layers.weighted_sums import exponential_sums
 
 DAY = 86_400
@@ -227,9 +229,184 @@ def test_what_is_learned_has_finite_gradients_from_now_to_fifty_years(decay):
             loss = tf.reduce_sum(tf.square(layer(vectors, **data) - 1.0))
         gradients = tape.gradient(loss, [vectors, *layer.trainable_variables])
         assert np.isfinite(loss)
-        for gradient in gradients:
-            if gradient is not None:
-                assert np.isfinite(tf.convert_to_tensor(gradient)).all()
+        for variable, gradient in zip(
+            [vectors, *layer.trainable_variables], gradients, strict=True
+        ):
+            assert gradient is not None, variable.name
+            assert np.isfinite(tf.convert_to_tensor(gradient)).all(), variable.name
+
+
+@pytest.mark.parametrize(
+    "decay",
+    [one for one in (*NARROW, *WIDE) if one.initial_parameters(DIM)],
+    ids=repr,
+)
+def test_what_is_learned_has_the_gradients_of_the_formula_in_float64(decay):
+    data = histories(seed=10)
+    layer = TimeDecayPooling(decay, speed=1.0)
+    toward = np.random.default_rng(1).normal(size=[4, DIM])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(**data) * toward.astype(np.float32))
+    got = tape.gradient(loss, layer.trainable_variables)
+    start = decay.initial_parameters(DIM)
+    learned = {name: tf.Variable(one, dtype=tf.float64) for name, one in start.items()}
+    rows = []
+    with tf.GradientTape() as tape:
+        for row in range(4):
+            keep = data["mask"][row]
+            age = (NOW - data["timestamps"][row][keep]).astype(np.float64)
+            rank = np.asarray([(age < one).sum() for one in age], np.float64)
+            labels = {
+                group: label(data[column][row][keep], decay.groups[group])
+                for group, column in (("action", "actions"), ("category", "categories"))
+                if group in decay.groups
+            }
+            elapsed = Elapsed(tf.constant(age), tf.constant(rank), labels)
+            weight = tf.exp(decay.formula(elapsed, learned, TENSORS))
+            weight = weight if weight.shape.rank == 2 else weight[:, None]
+            vectors = data["vectors"][row][keep].astype(np.float64)
+            mean = tf.math.divide_no_nan(
+                tf.reduce_sum(weight * vectors, 0), tf.reduce_sum(weight, 0)
+            )
+            rows.append(tf.reduce_sum(mean * toward[row]))
+        expected = tf.add_n(rows)
+    for one, exact in zip(
+        got, tape.gradient(expected, list(learned.values())), strict=True
+    ):
+        exact = tf.convert_to_tensor(exact)
+        assert np.abs(exact).max() > 0
+        scale = float(np.abs(exact).max())
+        np.testing.assert_allclose(one, exact, rtol=1e-3, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize(
+    "decay",
+    [
+        Gaussian("1h", trainable=True),
+        PowerLaw("1h", 0.5, trainable=True),
+        Product([Exponential("1h", trainable=True), Constant()]),
+        Logistic("1h", "1m", trainable=True),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("normalize", ["mean", "l2"])
+def test_events_of_one_age_pull_at_no_rate(decay, normalize):
+    layer = TimeDecayPooling(decay, normalize=normalize)
+    vectors = np.random.default_rng(0).normal(size=[1, 5, DIM]).astype(np.float32)
+    with tf.GradientTape() as tape:
+        pooled = layer(
+            vectors, timestamps=np.full([1, 5], NOW - YEAR), query_time=[NOW]
+        )
+        loss = tf.reduce_sum(pooled * [1.0, -2.0, 3.0])
+    for gradient in tape.gradient(loss, layer.trainable_variables):
+        np.testing.assert_allclose(gradient, 0.0, atol=1e-5)
+
+
+def test_seconds_count_in_ten_years_time():
+    # float32 holds ten years to 32 seconds: these two would be of one age.
+    layer = TimeDecayPooling(Gaussian("1d"))
+    ages = np.asarray([10 * YEAR, 10 * YEAR + 1], np.float64)
+    got = layer(
+        np.asarray([[[1.0], [0.0]]], np.float32),
+        timestamps=NOW - ages.astype(np.int64)[None],
+        query_time=[NOW],
+    )
+    older = np.exp(-np.log(2) * (ages[1] ** 2 - ages[0] ** 2) / DAY**2)
+    np.testing.assert_allclose(got, [[1 / (1 + older)]], rtol=1e-6)
+
+
+@every_decay
+@pytest.mark.parametrize("normalize", ["mean", "sum", "l2"])
+def test_a_batch_of_new_users_only(decay, normalize):
+    layer = TimeDecayPooling(decay, normalize=normalize)
+    got = layer(
+        np.zeros([2, 0, DIM], np.float32),
+        timestamps=np.zeros([2, 0], np.int64),
+        query_time=[NOW, NOW],
+        actions=np.zeros([2, 0], "U1"),
+        categories=np.zeros([2, 0], "U1"),
+    )
+    np.testing.assert_array_equal(got, np.zeros([2, DIM]))
+
+
+def test_under_xla_the_future_weighs_nothing():
+    layer = TimeDecayPooling(Exponential("1d"), normalize="sum")
+
+    @tf.function(jit_compile=True)
+    def pool(times):
+        vectors = tf.constant([[[10.0], [1.0]]])
+        return layer(vectors, timestamps=times, query_time=tf.constant([NOW]))
+
+    got = pool(tf.constant([[NOW + 10 * DAY, NOW]]))
+    np.testing.assert_allclose(got, [[1.0]])
+
+
+@pytest.mark.parametrize("decay", [NARROW[1], NARROW[3], WIDE[0], WIDE[3]], ids=repr)
+def test_weights_of_any_size_keep_directions_and_gradients(decay):
+    data = histories(seed=11)
+    data["event_weights"] = np.full([4, 9], 1e-20, np.float32)
+    expected = TimeDecayPooling(decay)(**{**data, "event_weights": None})
+    for normalize in ("mean", "l2"):
+        layer = TimeDecayPooling(decay, normalize=normalize)
+        with tf.GradientTape() as tape:
+            pooled = layer(**data)
+            loss = tf.reduce_sum(pooled * [1.0, 2.0, 3.0])
+        for gradient in tape.gradient(loss, layer.trainable_variables):
+            assert np.isfinite(gradient).all()
+        if normalize == "mean":
+            np.testing.assert_allclose(pooled, expected, rtol=1e-5, atol=1e-6)
+        else:
+            length = np.linalg.norm(pooled, axis=1)
+            np.testing.assert_allclose(length, [1, 1, 1, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_vectors_of_any_size_have_length_one(size):
+    got = TimeDecayPooling(Constant(), normalize="l2")(
+        np.asarray([[[3.0, 4.0]]], np.float32) * np.float32(size),
+        timestamps=[[NOW]],
+        query_time=[NOW],
+    )
+    np.testing.assert_allclose(got, [[0.6, 0.8]], rtol=1e-5)
+
+
+def test_a_mixture_of_tiny_slow_shares_keeps_its_direction():
+    decay = Mixture(["1h", "10d"], [[1, 1e-30], [1, 1]])
+    got = TimeDecayPooling(decay)(
+        np.ones([1, 2, 2], np.float32) * [[[1.0], [3.0]]],
+        timestamps=NOW - np.asarray([[30 * DAY, 40 * DAY]]),
+        query_time=[NOW],
+    )
+    np.testing.assert_allclose(got, [[(1 + 3 * 0.5) / 1.5] * 2], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("event_weights", np.ones([3, 2], np.float32)),
+        ("event_weights", np.ones([1, 1], np.float32)),
+        ("actions", np.full([2, 2], "buy")),
+        ("actions", np.full([2], "buy")),
+        ("categories", np.full([1, 3], "toys")),
+        ("mask", np.asarray([True, False])),
+    ],
+)
+def test_a_column_of_another_shape_is_named(column, value):
+    decay = Exponential({"toys": "1d", "*": "2d"}, group="category")
+    given = {
+        "timestamps": np.asarray([[NOW, NOW]]),
+        "query_time": np.asarray([NOW]),
+        "actions": np.full([1, 2], "buy"),
+        "categories": np.full([1, 2], "toys"),
+        column: value,
+    }
+    with pytest.raises(
+        (ValueError, tf.errors.InvalidArgumentError),
+        match=rf"{column} .*\[batch, time\]",
+    ):
+        TimeDecayPooling(decay, action_weights=ACTIONS)(
+            np.ones([1, 2, 2], np.float32), **given
+        )
 
 
 @pytest.mark.parametrize(
@@ -621,7 +798,7 @@ def test_fixed_at_what_was_learned_it_gives_the_same():
         ({"decay": [Constant(), "7d"]}, TypeError, "decay is a str: give a decay"),
         ({"decay": []}, TypeError, "decay is .*give a decay object"),
         ({"combine": "concat"}, ValueError, "combine='concat' is not one of"),
-        ({"prior_mass": 0.0}, ValueError, "prior_mass=0.0 .*above 0"),
+        ({"prior_mass": 0.0}, ValueError, "prior_mass=0.0 must be .*above 0"),
         (
             {"prior_mass": 1.0, "normalize": "sum"},
             ValueError,
@@ -634,6 +811,14 @@ def test_fixed_at_what_was_learned_it_gives_the_same():
             "prior='popular': give .* 'learned'",
         ),
         ({"prior": [1.0, np.nan], "prior_mass": 1.0}, ValueError, "prior=.*finite"),
+        ({"prior": 1.0, "prior_mass": 1.0}, ValueError, r"prior=1.0: give \[dim\]"),
+        ({"prior_mass": "1"}, TypeError, "prior_mass is a str: give a number"),
+        ({"action_weights": {}}, ValueError, "would let no event count"),
+        ({"action_weights": {1: 0.5}}, TypeError, "has the key 1, a int"),
+        ({"action_weights": {"*": 0.5}}, ValueError, "name each action"),
+        ({"action_weights": {"buy": "1"}}, TypeError, "'buy'.* is a str: give a num"),
+        ({"action_weights": ["buy"]}, TypeError, "is a list: give a mapping"),
+        ({"action_weights": {"buy": 1e300}}, ValueError, "weights are finite"),
     ],
 )
 def test_a_bad_choice_is_named(arguments, error, message):
@@ -663,6 +848,16 @@ def test_a_mask_has_the_shape_of_the_history():
         TimeDecayPooling()(
             np.ones([1, 2, 2], np.float32), **when, mask=np.asarray([[True]])
         )
+
+
+def test_vectors_are_floating_and_as_wide_as_built():
+    when = {"timestamps": [[NOW]], "query_time": [NOW]}
+    layer = TimeDecayPooling(Constant())
+    with pytest.raises(ValueError, match="vectors are int64: give floating numbers"):
+        layer(np.ones([1, 1, 2], np.int64), **when)
+    layer(np.ones([1, 1, 2], np.float32), **when)
+    with pytest.raises(ValueError, match=r"3 features, and the layer was built for 2"):
+        layer(np.ones([1, 1, 3], np.float32), **when)
 
 
 def test_l2_weights_need_the_vectors():

@@ -99,8 +99,8 @@ def test_no_history_pools_to_zeros(normalize):
         query_time=np.asarray([NOW, NOW]),
     )
     np.testing.assert_array_equal(none, np.zeros([2, 3]))
-    masked = pooled(pool, [[5.0], [5.0]], [DAY, 0], mask=np.asarray([[False, False]]))
-    np.testing.assert_array_equal(masked, [0.0])
+    masked = pooled(pool, [[5.0] * 3] * 2, [DAY, 0], mask=np.asarray([[False, False]]))
+    np.testing.assert_array_equal(masked, [0.0] * 3)
     empty_batch = pool(
         np.zeros([0, 4, 3], np.float32),
         timestamps=np.zeros([0, 4], np.int64),

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfrs_decay import plots
 from tfrs_decay.arithmetic import NUMPY, Arithmetic
-from tfrs_decay.durations import Duration
+from tfrs_decay.durations import Duration, to_seconds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -237,8 +237,9 @@ class Decay(abc.ABC):
         """The logarithm of the weight, in NumPy.
 
         Args:
-            elapsed: [...] what the decay runs over: seconds, 0 or more; or how many
-                events came later, where it runs over the rank alone.
+            elapsed: [...] what the decay runs over: seconds, 0 or more, or durations
+                such as "36h" and timedeltas; or how many events came later, where it
+                runs over the rank alone.
             rank: [...] how many events came later, where it runs over both.
             action: [...] strings, where rates depend on the action.
             category: [...] strings, where rates depend on the category.
@@ -250,6 +251,7 @@ class Decay(abc.ABC):
         Raises:
             ValueError: An age or rank is negative or not finite, or an argument is
                 missing, not wanted, or of another shape.
+            TypeError: They are dates, or anything else that is no such number.
         """
         elapsed = _not_negative(elapsed, "rank" if self._by_rank_alone else "age")
         if self._by_rank_alone:
@@ -410,7 +412,17 @@ def _check_shapes(arguments: Mapping[str, Any]) -> None:
 
 
 def _not_negative(values: Any, name: str = "rank") -> np.ndarray:
-    values = np.asarray(values, np.float64)
+    values = np.asarray(values)
+    if name == "age" and values.dtype.kind == "m":
+        values = values / np.timedelta64(1, "s")
+    if name == "age" and values.dtype.kind in "OU":
+        # Durations as people write them; numbers among them are seconds.
+        seconds = [0.0 if one == 0 else to_seconds(one, name) for one in values.ravel()]
+        values = np.reshape(seconds, values.shape)
+    if values.size and values.dtype.kind not in "iuf":
+        wanted = "seconds or durations" if name == "age" else "numbers of events"
+        raise TypeError(f"{name} is {values.dtype}: give {wanted}.")
+    values = values.astype(np.float64)
     wrong = ~(np.isfinite(values) & (values >= 0))
     if wrong.any():
         what = (

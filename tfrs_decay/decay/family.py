@@ -90,13 +90,13 @@ class Family(Decay):
         self._values: dict[str, np.ndarray] = {}
         for name, value in given.items():
             if isinstance(value, np.ndarray) and value.ndim == 0:
-                value = value.item()
+                value = value[()]
             read = self._reader(name)
             if isinstance(value, Mapping):
                 names = (*(self._names or ()), OTHERS)
                 each = [read(value[one], f"{name}[{one!r}]") for one in names]
             elif isinstance(value, (Sequence, np.ndarray)) and not isinstance(
-                value, str
+                value, (str, bytes)
             ):
                 each = [read(one, name) for one in value]
                 per_feature = True

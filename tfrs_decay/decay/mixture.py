@@ -56,7 +56,7 @@ class Mixture(Decay):
         per_feature: Shares of each feature's own; given with rows anyway.
         by: "age", the clock, or "rank", the number of later events.
         max_error: How far its weight may be from that of the decay that it stands in
-            for; `as_mixture` says so here.
+            for, up to the horizon that it was made for; `as_mixture` says so here.
 
     Raises:
         ValueError: A half-life or share is not positive, or they are not as many.
@@ -175,7 +175,7 @@ class Mixture(Decay):
         return Mixture(**config)
 
     def terms(self, **bounds: Any) -> Terms | None:
-        """One for each half-life, with the error that the mixture came with."""
+        """One for each half-life: a mixture is exactly the sum of them."""
         if self.by == "rank":
             return None
         terms = [
@@ -184,11 +184,12 @@ class Mixture(Decay):
                 self.rates, np.moveaxis(self.log_shares(), -1, 0), strict=True
             )
         ]
-        return Terms(terms, self.max_error)
+        return Terms(terms)
 
     @classmethod
     def near(cls, decay: Decay, *, max_error: float, horizon: Duration) -> Mixture:
         """See `Decay.as_mixture`."""
+        read_number(max_error, "max_error")
         found = decay.terms(max_error=max_error, horizon=horizon)
         if found is None:
             why = (

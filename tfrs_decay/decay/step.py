@@ -18,8 +18,8 @@ through."""
 class Window(Family):
     """A step: weight = 1 for ages below `length`, else 0.
 
-    `Window(5, by="rank")` is the last five events, those at one moment counted as one
-    place: events with fewer than five later ones.
+    `Window(5, by="rank")` is the last five events: those with fewer than five later
+    ones, so that all of a moment are in or out together.
 
     A step has no slope to learn from. When trained, its gradient is that of a logistic
     step of a tenth of its length, from the events inside: they draw the end nearer or

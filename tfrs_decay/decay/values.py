@@ -18,6 +18,9 @@ Extent = Duration | Sequence[Duration] | Mapping[str, Duration] | np.ndarray
 Numbers = float | Sequence[float] | Mapping[str, float] | np.ndarray
 """A plain number in the same three ways."""
 
+LEAST_FLOAT32 = float(np.finfo(np.float32).tiny)
+MOST_FLOAT32 = float(np.finfo(np.float32).max)
+
 MOST_NAMED = 6
 """Values that are told one by one; of more, how they spread."""
 
@@ -30,7 +33,7 @@ def read_extent(value: Any, name: str, by: str) -> float:
         TypeError: It is no number and no duration.
     """
     if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value.item()
+        value = value[()]
     if by == "rank":
         if isinstance(value, (str, datetime.timedelta, np.timedelta64)):
             raise ValueError(
@@ -43,6 +46,8 @@ def read_extent(value: Any, name: str, by: str) -> float:
 
 def read_offset(value: Any, name: str, by: str) -> float:
     """As `read_extent`, with 0 for none."""
+    if value == datetime.timedelta(0) and by == "age":
+        return 0.0
     return 0.0 if _is_number(value) and value == 0 else read_extent(value, name, by)
 
 
@@ -58,6 +63,52 @@ def read_number(value: Any, name: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name}={value!r} must be finite and above 0.")
     return float(value)
+
+
+def read_action_weights(
+    weights: Mapping[str, float] | None,
+) -> dict[str, float] | None:
+    """What each action weighs, as plain numbers; None for no weights.
+
+    Raises:
+        ValueError: There are none, or one is negative or no float32.
+        TypeError: They are no mapping from names to numbers.
+    """
+    if weights is None:
+        return None
+    if not isinstance(weights, Mapping):
+        raise TypeError(
+            f"action_weights is a {type(weights).__name__}: give a mapping, such as "
+            '{"browse": 0.2, "purchase": 1.0}.'
+        )
+    if not weights:
+        raise ValueError(
+            "action_weights={} would let no event count: name the actions that do, or "
+            "leave it out."
+        )
+    read = {}
+    for action, weight in weights.items():
+        if not isinstance(action, str):
+            raise TypeError(
+                f"action_weights has the key {action!r}, a {type(action).__name__}: "
+                "actions are named by strings."
+            )
+        if action == OTHERS:
+            raise ValueError(
+                f"action_weights[{OTHERS!r}]={weight}: name each action; one that is "
+                "not named weighs 0."
+            )
+        if isinstance(weight, bool) or not _is_number(weight):
+            raise TypeError(
+                f"action_weights[{action!r}] is a {type(weight).__name__}: give a "
+                "number."
+            )
+        if not (weight == 0 or LEAST_FLOAT32 <= weight <= MOST_FLOAT32):
+            raise ValueError(
+                f"action_weights[{action!r}]={weight}: weights are finite, 0 or more."
+            )
+        read[action] = float(weight)
+    return read
 
 
 def in_events(number: float) -> str:

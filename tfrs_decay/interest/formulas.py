@@ -14,6 +14,7 @@ import numpy as np
 from tfrs_decay.arithmetic import Arithmetic
 from tfrs_decay.decay import Decay, Elapsed, Labels
 from tfrs_decay.decay.base import GROUPS, OTHERS
+from tfrs_decay.decay.values import read_action_weights
 from tfrs_decay.durations import Duration, to_seconds
 from tfrs_decay.interest.heads import compile_heads, takes, written
 from tfrs_decay.interest.state import BEFORE, NEVER, NOTHING, State
@@ -75,15 +76,9 @@ class Formulas:
         _check_size(capacity, "capacity")
         if not 0 < max_error < 1:
             raise ValueError(f"max_error={max_error} must lie between 0 and 1.")
-        for action, weight in (action_weights or {}).items():
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(
-                    f"action_weights[{action!r}]={weight}: weights are finite, 0 or "
-                    "more."
-                )
         self.several = not isinstance(decay, Decay)
         self.dim = int(dim)
-        self.action_weights = None if action_weights is None else dict(action_weights)
+        self.action_weights = read_action_weights(action_weights)
         self.heads, self.terms = compile_heads(
             decays,
             self.dim,

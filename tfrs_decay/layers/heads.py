@@ -13,6 +13,9 @@ from tfrs_decay.decay import NEVER, Constant, Decay, Elapsed, Exponential, Mixtu
 from tfrs_decay.layers.tensors import TENSORS
 from tfrs_decay.layers.weighted_sums import exponential_sums
 
+FAR = 1e30
+"""Seconds after which no exponential weighs anything, whatever its half-life."""
+
 
 class Head(NamedTuple):
     """A decay, and what it has learned, by name."""
@@ -39,17 +42,20 @@ class Events(NamedTuple):
 
     vectors: [batch, time, dim].
     counts: [batch, time] bool.
-    own: [batch, time] float32, what each weighs at age 0; 0 where it does not count.
+    own: [batch, time] float32, what each weighs at age 0 beside the row's heaviest; 0
+        where it does not count.
+    heaviest: [batch, 1] float64, the logarithm of what that one weighs.
     alike: Whether every event that counts weighs 1 at age 0.
     since: [batch, time] float32 seconds before the row's youngest event; so many where
         it does not count that no exponential is left.
-    youngest: [batch, 1] float32 seconds, that event's age; 0 without an event.
+    youngest: [batch, 1] float64 seconds, that event's age; 0 without an event.
     elapsed: Ages and ranks in float64, and labels.
     """
 
     vectors: tf.Tensor
     counts: tf.Tensor
     own: tf.Tensor
+    heaviest: tf.Tensor
     alike: bool
     since: tf.Tensor
     youngest: tf.Tensor
@@ -109,16 +115,20 @@ def _narrow(
     if all(rate is not None for rate in rates):
         rate = rates[0][None] if len(rates) == 1 else tf.stack(rates)
         log_weight = -rate[:, None] * events.since[:, None, :]
-        peak = -rate * events.youngest
+        peak = -tf.cast(rate, tf.float64) * events.youngest
     else:
         each = [_shifted(_formula(head, events), events) for head in heads]
         log_weight = tf.stack([one for one, _ in each], 1)
         peak = tf.stack([one for _, one in each], 1)
     weights = tf.exp(log_weight) * events.own[:, None, :]
     total = tf.reduce_sum(weights, 2, keepdims=True)
-    factor, of_prior = _normalizing(total, peak[:, :, None], normalization)
+    peak = (peak + events.heaviest)[:, :, None]
+    factor, of_prior = _normalizing(total, peak, normalization)
     weights *= factor
-    interest = tf.matmul(tf.cast(weights, events.vectors.dtype), events.vectors)
+    vectors = events.vectors
+    if normalization.kind == "l2":
+        vectors = tf.cast(vectors, tf.float32)
+    interest = tf.matmul(tf.cast(weights, vectors.dtype), vectors)
     return _finished(Pooled(interest, weights), of_prior, normalization)
 
 
@@ -130,13 +140,14 @@ def _wide(
     weights = None
     if rate is not None:
         rate = tf.broadcast_to(rate, events.vectors.shape[-1:])
+        since = tf.where(events.counts, events.since, FAR)
         vectors = tf.cast(events.vectors, tf.float32)
         sums, total = exponential_sums(
-            vectors, events.since, rate, None if events.alike else events.own
+            vectors, since, rate, None if events.alike else events.own
         )
-        peak = -rate * events.youngest
+        peak = -tf.cast(rate, tf.float64) * events.youngest
         if return_weights:
-            weights = tf.exp(-rate * events.since[:, :, None]) * events.own[:, :, None]
+            weights = tf.exp(-rate * since[:, :, None]) * events.own[:, :, None]
     elif isinstance(head.decay, Mixture) and head.decay.by == "age":
         sums, total, peak, weights = _of_mixture(head, events)
     else:
@@ -146,7 +157,8 @@ def _wide(
         weights = tf.broadcast_to(weights, tf.shape(vectors))
         sums = tf.reduce_sum(weights * vectors, 1)
         total = tf.reduce_sum(weights, 1)
-    factor, of_prior = _normalizing(total[:, None], peak[:, None], normalization)
+    peak = (peak + events.heaviest)[:, None]
+    factor, of_prior = _normalizing(total[:, None], peak, normalization)
     if weights is not None:
         weights = weights[:, None] * factor[:, :, None, :]
     return _finished(Pooled(sums[:, None] * factor, weights), of_prior, normalization)
@@ -158,24 +170,26 @@ def _of_mixture(
     """A mixture with shares of each feature's own, exact through its exponentials.
 
     Returns:
-        [batch, dim] the sums of weighted vectors, and of weights; [batch, 1] the log
-        weight that is e^0 there; [batch, time, dim] the weights.
+        [batch, dim] the sums of weighted vectors, and of weights, and the log weight
+        that is e^0 there; [batch, time, dim] the weights.
     """
     mixture = head.decay
     assert isinstance(mixture, Mixture)  # for mypy
     vectors = tf.cast(events.vectors, tf.float32)
-    rates = mixture.rates.astype(np.float32)
-    slowest = rates.min()
-    # What is left of each exponential, beside what is left of the slowest.
-    log_weight = -rates[:, None] * events.since[:, None, :]
-    log_weight -= (rates - slowest)[:, None] * events.youngest[:, None, :]
-    each = tf.exp(log_weight) * events.own[:, None, :]
-    log_shares = tf.cast(mixture.log_shares(head.parameters, TENSORS), tf.float32)
-    shares = tf.broadcast_to(tf.exp(log_shares), [vectors.shape[-1], len(rates)])
-    sums = tf.reduce_sum(tf.matmul(each, vectors) * tf.transpose(shares), 1)
-    total = tf.matmul(tf.reduce_sum(each, 2), shares, transpose_b=True)
-    weights = tf.einsum("bkt,dk->btd", each, shares)
-    return sums, total, -slowest * events.youngest, weights
+    rates = mixture.rates
+    # [batch, time] of each exponential from the youngest event on, and [batch, dim] of
+    # what is left of it there, beside the most that is left of any.
+    each = tf.exp(-rates.astype(np.float32)[:, None] * events.since[:, None, :])
+    each *= events.own[:, None, :]
+    log_shares = tf.cast(mixture.log_shares(head.parameters, TENSORS), tf.float64)
+    log_shares = tf.broadcast_to(log_shares, [vectors.shape[-1], len(rates)])
+    left = tf.transpose(log_shares) - rates[:, None] * events.youngest[:, :, None]
+    peak = tf.reduce_max(left, axis=1)
+    left = tf.exp(tf.cast(left - peak[:, None], tf.float32))
+    sums = tf.reduce_sum(tf.matmul(each, vectors) * left, 1)
+    total = tf.reduce_sum(tf.reduce_sum(each, 2)[:, :, None] * left, 1)
+    weights = tf.matmul(each, left, transpose_a=True)
+    return sums, total, peak, weights
 
 
 def _rate(head: Head) -> Any:
@@ -206,19 +220,21 @@ def _formula(head: Head, events: Events) -> tf.Tensor:
 
 
 def _shifted(log_weight: tf.Tensor, events: Events) -> tuple[tf.Tensor, tf.Tensor]:
-    """Log weights beside the row's largest, float32, and the largest.
+    """Log weights beside the row's largest, float32, and the largest, float64.
 
-    The largest becomes e^0, so a row in which all underflow keeps its direction. A
-    shift of both cancels, and so does its gradient.
+    The largest becomes e^0, so a row in which all underflow keeps its direction. The
+    difference is taken in float64, its gradient too: events of one age pull at a rate
+    with nothing, and rounding must not make something of it.
     """
     counts = events.counts
     if log_weight.shape.rank == 3:
         counts = counts[:, :, None]
     counts &= log_weight > NEVER / 2
     log_weight = tf.where(counts, log_weight, NEVER)
-    peak = tf.stop_gradient(tf.reduce_max(log_weight, axis=1, keepdims=True))
+    # Of no event at all the largest would be minus infinity.
+    peak = tf.maximum(tf.reduce_max(log_weight, axis=1, keepdims=True), NEVER)
     beside = tf.where(counts, log_weight - peak, NEVER)
-    return tf.cast(beside, tf.float32), tf.cast(tf.squeeze(peak, 1), tf.float32)
+    return tf.cast(beside, tf.float32), tf.squeeze(peak, 1)
 
 
 def _normalizing(
@@ -228,20 +244,21 @@ def _normalizing(
 
     Args:
         total: [batch, heads, 1 or dim] the sum of weights, as they are beside `peak`.
-        peak: [batch, heads, 1 or dim] the log weight that is e^0 there.
+        peak: [batch, heads, 1 or dim] float64, the log weight that is e^0 there.
         normalization: What is wanted.
     """
     mass = normalization.prior_mass
     if mass is not None:
-        left = tf.exp(peak)
+        left = tf.exp(tf.cast(peak, tf.float32))
         every = total * left + mass
         return left / every, mass / every
     if normalization.kind == "mean":
         return tf.math.divide_no_nan(1.0, total), None
     if normalization.kind == "l2":
         # The length does not matter; what features are beside each other does.
-        return tf.exp(peak - tf.reduce_max(peak, axis=-1, keepdims=True)), None
-    return tf.exp(peak), None
+        beside = peak - tf.reduce_max(peak, axis=-1, keepdims=True)
+        return tf.exp(tf.cast(beside, tf.float32)), None
+    return tf.exp(tf.cast(peak, tf.float32)), None
 
 
 def _finished(
@@ -255,9 +272,14 @@ def _finished(
     if normalization.kind != "l2":
         return pooled
     interest = tf.cast(interest, tf.float32)
+    # The largest number first, for squares over- and underflow; and where all is 0 the
+    # root sees a 1, so that its gradient is a number.
+    largest = tf.reduce_max(tf.abs(interest), axis=-1, keepdims=True)
+    largest = tf.where(largest > 0, largest, 1.0)
+    interest /= largest
     square = tf.reduce_sum(tf.square(interest), axis=-1, keepdims=True)
-    # The root sees only what is above 0, so that its gradient is a number.
     length = tf.sqrt(tf.where(square > 0, square, 1.0))
     if weights is not None:
-        weights /= length[..., None] if weights.shape.rank == 4 else length
+        scale = largest * length
+        weights /= scale[..., None] if weights.shape.rank == 4 else scale
     return Pooled(interest / length, weights)

@@ -62,13 +62,7 @@ def read_history(
         counts = tf.ones_like(timestamps, tf.bool)
     else:
         counts = tf.cast(mask, tf.bool)
-        checks.append(
-            tf.debugging.assert_equal(
-                tf.shape(counts),
-                shape,
-                message="mask and vectors must agree in [batch, time].",
-            )
-        )
+        checks.append(_same_shape(counts, shape, "mask"))
     with tf.control_dependencies([check for check in checks if check is not None]):
         age = tf.where(counts, query_time[:, None] - timestamps, FOREVER)
     if future == "error":
@@ -81,12 +75,34 @@ def read_history(
             "future='ignore' to leave such events out, or check that both are in "
             "seconds, not milliseconds.",
         )
-        with tf.control_dependencies([check] if check is not None else []):
-            return History(tf.identity(age), counts, timestamps)
-    check = assert_seconds(tf.where(counts, timestamps, 0), "timestamps")
+    else:
+        check = assert_seconds(tf.where(counts, timestamps, 0), "timestamps")
+    # Under XLA there are no assertions: what is ahead weighs nothing there either.
     with tf.control_dependencies([check] if check is not None else []):
         counts &= age >= 0
         return History(tf.where(counts, age, FOREVER), counts, timestamps)
+
+
+def in_shape(tensor: tf.Tensor, shape: tf.Tensor, name: str) -> tf.Tensor:
+    """The tensor, [batch, time] as the vectors.
+
+    Raises:
+        ValueError: It has another rank.
+        tf.errors.InvalidArgumentError: It has another shape at run time.
+    """
+    check = _same_shape(tensor, shape, name)
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.identity(tensor)
+
+
+def _same_shape(tensor: tf.Tensor, shape: tf.Tensor, name: str) -> Any:
+    if tensor.shape.rank not in (None, 2):
+        raise ValueError(f"{name} has the shape {tensor.shape}: give [batch, time].")
+    return tf.debugging.assert_equal(
+        tf.shape(tensor),
+        shape,
+        message=f"{name} and vectors must agree in [batch, time].",
+    )
 
 
 def later_events(history: History) -> tf.Tensor:
@@ -127,6 +143,8 @@ def dense(
                 "ragged, or both padded with a mask."
             )
         return vectors, columns, mask
+    if isinstance(mask, tf.RaggedTensor):
+        mask = None  # Keras', of an embedding: its rows are as long as the vectors'
     if len(ragged) < len(given) or mask is not None:
         wrong = ", ".join(
             [*sorted(set(given) - set(ragged)), *(["mask"] * (mask is not None))]
@@ -138,8 +156,8 @@ def dense(
     lengths = vectors.row_lengths()
     checks = [
         tf.debugging.assert_equal(
-            column.row_lengths(),
-            lengths,
+            tf.cast(column.row_lengths(), tf.int64),
+            tf.cast(lengths, tf.int64),
             message=f"{name} and vectors must have as many events in every row.",
         )
         for name, column in given.items()
