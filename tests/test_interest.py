@@ -628,7 +628,9 @@ def test_describe_says_what_is_exact():
     first, second, third = interest.describe().splitlines()
     assert first == f"head 0: {named[0]}: 1 exponential, exact"
     assert second.startswith(f"head 1: {named[1]}: ")
-    assert second.endswith(f" exponentials, weights within {error:.2g}")
+    assert second.endswith(
+        f" exponentials, weights within {error:.2g} up to the horizon"
+    )
     assert third.startswith(f"head 2: {named[2]}: the newest 9 events, exact while ")
     alone = InterestState(decays[0], dim=1)
     assert alone.describe() == f"{named[0]}: 1 exponential, exact"

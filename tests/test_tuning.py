@@ -678,6 +678,18 @@ def test_a_gain_within_its_error_is_said_to_be_none():
         assert lines[3:] == ([] if clear else told)
 
 
+def test_the_best_of_many_needs_a_greater_gain():
+    mean = Trial(0, Asked("none", "", None), Score(0.5, 0.25, 9, 0.0, 0.0))
+    for gain, clear in ((0.034, False), (0.037, True)):  # 3.54 errors at 125 trials
+        score = Score(0.5 + gain, 0.3, 9, gain, 0.01)
+        trials = [
+            Trial(number, Asked("window", "rank", float(number)), score)
+            for number in range(1, 126)
+        ]
+        said = Tuned([mean, *trials]).report()
+        assert ("No decay is clearly better" not in said) == clear
+
+
 def test_among_equals_the_earlier_and_plainer_is_best():
     score = Score(0.5, 0.5, 4, 0.0, 0.0)
     mean, other = Asked("none", "", None), Asked("window", "rank", 5.0)

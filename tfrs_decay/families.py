@@ -26,7 +26,7 @@ from tfrs_decay.decay.values import read_extent
 from tfrs_decay.durations import Duration
 
 DEFAULT = "power-law"
-"""The heavy tail: the only family that lost to the plain mean nowhere."""
+"""The heavy tail: it starts near the plain mean and is learned from there."""
 
 
 class Number(NamedTuple):

@@ -29,7 +29,8 @@ class InterestState:
     exponentials first, with a bound on the error. A bell, a line, a step, buckets, and
     whatever runs over the number of later events are no such sums: for these the newest
     `capacity` events are kept as they are, exact while none had to leave, and counted
-    in `State.dropped` when some had.
+    in `State.dropped` when some had. Which of several at one time has to leave depends
+    on the order in which they came.
 
     How exact: the mean is rounded to float32 once an update, by chance up or down, so
     that the roundings of a long stream do not add up. Over 10,000 events one by one
@@ -52,7 +53,10 @@ class InterestState:
         combination: [heads, dim] shares that sum to 1 over the heads, for their
             average; heads are stacked when left out.
         capacity: How many recent events are kept, where a decay needs them.
-        max_error: How far a weight may be from that of a decay that becomes a sum.
+        max_error: How far a weight may be from that of a decay that becomes a sum, as a
+            share of a new event's. Of a user so long idle that every weight is near it,
+            a mean is not exact: a steep power law, (1 + a / 1h)^-1, gets there within
+            days. `normalize="sum"`, or a prior mass, is not affected.
         horizon: The greatest age that this holds for.
 
     Raises:
@@ -149,8 +153,8 @@ class InterestState:
             actions: [..., n] strings; needed with `action_weights` and with rates for
                 each action.
             categories: [..., n] strings; needed with rates for each category.
-            mask: [..., n] bool, False for padding, whose time and names may be
-                anything. Every event counts when left out.
+            mask: [..., n] bool, False for padding, whose time may be
+                anything, and whose names any string. Every event counts when left out.
             event_weights: [..., n] numbers, 0 or more: a weight of each event's own,
                 such as the share of a video that was watched.
 

@@ -37,7 +37,9 @@ class Head(NamedTuple):
         else:
             terms = int((self.log_shares > NOTHING).any(axis=-1).sum())
             how = f"{terms} exponential{'s' if terms > 1 else ''}, " + (
-                f"weights within {self.max_error:.2g}" if self.max_error else "exact"
+                f"weights within {self.max_error:.2g} up to the horizon"
+                if self.max_error
+                else "exact"
             )
         return f"{self.decay.describe()}: {how}"
 

@@ -43,7 +43,10 @@ class InterestState(tf_keras.layers.Layer):
         combination: [heads, dim] shares that sum to 1 over the heads; heads are stacked
             when left out.
         capacity: How many recent events are kept, where a decay needs them.
-        max_error: How far a weight may be from that of a decay that becomes a sum.
+        max_error: How far a weight may be from that of a decay that becomes a sum, as a
+            share of a new event's. Of a user so long idle that every weight is near it,
+            a mean is not exact: a steep power law, (1 + a / 1h)^-1, gets there within
+            days. `normalize="sum"`, or a prior mass, is not affected.
         horizon: The greatest age that this holds for.
         **kwargs: Keras' own, such as `name`.
 
@@ -195,8 +198,8 @@ class InterestState(tf_keras.layers.Layer):
             actions: [batch, n] strings; needed with `action_weights` and with rates for
                 each action.
             categories: [batch, n] strings; needed with rates for each category.
-            mask: [batch, n] bool, False for padding, whose time and names may be
-                anything. Every event counts when left out.
+            mask: [batch, n] bool, False for padding, whose time may be
+                anything, and whose names any string. Every event counts when left out.
             event_weights: [batch, n] floating, 0 or more: a weight of each event's own.
 
         Returns:

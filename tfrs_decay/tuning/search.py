@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -183,7 +184,10 @@ class Tuned(NamedTuple):
             for row in [head, *rows]
         ]
         score = self.best.score
-        if score.gain <= 2 * score.gain_error:
+        # The best of many is ahead by chance alone: Bonferroni's allowance for it.
+        tried = max(len(self.trials) - 1, 1)
+        errors = NormalDist().inv_cdf(1 - 0.05 / (2 * tried))
+        if score.gain <= errors * score.gain_error:
             lines.append("No decay is clearly better than the plain mean on this log.")
         return "\n".join(lines)
 
