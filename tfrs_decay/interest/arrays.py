@@ -56,7 +56,8 @@ class InterestState:
         max_error: How far a weight may be from that of a decay that becomes a sum, as a
             share of a new event's. Of a user so long idle that every weight is near it,
             a mean is not exact: a steep power law, (1 + a / 1h)^-1, gets there within
-            days. `normalize="sum"`, or a prior mass, is not affected.
+            weeks. A sum stays within the bound, as does a mean with a prior mass well
+            above it.
         horizon: The greatest age that this holds for.
 
     Raises:
