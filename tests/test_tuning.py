@@ -571,6 +571,34 @@ def test_an_interrupted_search_goes_on_where_it_was(shop, tmp_path):
         folder_at(tmp_path / "t", shop)
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text.replace("trial,", "x,", 1).replace("recall", "r", 1), "Key"),
+        (lambda text: text + "6,exponential,age,12\n", "TypeError"),
+        (lambda text: text + "6,none,,,,,,,zero,0,0,0,0\n", "ValueError"),
+    ],
+    ids=["another head", "a short line", "no number"],
+)
+def test_a_damaged_rest_of_a_search_is_named(shop, tmp_path, damage, message):
+    with pytest.raises(KeyboardInterrupt):
+        folder_at(tmp_path / "t", shop).run(Interrupted(6))
+    (left,) = (tmp_path / "t").iterdir()
+    damaged = damage(left.read_text(encoding="utf-8"))
+    left.write_text(damaged, encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=rf"partial.csv is damaged \({message}.*remove"
+    ):
+        folder_at(tmp_path / "t", shop)
+    assert left.read_text(encoding="utf-8") == damaged
+
+
+def test_a_file_is_no_folder(shop, tmp_path):
+    (tmp_path / "t").touch()
+    with pytest.raises(FileExistsError, match="t is a file: choose another --out"):
+        folder_at(tmp_path / "t", shop)
+
+
 def test_a_folder_of_something_else_is_left_alone(shop, tmp_path):
     (tmp_path / "mine.txt").touch()
     with pytest.raises(FileExistsError, match="is there already: remove it or choose"):

@@ -72,7 +72,8 @@ class TuningFolder:
 
     Raises:
         FileExistsError: The folder holds something else.
-        ValueError: The log is too short to search in.
+        ValueError: The log is too short to search in, or what an interrupted search
+            left is damaged.
         ImportError: Optuna or Matplotlib is not installed.
     """
 
@@ -111,6 +112,8 @@ class TuningFolder:
     def _refuse_foreign(self) -> None:
         if not self.directory.exists():
             return
+        if not self.directory.is_dir():
+            raise FileExistsError(f"{self.directory} is a file: choose another --out.")
         there = {one.name for one in self.directory.iterdir()}
         if self._partial.name in there and "best.json" not in there:
             return
@@ -132,7 +135,13 @@ class TuningFolder:
             return {}
         # What was being written at the end has no end of line, and does not count.
         whole = self._partial.read_text(encoding="utf-8").rpartition("\n")[0]
-        return dict(_from_row(row) for row in csv.DictReader(whole.splitlines()))
+        try:
+            return dict(_from_row(row) for row in csv.DictReader(whole.splitlines()))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self._partial} is damaged ({type(error).__name__}: {error}): remove "
+                "it to search anew."
+            ) from error
 
     def run(
         self, objective: Objective, *, watch: Callable[[Trial], None] | None = None
