@@ -159,6 +159,11 @@ def test_fitted_parts_are_near_and_few(decay: Decay) -> None:
     mixture = decay.as_mixture(max_error=1e-3, horizon="2y")
     assert len(mixture.half_lives) <= 16
     assert error_of(decay, mixture, 2 * YEAR) <= mixture.max_error <= 1e-3
+    mixture = decay.as_mixture(max_error=1e-3, horizon="2y", relative=True)
+    assert len(mixture.half_lives) <= 33
+    age = np.concatenate([[0.0], np.geomspace(1, 2 * YEAR, 2_000)])
+    error = np.abs(mixture.weight(age) / decay.weight(age) - 1).max()
+    assert error <= mixture.max_error <= 1e-3
 
 
 def test_a_product_of_groups_has_the_terms_of_each_pair() -> None:

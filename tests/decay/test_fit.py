@@ -51,6 +51,22 @@ def test_sixteen_terms_do_better_than_were_measured_elsewhere() -> None:
     assert np.abs(sum_of(fit, age) - power(0.5)(age)).max() <= fit.error <= 4.2e-5
 
 
+@pytest.mark.parametrize("horizon", [1e3, 1e5, 10.0 * YEAR])
+@pytest.mark.parametrize("exponent", [0.1, 0.5, 1.0, 2.0, 3.0])
+def test_a_power_law_within_a_thousandth_of_itself(
+    exponent: float, horizon: float
+) -> None:
+    fit = fit_exponentials(
+        power(exponent), horizon=horizon, max_error=1e-3, relative=True
+    )
+    age = many_ages(horizon)
+    error = np.abs(sum_of(fit, age) / power(exponent)(age) - 1).max()
+    assert error <= fit.error <= 1e-3
+    assert fit.error <= 1.1 * error + 1e-4
+    assert len(fit.rates) <= 32
+    assert fit.shares.sum() == pytest.approx(1, rel=1e-12)
+
+
 def test_ten_years_of_seconds() -> None:
     fit = fit_exponentials(power(0.1), horizon=10 * YEAR, max_error=1e-3)
     age = many_ages(10 * YEAR)
@@ -125,14 +141,18 @@ def test_its_unit_of_time_is_nothing_to_a_fit() -> None:
     assert slower.error == seconds.error
 
 
+@pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("exponent", [0.1, 0.5, 2.0])
-def test_the_last_digits_of_a_machine_change_no_rate(exponent: float) -> None:
+def test_the_last_digits_of_a_machine_change_no_rate(
+    exponent: float, relative: bool
+) -> None:
     def shaken(age: np.ndarray) -> np.ndarray:
         noise = np.random.default_rng(3).uniform(-1, 1, age.shape)
         return np.where(age > 0, power(exponent)(age) * (1 + 1e-15 * noise), 1.0)
 
-    clean = fit_exponentials(power(exponent), horizon=1e6, max_error=1e-3)
-    again = fit_exponentials(shaken, horizon=1e6, max_error=1e-3)
+    asked: Any = {"horizon": 1e6, "max_error": 1e-3, "relative": relative}
+    clean = fit_exponentials(power(exponent), **asked)
+    again = fit_exponentials(shaken, **asked)
     np.testing.assert_array_equal(again.rates, clean.rates)
     np.testing.assert_allclose(again.shares, clean.shares, rtol=1e-6)
 
@@ -150,6 +170,29 @@ def test_features_share_rates_and_have_shares_of_their_own() -> None:
     np.testing.assert_allclose(fit.shares.sum(axis=1), 1, rtol=1e-12)
     age = many_ages(2 * YEAR)
     assert np.abs(sum_of(fit, age) - weight(age)).max() <= fit.error <= 1e-3
+
+
+def test_features_within_a_thousandth_of_themselves() -> None:
+    scale = np.geomspace(600, 10 * 86_400, 24)
+    exponent = np.linspace(0.2, 2.0, 24)
+
+    def weight(age: np.ndarray) -> np.ndarray:
+        return (1 + age[:, None] / scale) ** -exponent
+
+    fit = fit_exponentials(weight, horizon=2 * YEAR, max_error=1e-3, relative=True)
+    assert fit.shares.shape == (24, len(fit.rates)) and len(fit.rates) <= 32
+    age = many_ages(2 * YEAR)
+    assert np.abs(sum_of(fit, age) / weight(age) - 1).max() <= fit.error <= 1e-3
+
+
+def test_a_relative_fit_ends_where_hardly_anything_is_left() -> None:
+    # e^-10,000 is no float64; e^-69 is 1e-30.
+    fit = fit_exponentials(
+        lambda age: np.exp(-age / 7), horizon=7e4, max_error=1e-2, relative=True
+    )
+    assert len(fit.rates) == 1
+    age = many_ages(7 * 68.5)
+    assert np.abs(sum_of(fit, age) / np.exp(-age / 7) - 1).max() <= fit.error <= 1e-2
 
 
 def test_features_that_fade_alike_are_one_fit() -> None:

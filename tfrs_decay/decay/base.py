@@ -81,7 +81,8 @@ class Terms(NamedTuple):
 
     terms: The exponentials.
     max_error: The most that the sum of them differs from the weight at any age up to
-        the horizon that it was made for; 0 where it is the same.
+        the horizon that it was made for, as a share of that weight where it was asked
+        for so; 0 where it is the same.
     """
 
     terms: list[Term]
@@ -159,38 +160,52 @@ class Decay(abc.ABC):
         """
 
     def terms(
-        self, *, max_error: float = 1e-3, horizon: Duration = "10y"
+        self,
+        *,
+        max_error: float = 1e-3,
+        horizon: Duration = "10y",
+        relative: bool = False,
     ) -> Terms | None:
         """The exponentials that it is, or nearly is, a sum of.
 
         Args:
             max_error: How far the sum may be from the weight.
             horizon: The greatest age that this is asked for.
+            relative: Whether `max_error` is a share of the weight at the same age, not
+                of a new event's weight, 1. A mean of old events alone needs it.
 
         Returns:
             The sum: exact where there is such a sum, else of the fewest exponentials
-            that are near enough, at most sixteen for each action or category. None
-            where there is none, as for a bell, a line or a step, and for what runs over
-            the rank.
+            that are near enough, at most sixteen, or 32 with `relative`, for each
+            action or category. None where there is none, as for a bell, a line or a
+            step, and for what runs over the rank.
 
         Raises:
-            ValueError: No sum of sixteen or fewer is near enough.
+            ValueError: No sum of so few is near enough.
             ImportError: SciPy, which fits it, is needed and not installed.
         """
         return None
 
     def as_mixture(
-        self, *, max_error: float = 1e-3, horizon: Duration = "10y"
+        self,
+        *,
+        max_error: float = 1e-3,
+        horizon: Duration = "10y",
+        relative: bool = False,
     ) -> Mixture:
         """A mixture of exponentials that is nearly this decay, or the very same.
 
-        A mixture can be kept up to date in constant time (`InterestState`). Where it is
-        fitted it has at most sixteen half-lives.
+        A mixture can be kept up to date in constant time. Where it is fitted it has at
+        most sixteen half-lives, or 32 with `relative`. `InterestState` takes the decay
+        as it is, and does this by itself.
 
         Args:
             max_error: How far its weight may be from this one's, at any age up to the
                 horizon.
             horizon: The greatest age that this is asked for: "2y".
+            relative: Whether `max_error` is a share of the weight at the same age. If
+                not it is one of a new event's weight, 1, and a *mean* of events so old
+                that all weigh little may be far off.
 
         Returns:
             The mixture; its `max_error` is the bound that was reached.
@@ -207,7 +222,9 @@ class Decay(abc.ABC):
         # Here, for a mixture is a decay itself.
         from tfrs_decay.decay.mixture import Mixture
 
-        return Mixture.near(self, max_error=max_error, horizon=horizon)
+        return Mixture.near(
+            self, max_error=max_error, horizon=horizon, relative=relative
+        )
 
     @abc.abstractmethod
     def get_config(self) -> dict[str, Any]:

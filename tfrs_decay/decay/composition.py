@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from tfrs_decay.arithmetic import NUMPY, Arithmetic
 from tfrs_decay.decay.base import Decay, Elapsed, Parameters, Term, Terms
 from tfrs_decay.decay.constant import Constant
 from tfrs_decay.decay.exponential import Exponential
-from tfrs_decay.decay.fit import MOST_TERMS, fit_terms
+from tfrs_decay.decay.fit import MOST_RELATIVE_TERMS, MOST_TERMS, fit_terms
 from tfrs_decay.decay.mixture import Mixture
 from tfrs_decay.decay.values import listed, plain
 from tfrs_decay.durations import Duration, to_seconds
@@ -100,19 +101,26 @@ class _Composition(Decay):
             ]
         }
 
-    def _few(self, terms: Terms, max_error: float, horizon: Duration) -> Terms:
+    def _few(
+        self, terms: Terms, max_error: float, horizon: Duration, relative: bool
+    ) -> Terms:
         """The same terms; or fewer, fitted to the whole, where a fit is too many.
 
         What is exact stays so. With groups the parts' terms stay as they are: each
-        group has its own weight.
+        group has its own weight. So they do where no few come near the whole.
         """
-        if not terms.max_error or len(terms.terms) <= MOST_TERMS or self.groups:
+        most = MOST_RELATIVE_TERMS if relative else MOST_TERMS
+        if not terms.max_error or len(terms.terms) <= most or self.groups:
             return terms
-        return fit_terms(
-            lambda age: np.exp(self.formula(Elapsed(age))),
-            max_error=max_error,
-            horizon=to_seconds(horizon, "horizon"),
-        )
+        try:
+            return fit_terms(
+                lambda age: np.exp(self.formula(Elapsed(age))),
+                max_error=max_error,
+                horizon=to_seconds(horizon, "horizon"),
+                relative=relative,
+            )
+        except ValueError:
+            return terms
 
     def _fixed_parts(self, parameters: Parameters) -> list[Decay]:
         return [
@@ -165,17 +173,25 @@ class Product(_Composition):
         return Product(self._fixed_parts(parameters))
 
     def terms(
-        self, *, max_error: float = 1e-3, horizon: Duration = "10y"
+        self,
+        *,
+        max_error: float = 1e-3,
+        horizon: Duration = "10y",
+        relative: bool = False,
     ) -> Terms | None:
         """Every product of one term of each part: rates add up, shares multiply.
 
         Two sums of exact exponentials have as many as their numbers' product. Where a
-        part is fitted and that makes more than sixteen, the whole is fitted instead,
-        but for rates that depend on groups.
+        part is fitted and that makes more than sixteen (32 with `relative`), the whole
+        is fitted instead, but for rates that depend on groups.
         """
-        # No weight is above 1, so the errors of the parts add up at most.
-        allowed = max_error / max(1, _fitted(self))
-        found = [part.terms(max_error=allowed, horizon=horizon) for part in self.parts]
+        # Neither a weight nor a sum of shares is above 1: the errors of the parts add
+        # up at most, and relative ones come to a little more.
+        allowed = (1 + max_error) ** (1 / max(1, _fitted(self))) - 1
+        found = [
+            part.terms(max_error=allowed, horizon=horizon, relative=relative)
+            for part in self.parts
+        ]
         if any(one is None for one in found):
             return None
         exact = [one for one in found if one is not None]
@@ -187,8 +203,8 @@ class Product(_Composition):
             )
             for factors in itertools.product(*(one.terms for one in exact))
         ]
-        product = Terms(terms, sum(one.max_error for one in exact))
-        return self._few(product, max_error, horizon)
+        product = Terms(terms, math.prod(1 + one.max_error for one in exact) - 1)
+        return self._few(product, max_error, horizon, relative)
 
     def describe(self, parameters: Parameters | None = None) -> str:
         """The parts in words."""
@@ -266,15 +282,20 @@ class Sum(_Composition):
         return Sum(self._fixed_parts(parameters), shares)
 
     def terms(
-        self, *, max_error: float = 1e-3, horizon: Duration = "10y"
+        self,
+        *,
+        max_error: float = 1e-3,
+        horizon: Duration = "10y",
+        relative: bool = False,
     ) -> Terms | None:
         """The parts' terms, each with its part's share.
 
-        Where a part is fitted and that makes more than sixteen, the whole is fitted
-        instead, but for rates that depend on groups.
+        Where a part is fitted and that makes more than sixteen (32 with `relative`),
+        the whole is fitted instead, but for rates that depend on groups.
         """
         found = [
-            part.terms(max_error=max_error, horizon=horizon) for part in self.parts
+            part.terms(max_error=max_error, horizon=horizon, relative=relative)
+            for part in self.parts
         ]
         if any(one is None for one in found):
             return None
@@ -285,8 +306,8 @@ class Sum(_Composition):
             for term in one.terms
         ]
         errors = [one.max_error for one in exact]
-        whole = Terms(terms, float(self._shares @ errors))
-        return self._few(whole, max_error, horizon)
+        error = max(errors) if relative else float(self._shares @ errors)
+        return self._few(Terms(terms, error), max_error, horizon, relative)
 
     def describe(self, parameters: Parameters | None = None) -> str:
         """The parts in words, each with its share."""

@@ -201,7 +201,11 @@ class Family(Decay):
         return self.log_weight_of(number, values, xp)
 
     def terms(
-        self, *, max_error: float = 1e-3, horizon: Duration = "10y"
+        self,
+        *,
+        max_error: float = 1e-3,
+        horizon: Duration = "10y",
+        relative: bool = False,
     ) -> Terms | None:
         """Fitted, where the family is completely monotone and runs over the clock.
 
@@ -233,6 +237,7 @@ class Family(Decay):
                         functools.partial(self._curve, values),
                         max_error=max_error,
                         horizon=seconds,
+                        relative=relative,
                         conditions=conditions,
                     )
                 )

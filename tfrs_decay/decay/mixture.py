@@ -56,7 +56,8 @@ class Mixture(Decay):
         per_feature: Shares of each feature's own; given with rows anyway.
         by: "age", the clock, or "rank", the number of later events.
         max_error: How far its weight may be from that of the decay that it stands in
-            for, up to the horizon that it was made for; `as_mixture` says so here.
+            for, up to the horizon that it was made for, as a share of a new event's
+            weight or of that weight, as asked; `as_mixture` says so here.
 
     Raises:
         ValueError: A half-life or share is not positive, or they are not as many.
@@ -187,10 +188,17 @@ class Mixture(Decay):
         return Terms(terms)
 
     @classmethod
-    def near(cls, decay: Decay, *, max_error: float, horizon: Duration) -> Mixture:
+    def near(
+        cls,
+        decay: Decay,
+        *,
+        max_error: float,
+        horizon: Duration,
+        relative: bool = False,
+    ) -> Mixture:
         """See `Decay.as_mixture`."""
         read_number(max_error, "max_error")
-        found = decay.terms(max_error=max_error, horizon=horizon)
+        found = decay.terms(max_error=max_error, horizon=horizon, relative=relative)
         if found is None:
             why = (
                 "it runs over the number of later events"

@@ -26,11 +26,11 @@ class InterestState:
 
     An exponential, a mixture of them, and sums and products of these are exact: all
     that an event adds is one more weighted vector. A power law becomes a sum of
-    exponentials first, with a bound on the error. A bell, a line, a step, buckets, and
-    whatever runs over the number of later events are no such sums: for these the newest
-    `capacity` events are kept as they are, exact while none had to leave, and counted
-    in `State.dropped` when some had. Which of several at one time has to leave depends
-    on the order in which they came.
+    exponentials first, with a bound on the relative error. A bell, a line, a step,
+    buckets, and whatever runs over the number of later events are no such sums: for
+    these the newest `capacity` events are kept as they are, exact while none had to
+    leave, and counted in `State.dropped` when some had. Which of several at one time
+    has to leave depends on the order in which they came.
 
     How exact: the mean is rounded to float32 once an update, by chance up or down, so
     that the roundings of a long stream do not add up. Over 10,000 events one by one
@@ -54,11 +54,11 @@ class InterestState:
             average; heads are stacked when left out.
         capacity: How many recent events are kept, where a decay needs them.
         max_error: How far a weight may be from that of a decay that becomes a sum, as a
-            share of a new event's. Of a user so long idle that every weight is near it,
-            a mean is not exact: a steep power law, (1 + a / 1h)^-1, gets there within
-            weeks. A sum stays within the bound, as does a mean with a prior mass well
-            above it.
-        horizon: The greatest age that this holds for.
+            share of that weight itself. A mean is then off by no more than about this
+            share of the vectors' mean distance from it, and a sum by this share of what
+            it adds up, however long the user has been idle.
+        horizon: The greatest age that this holds for. Of older events a power law's
+            weights fall too fast, as exponentials do.
 
     Raises:
         TypeError: `decay` is not a `Decay`.

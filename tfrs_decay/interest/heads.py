@@ -19,7 +19,8 @@ class Head(NamedTuple):
     decay: The decay.
     log_shares: [terms, 1 or dim], `NEVER` for exponentials of other heads alone; None
         for a decay that is read from the recent events.
-    max_error: How far the sum of its exponentials may be from its weight.
+    max_error: How far the sum of its exponentials may be from its weight, as a share
+        of that weight.
     """
 
     decay: Decay
@@ -37,7 +38,7 @@ class Head(NamedTuple):
         else:
             terms = int((self.log_shares > NOTHING).any(axis=-1).sum())
             how = f"{terms} exponential{'s' if terms > 1 else ''}, " + (
-                f"weights within {self.max_error:.2g} up to the horizon"
+                f"each weight within {self.max_error:.2g} of itself up to the horizon"
                 if self.max_error
                 else "exact"
             )
@@ -60,7 +61,8 @@ def compile_heads(
     found: list[tuple[Decay, dict[Any, Any] | None, float]] = []
     for decay in decays:
         decay.initial_parameters(dim)  # says so where it is for another dim
-        compiled = decay.terms(max_error=max_error, horizon=horizon)
+        # Relative: idle users' means are of weights that are all small.
+        compiled = decay.terms(max_error=max_error, horizon=horizon, relative=True)
         if compiled is None:
             found.append((decay, None, 0.0))
             continue

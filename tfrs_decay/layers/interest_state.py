@@ -44,11 +44,11 @@ class InterestState(tf_keras.layers.Layer):
             when left out.
         capacity: How many recent events are kept, where a decay needs them.
         max_error: How far a weight may be from that of a decay that becomes a sum, as a
-            share of a new event's. Of a user so long idle that every weight is near it,
-            a mean is not exact: a steep power law, (1 + a / 1h)^-1, gets there within
-            weeks. A sum stays within the bound, as does a mean with a prior mass well
-            above it.
-        horizon: The greatest age that this holds for.
+            share of that weight itself. A mean is then off by no more than about this
+            share of the vectors' mean distance from it, and a sum by this share of what
+            it adds up, however long the user has been idle.
+        horizon: The greatest age that this holds for. Of older events a power law's
+            weights fall too fast, as exponentials do.
         **kwargs: Keras' own, such as `name`.
 
     Raises:
