@@ -116,6 +116,8 @@ ORDER = [
     "layers.weighted_sums",
     "layers.heads",
     "layers.history",
+    "layers.hub_modules",
+    "layers.vector_cache",
     "layers.text_tower",
     "layers.item_tower",
     "layers.time_decay_pooling",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sqlite3
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras
 
-from tfrs_decay.layers import TextTower
+from tfrs_decay.layers import TextTower, hub_modules
 
 TEXTS = ["red lantern", "", "blue mug with a very long description of itself", "red"]
 
@@ -77,6 +81,248 @@ def test_encode_all_is_encode_in_any_order(tiny_encoder):
     assert text.encode_all([]).shape == (0, 16)
 
 
+# Layers, lengths, fields, and encoders without a preprocessor
+
+
+@pytest.mark.parametrize("layer", [0, 1, -1, -2])
+def test_tokens_of_a_layer(tiny_encoder, layer):
+    got = tower(tiny_encoder, pooling="mean", layer=layer)(tf.constant(["red mug"]))
+    inputs = hub.KerasLayer(str(tiny_encoder.preprocessor))(tf.constant(["red mug"]))
+    outputs = hub.KerasLayer(str(tiny_encoder.encoder))(inputs)
+    kept = outputs["encoder_outputs"][layer][0][inputs["input_mask"][0] == 1]
+    np.testing.assert_allclose(got[0], np.mean(kept, axis=0), atol=1e-5)
+
+
+def test_a_layer_that_is_not_there_is_named(tiny_encoder):
+    with pytest.raises(ValueError, match=r"layer=2: encoder=.* has 2 layers, 0 to 1"):
+        tower(tiny_encoder, pooling="cls", layer=2).build()
+
+
+def test_cut_to_a_length_of_ones_own(tiny_encoder):
+    # A letter is a token here; [CLS] and [SEP] are two of the five.
+    short = tower(tiny_encoder, max_length=5)
+    got = short(tf.constant(["x y z a b c d", "x y z"])).numpy()
+    np.testing.assert_allclose(got[0], got[1], atol=1e-6)
+    # Longer than the preprocessor's own sixteen.
+    words = " ".join("abcdefghijklmnopqrstuvwxyz")
+    other = words[:-1] + "a"
+    usual, long = tower(tiny_encoder), tower(tiny_encoder, max_length=40)
+    pair = tf.constant([words, other])
+    assert np.abs(np.diff(usual(pair), axis=0)).max() < 1e-6
+    assert np.abs(np.diff(long(pair), axis=0)).max() > 1e-3
+
+
+def test_a_length_that_the_encoder_cannot_read_is_named(tiny_encoder):
+    with pytest.raises(ValueError, match=r"encoder=.* cannot read .* max_length=65"):
+        tower(tiny_encoder, max_length=65).build()
+
+
+def test_fields_stand_beside_each_other(tiny_encoder):
+    one, two = tower(tiny_encoder), tower(tiny_encoder, fields=2)
+    grid = tf.constant([["red", "a mug"], ["red", ""], ["", "a mug"]])
+    expected = np.concatenate([one(grid[:, 0]), one(grid[:, 1])], axis=1)
+    np.testing.assert_allclose(two(grid), expected, atol=1e-5)
+    assert two.hidden == 32
+    np.testing.assert_allclose(two.encode_all(grid.numpy().astype(str)), expected, 1e-4)
+    projected = tower(tiny_encoder, fields=2, dim=3)
+    assert projected(tf.constant([[["red", "mug"]] * 5])).shape == (1, 5, 3)
+    with pytest.raises(ValueError, match=r"shape \(3,\), and this .* 2 fields: give"):
+        two(grid[:, 0][..., None][:, 0])
+    with pytest.raises(ValueError, match=r"texts have the shape \(2,\): give \[n, 2\]"):
+        two.encode_all(["red", "mug"])
+
+
+class Lengths(tf.Module):
+    """Strings to vectors, as the Universal Sentence Encoder gives them."""
+
+    def __init__(self, name_of_output=None, dtype=tf.float32):
+        super().__init__()
+        self._scale = tf.Variable([1.0, 2.0, 3.0])
+        self._name, self._dtype = name_of_output, dtype
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def __call__(self, texts):
+        length = tf.cast(tf.strings.length(texts), tf.float32)
+        vectors = tf.cast(length[:, None] * self._scale, self._dtype)
+        return vectors if self._name is None else {self._name: vectors}
+
+
+def saved(module, folder):
+    tf.saved_model.save(module, str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("name", [None, "default", "outputs", "anything"])
+def test_an_encoder_that_reads_strings(tmp_path, name):
+    text = TextTower(None, saved(Lengths(name), tmp_path / "sentences"))
+    got = text(tf.constant([["abc", ""], ["a", "abc"]])).numpy()
+    assert got.tolist() == [[[3, 6, 9], [0, 0, 0]], [[1, 2, 3], [3, 6, 9]]]
+    assert text.hidden == 3
+    assert text.encode_all(["ab", "ab"]).tolist() == [[2, 4, 6]] * 2
+    assert TextTower.from_config(text.get_config()).get_config() == text.get_config()
+
+
+def test_what_needs_tokens_needs_a_preprocessor(tmp_path):
+    folder = saved(Lengths(), tmp_path / "sentences")
+    for option in ({"pooling": "mean"}, {"max_length": 9}):
+        with pytest.raises(ValueError, match="an encoder without a preprocessor gives"):
+            TextTower(None, folder, **option)
+
+
+def test_outputs_that_are_no_vectors_are_named(tiny_encoder, tmp_path):
+    folder = saved(Lengths(dtype=tf.int32), tmp_path / "numbers")
+    with pytest.raises(ValueError, match=r"'pooled_output' as int32 of shape \(1, 3\)"):
+        TextTower(None, folder).build()
+    with pytest.raises(ValueError, match=r"preprocessor=.* gives a \w*Tensor: one of"):
+        TextTower(saved(Lengths(), tmp_path / "strings"), tiny_encoder.encoder).build()
+
+
+# Graphs, precision and bad texts
+
+
+def test_one_trace_for_every_number_and_length(tiny_encoder):
+    text = tower(tiny_encoder, dim=3)
+    text.build()
+    traces = []
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string)])
+    def call(texts):
+        traces.append(texts.shape)
+        return text(texts)
+
+    for texts in (
+        [["red"]],
+        [["a mug", "red"]] * 3,
+        [["a long one of many words"] * 4],
+    ):
+        call(tf.constant(texts))
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(tiny_encoder, policy):
+    text, mixed = tower(tiny_encoder, dim=3), tower(tiny_encoder, dim=3, dtype=policy)
+    expected = text(tf.constant(TEXTS))
+    mixed.build()
+    mixed.set_weights(text.get_weights())
+    got = mixed(tf.constant(TEXTS))
+    assert got.dtype == mixed.compute_dtype
+    np.testing.assert_allclose(tf.cast(got, tf.float32), expected, atol=0.05)
+
+
+def test_bytes_that_are_not_utf_8_are_a_replacement_character(tiny_encoder, tmp_path):
+    text = tower(tiny_encoder)
+    got = text(tf.constant([b"red \xff\xfe mug", "red \ufffd\ufffd mug".encode()]))
+    np.testing.assert_allclose(got[0], got[1], atol=1e-6)
+    lengths = TextTower(None, saved(Lengths(), tmp_path / "sentences"))
+    assert lengths(tf.constant([b"\xff"])).numpy()[0, 0] == len("\ufffd".encode())
+
+
+def test_what_is_no_text_is_named(tiny_encoder):
+    text = tower(tiny_encoder)
+    with pytest.raises(ValueError, match="texts hold None: give ''"):
+        text(["red", None])
+    with pytest.raises(ValueError, match=r"texts are ragged: give .*to_tensor\(''\)"):
+        text(tf.ragged.constant([["red"], []]))
+    with pytest.raises(ValueError, match="texts hold None, a NoneType: give strings"):
+        text.encode_all(["red", None])
+    with pytest.raises(ValueError, match="texts hold nan, a float: give strings"):
+        text.encode_all(["red", float("nan")])
+    assert np.isfinite(text(tf.constant(["x" * 10_000, "中 👍"]))).all()
+
+
+# What was encoded once
+
+
+def test_a_cache_spares_the_encoder(tiny_encoder, tmp_path):
+    expected = tower(tiny_encoder).encode_all(TEXTS)
+    first = tower(tiny_encoder)
+    assert first.encode_all(TEXTS[:2], cache=tmp_path).shape == (2, 16)
+    second = tower(tiny_encoder, dim=3)  # a projection is another matter
+    shown = []
+
+    def progress(batches):
+        shown.extend(batches)
+        return shown
+
+    got = second.encode_all(TEXTS, batch_size=1, cache=tmp_path, progress=progress)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert len(shown) == 2
+    shown.clear()
+    again = second.encode_all(TEXTS, cache=tmp_path, progress=progress)
+    np.testing.assert_array_equal(again, got)
+    assert not shown
+
+
+def test_what_was_interrupted_goes_on(tiny_encoder, tmp_path):
+    def interrupted(batches):
+        for number, batch in enumerate(batches):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield batch
+
+    text = tower(tiny_encoder)
+    with pytest.raises(KeyboardInterrupt):
+        text.encode_all(TEXTS, batch_size=1, cache=tmp_path, progress=interrupted)
+    left = []
+    text.encode_all(
+        TEXTS, batch_size=1, cache=tmp_path, progress=lambda it: left.extend(it) or left
+    )
+    assert len(left) == len(TEXTS) - 2
+
+
+def test_other_vectors_have_another_fingerprint(tiny_encoder, tmp_path):
+    text = tower(tiny_encoder)
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(tiny_encoder.encoder, copy)
+    assert TextTower(tiny_encoder.preprocessor, copy, dim=3).fingerprint == (
+        text.fingerprint
+    )
+    others = [
+        tower(tiny_encoder, pooling="mean"),
+        tower(tiny_encoder, pooling="cls"),
+        tower(tiny_encoder, pooling="cls", layer=0),
+        tower(tiny_encoder, max_length=9),
+        TextTower(None, saved(Lengths(), tmp_path / "sentences")),
+    ]
+    found = {one.fingerprint for one in [text, *others]}
+    assert len(found) == 6
+    variables = next(copy.glob("variables/*.data*"))
+    before = hub_modules.content_hash(str(copy))
+    content = bytearray(variables.read_bytes())
+    content[len(content) // 2] ^= 1
+    variables.write_bytes(content)
+    assert hub_modules.content_hash(str(copy)) != before
+
+
+def test_vectors_that_change_have_none(tiny_encoder, tmp_path):
+    text = tower(tiny_encoder, fine_tune=True)
+    with pytest.raises(ValueError, match="the encoder is fine-tuned: its vectors"):
+        text.encode_all(TEXTS, cache=tmp_path)
+
+
+def test_a_damaged_cache_is_named(tiny_encoder, tmp_path):
+    text = tower(tiny_encoder)
+    text.encode_all(TEXTS, cache=tmp_path)
+    (path,) = tmp_path.glob("*.sqlite")
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE vectors SET vector = x'00'")
+    with pytest.raises(
+        ValueError, match=rf"{path.name} is damaged.* of 1 bytes.*delete it"
+    ):
+        text.encode_all(TEXTS, cache=tmp_path)
+    path.write_bytes(b"something else" * 99)
+    with pytest.raises(ValueError, match=rf"{path.name} is damaged, or no cache"):
+        text.encode_all(TEXTS, cache=tmp_path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match=rf"the cache of vectors .*{path.name}"):
+        text.encode_all(TEXTS, cache=tmp_path)
+
+
+# Training
+
+
 def step(text):
     """Takes one step of gradient descent on all trainable weights."""
     with tf.GradientTape() as tape:
@@ -134,7 +380,15 @@ def test_a_saved_frozen_encoder_is_not_saved_once_more(tiny_encoder, tmp_path):
 
 
 def test_config_round_trip(tiny_encoder):
-    text = tower(tiny_encoder, dim=3, pooling="mean", name="titles")
+    text = tower(
+        tiny_encoder,
+        dim=3,
+        pooling="mean",
+        layer=0,
+        max_length=9,
+        fields=2,
+        name="titles",
+    )
     config = text.get_config()
     assert TextTower.from_config(config).get_config() == config
 
@@ -144,6 +398,9 @@ def test_config_round_trip(tiny_encoder):
     [
         ({"pooling": "max"}, "pooling='max' is not one of"),
         ({"dim": 0}, "dim=0 must be 1 or more"),
+        ({"fields": 0}, "fields=0 must be 1 or more"),
+        ({"max_length": 2}, "max_length=2 must be 3 or more: the first and the last"),
+        ({"layer": 1}, "layer=1 says whose tokens are pooled.* choose 'cls' or 'mean'"),
     ],
 )
 def test_a_bad_choice_is_named(tiny_encoder, options, message):
@@ -171,7 +428,7 @@ def test_a_handle_that_cannot_be_fetched_says_how_to_get_a_local_one(tiny_encode
 
 
 def test_an_encoder_that_lacks_the_output_is_named(tiny_encoder):
-    text = TextTower(tiny_encoder.preprocessor, tiny_encoder.preprocessor)
-    text._preprocess, text._encode = text._encode, lambda inputs, **_: {"other": 1}
+    text = tower(tiny_encoder)
+    text._encode = lambda inputs, **_: {"other": 1}
     with pytest.raises(ValueError, match=r"gives \['other'\].*reads 'pooled_output'"):
         text.encode(tf.constant(["red"]))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_text  # noqa: F401 - registers the ops that preprocessors consist of
 import tf_keras
 
-with warnings.catch_warnings():
-    # tensorflow-hub 0.16 imports pkg_resources: setup.py bounds setuptools for it.
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-    import tensorflow_hub as hub
+from tfrs_decay.layers import hub_modules
+from tfrs_decay.layers.vector_cache import VectorCache
 
 _POOLINGS = ("pooled_output", "cls", "mean")
+
+_OWN_OUTPUTS = ("pooled_output", "default", "outputs")
+"""Names under which modules give one vector a text, the first that is there."""
+
+_SHORTEST = 3
+"""Tokens: a first, one of the text, and a last."""
 
 
 @tf_keras.saving.register_keras_serializable("tfrs_decay")
@@ -27,38 +30,57 @@ class TextTower(tf_keras.layers.Layer):
 
     A text that stands several times in a batch is encoded once, and sequences are cut
     to the longest of the batch: a batch of titles costs what its different words cost.
+    Both sizes are dynamic, so that `tf.function` traces once.
+
+    Bytes that are not UTF-8 are read as U+FFFD, as a server cannot refuse one text of
+    a batch; "" is a text as well.
 
     Args:
         preprocessor: TF-Hub handle: strings [batch] to the encoder's inputs. A folder
-            that holds a SavedModel, or an https handle where there is a network.
+            that holds a SavedModel, or an https handle where there is a network. None
+            for an encoder that reads strings itself, as the Universal Sentence Encoder
+            does.
         encoder: TF-Hub handle: those inputs to `pooled_output` [batch, hidden] and
-            `sequence_output` [batch, tokens, hidden].
+            `sequence_output` [batch, tokens, hidden]; or strings to vectors [batch,
+            hidden].
         dim: Width of the projection on top, without bias; no projection when left out.
         pooling: "pooled_output" takes the encoder's own; "cls" the first token's
             vector; "mean" the mean over tokens that are not padding.
+        layer: The layer whose tokens "cls" and "mean" read, of `encoder_outputs`: 0 is
+            the first, -2 the last but one; `sequence_output` when left out.
+        max_length: Tokens a text is cut to, with the first and the last that the
+            preprocessor adds; the preprocessor's own length when left out (128 in
+            TF-Hub's).
+        fields: How many texts an item has, such as 2 for title and description. They
+            are the last dimension of what is read, and their vectors stand one after
+            the other before the projection.
         fine_tune: Train the encoder too. Frozen otherwise, and then a .keras or weights
             file holds the handles and not the encoder's weights.
-        hidden: Width of the encoder's vectors. Found by running it when left out; where
+        hidden: Width of `encode`'s vectors. Found by running it when left out; where
             it is given, a baked item tower needs no encoder until it reads a new text.
         **kwargs: Keras' own, such as `name`.
 
     Raises:
         FileNotFoundError: A handle is a path where no SavedModel is.
         RuntimeError: A handle cannot be loaded; the error says how to get a local one.
-        ValueError: An option is not one of those above.
+        ValueError: An option is not one of those above, or does not go with another.
 
     References:
         J. Devlin et al. BERT. NAACL 2019. N. Reimers, I. Gurevych. Sentence-BERT.
-        EMNLP 2019. TF-Hub's common SavedModel APIs for text.
+        EMNLP 2019. D. Cer et al. Universal Sentence Encoder. arXiv:1803.11175. TF-Hub's
+        common SavedModel APIs for text.
     """
 
     def __init__(
         self,
-        preprocessor: str | os.PathLike[str],
+        preprocessor: str | os.PathLike[str] | None,
         encoder: str | os.PathLike[str],
         *,
         dim: int | None = None,
         pooling: str = "pooled_output",
+        layer: int | None = None,
+        max_length: int | None = None,
+        fields: int = 1,
         fine_tune: bool = False,
         hidden: int | None = None,
         **kwargs: Any,
@@ -68,10 +90,32 @@ class TextTower(tf_keras.layers.Layer):
             raise ValueError(f"pooling={pooling!r} is not one of {_POOLINGS}.")
         if dim is not None and dim < 1:
             raise ValueError(f"dim={dim} must be 1 or more, or None for no projection.")
-        self.preprocessor = _absolute(preprocessor)
-        self.encoder = _absolute(encoder)
+        if layer is not None and pooling == "pooled_output":
+            raise ValueError(
+                f"layer={layer} says whose tokens are pooled, and "
+                "pooling='pooled_output' pools none: choose 'cls' or 'mean'."
+            )
+        if max_length is not None and max_length < _SHORTEST:
+            raise ValueError(
+                f"max_length={max_length} must be {_SHORTEST} or more: the first and "
+                "the last token count."
+            )
+        if fields < 1:
+            raise ValueError(f"fields={fields} must be 1 or more.")
+        if preprocessor is None and (pooling, max_length) != ("pooled_output", None):
+            raise ValueError(
+                f"pooling={pooling!r}, max_length={max_length}: an encoder without a "
+                "preprocessor gives one vector for each text, and no tokens."
+            )
+        self.preprocessor = (
+            None if preprocessor is None else hub_modules.absolute(preprocessor)
+        )
+        self.encoder = hub_modules.absolute(encoder)
         self.dim = dim
         self.pooling = pooling
+        self.layer = layer
+        self.max_length = max_length
+        self.fields = fields
         self.fine_tune = fine_tune
         self._given_hidden = hidden
         self._loads_when_read = False
@@ -82,7 +126,9 @@ class TextTower(tf_keras.layers.Layer):
         self._project = (
             None
             if dim is None
-            else tf_keras.layers.Dense(dim, use_bias=False, name="projection")
+            else tf_keras.layers.Dense(
+                dim, use_bias=False, dtype=self.dtype_policy, name="projection"
+            )
         )
 
     def load_when_read(self) -> None:
@@ -90,14 +136,29 @@ class TextTower(tf_keras.layers.Layer):
         self._loads_when_read = True
 
     def _load_modules(self) -> None:
-        self._preprocess = _load(self.preprocessor, "preprocessor", trainable=False)
-        self._encode = _load(self.encoder, "encoder", trainable=self.fine_tune)
+        if self.preprocessor is not None:
+            self._preprocess = hub_modules.load(
+                self.preprocessor, "preprocessor", trainable=False
+            )
+            if self.max_length is not None:
+                self._check_max_length()
+        self._encode = hub_modules.load(
+            self.encoder, "encoder", trainable=self.fine_tune
+        )
+
+    def _check_max_length(self) -> None:
+        module = self._preprocess.resolved_object
+        if not (hasattr(module, "tokenize") and hasattr(module, "bert_pack_inputs")):
+            raise ValueError(
+                f"max_length={self.max_length}: preprocessor={self.preprocessor!r} "
+                "lacks tokenize or bert_pack_inputs, with which a length is chosen: "
+                "leave max_length out."
+            )
 
     def build(self, input_shape: Any = None) -> None:
         """Learns the encoder's width from one text, and makes the projection."""
         if self._given_hidden is None:
-            one = self.encode(tf.constant([""]), training=False)
-            self.hidden = int(one.shape[-1])
+            self.hidden = self.fields * self._width_of_one_text()
         else:
             self.hidden = self._given_hidden
             if self._encode is None and not self._loads_when_read:
@@ -106,24 +167,43 @@ class TextTower(tf_keras.layers.Layer):
             self._project.build([None, self.hidden])
         super().build(input_shape)
 
+    def _width_of_one_text(self) -> int:
+        inputs = self._inputs(tf.constant([""]), cut=False)
+        try:
+            one = self._pool(self._encode(inputs, training=False), inputs)
+        except (tf.errors.OpError, TypeError) as error:
+            raise ValueError(
+                f"encoder={self.encoder!r} cannot read what preprocessor="
+                f"{self.preprocessor!r} gives with max_length={self.max_length}: "
+                f"{str(error).partition(chr(10))[0]}"
+            ) from error
+        return int(one.shape[-1])
+
     def call(self, texts: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Encodes and projects.
 
         Args:
-            texts: [...] strings, UTF-8; "" is a text as well.
+            texts: [...] strings, UTF-8; [..., fields] with several fields.
             training: Keras' own; matters to an encoder that is fine-tuned.
 
         Returns:
             [..., dim], or [..., hidden] without a projection.
+
+        Raises:
+            ValueError: The texts are not strings, or not as many as fields; or the
+                encoder lacks the output that `pooling` reads.
         """
         return self._of_each(texts, self.project, training)
 
     def encode(self, texts: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """The encoder's vectors, before the projection: [...] strings -> [..., hidden].
 
+        Args:
+            texts: [...] strings, UTF-8; [..., fields] with several fields.
+            training: Keras' own.
+
         Raises:
-            ValueError: The texts are not strings, or the encoder lacks the output that
-                `pooling` reads.
+            ValueError: As in `call`.
         """
         return self._of_each(texts, lambda one: one, training)
 
@@ -133,37 +213,107 @@ class TextTower(tf_keras.layers.Layer):
         finish: Callable[[tf.Tensor], tf.Tensor],
         training: bool | None,
     ) -> tf.Tensor:
-        """Encodes and finishes each distinct text once: [...] -> [..., width]."""
-        texts = tf.convert_to_tensor(texts)
-        if texts.dtype != tf.string:
-            raise ValueError(f"texts are {texts.dtype.name}: give strings.")
+        """Encodes each distinct text once: [...] -> [..., width]."""
+        texts = self._strings(texts)
         if self._encode is None:
             # Outside of the graph that may be being traced: what is loaded stays.
             with tf.init_scope():
                 self._load_modules()
         distinct, where = tf.unique(tf.reshape(texts, [-1]))
-        inputs = self._preprocess(distinct)
-        tokens = tf.reduce_max(tf.reduce_sum(inputs["input_mask"], axis=1))
-        inputs = {
-            name: value[:, : tf.maximum(tokens, 1)] for name, value in inputs.items()
-        }
+        inputs = self._inputs(distinct)
         outputs = self._encode(inputs, training=training)
-        vectors = tf.cast(self._pool(outputs, inputs["input_mask"]), self.compute_dtype)
-        vectors = tf.gather(finish(vectors), where)
-        shape = tf.concat([tf.shape(texts), tf.shape(vectors)[-1:]], axis=0)
+        vectors = tf.cast(self._pool(outputs, inputs), self.compute_dtype)
+        if self.fields == 1:
+            items = texts
+            vectors = tf.gather(finish(vectors), where)
+        else:
+            items = texts[..., 0]
+            width = self.fields * vectors.shape[-1]
+            vectors = tf.reshape(tf.gather(vectors, where), [-1, width])
+            vectors = finish(vectors)
+        shape = tf.concat([tf.shape(items), tf.shape(vectors)[-1:]], axis=0)
         vectors = tf.reshape(vectors, shape)
-        vectors.set_shape([*texts.shape, vectors.shape[-1]])
+        vectors.set_shape([*items.shape, vectors.shape[-1]])
         return vectors
+
+    def _strings(self, texts: Any) -> tf.Tensor:
+        """Texts as a tensor."""
+        if isinstance(texts, tf.RaggedTensor):
+            raise ValueError(
+                "texts are ragged: give them padded, texts.to_tensor(''), or flat, "
+                "texts.flat_values."
+            )
+        if not tf.is_tensor(texts):
+            if any(one is None for one in np.ravel(np.asarray(texts, dtype=object))):
+                raise ValueError("texts hold None: give '' where an item has no text.")
+            texts = tf.convert_to_tensor(texts)
+        if texts.dtype != tf.string:
+            raise ValueError(f"texts are {texts.dtype.name}: give strings.")
+        if self.fields > 1 and texts.shape[-1:] != [self.fields]:
+            raise ValueError(
+                f"texts have the shape {texts.shape}, and this tower reads "
+                f"{self.fields} fields: give [..., {self.fields}]."
+            )
+        return texts
+
+    def _inputs(self, texts: tf.Tensor, *, cut: bool = True) -> Any:
+        """What the encoder reads: of [n] texts, cut to the longest of them."""
+        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+        if self._preprocess is None:
+            return texts
+        if self.max_length is None:
+            inputs = self._preprocess(texts)
+        else:
+            module = self._preprocess.resolved_object
+            tokens = module.tokenize(texts)
+            inputs = module.bert_pack_inputs([tokens], seq_length=self.max_length)
+        if not isinstance(inputs, Mapping) or "input_mask" not in inputs:
+            raise ValueError(
+                f"preprocessor={self.preprocessor!r} gives {_names(inputs)}: one of "
+                "TF-Hub's text API gives a dict with 'input_mask' in it."
+            )
+        if not cut:
+            return inputs
+        longest = tf.reduce_max(tf.reduce_sum(inputs["input_mask"], axis=1))
+        longest = tf.maximum(longest, 1)
+        return {name: value[:, :longest] for name, value in inputs.items()}
 
     def project(self, vectors: tf.Tensor) -> tf.Tensor:
         """The trained projection: [..., hidden] -> [..., dim]."""
         return vectors if self._project is None else self._project(vectors)
 
+    @property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits of what `encode` depends on, for one text.
+
+        The contents of the modules, wherever they lie, and how their outputs are read.
+
+        Raises:
+            ValueError: The encoder is fine-tuned, so that its vectors change.
+        """
+        if self.fine_tune:
+            raise ValueError(
+                "the encoder is fine-tuned: its vectors change with every step, and "
+                "are not those of its handle."
+            )
+        content = {
+            "modules": [
+                handle and hub_modules.content_hash(handle)
+                for handle in (self.preprocessor, self.encoder)
+            ],
+            "pooling": self.pooling,
+            "layer": self.layer,
+            "max_length": self.max_length,
+        }
+        written = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(written.encode("utf-8")).hexdigest()[:32]
+
     def encode_all(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | np.ndarray,
         *,
         batch_size: int = 128,
+        cache: str | os.PathLike[str] | None = None,
         progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
     ) -> np.ndarray:
         """Encodes many texts outside of a graph, each distinct one once.
@@ -171,48 +321,107 @@ class TextTower(tf_keras.layers.Layer):
         Texts of like length are batched together, so that little is spent on padding.
 
         Args:
-            texts: n strings.
+            texts: n strings, or [n, fields] of them.
             batch_size: Texts a batch.
-            progress: Wraps the iterable of batches, as `tqdm.tqdm` does.
+            cache: Folder in which vectors are kept for the next time, each batch as
+                soon as it is encoded: what was interrupted goes on where it was. They
+                are kept by text and by the encoder's `fingerprint`.
+            progress: Wraps the iterable of batches that are still to be encoded, as
+                `tqdm.tqdm` does.
 
         Returns:
             [n, hidden] float32.
+
+        Raises:
+            ValueError: A text is no string, the fields are others, the cache is
+                damaged, or the encoder is fine-tuned and a cache is given.
         """
-        place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-        distinct = list(place)
-        order = np.argsort([len(one) for one in distinct], kind="stable")
+        if not self.built:
+            self.build()
+        table = np.asarray(texts, dtype=object)
+        expected = (len(table),) if self.fields == 1 else (len(table), self.fields)
+        if table.shape != expected and len(table):
+            raise ValueError(
+                f"texts have the shape {table.shape}: give "
+                f"{'[n]' if self.fields == 1 else f'[n, {self.fields}]'}."
+            )
+        flat = table.ravel().tolist()
+        strange = next((one for one in flat if not isinstance(one, str)), "")
+        if strange != "":
+            raise ValueError(
+                f"texts hold {strange!r}, a {type(strange).__name__}: give strings, '' "
+                "where an item has no text."
+            )
+        place = {text: number for number, text in enumerate(dict.fromkeys(flat))}
+        width = self.hidden // self.fields
+        vectors = np.zeros((len(place), width), np.float32)
+        kept = None if cache is None else VectorCache(cache, self.fingerprint, width)
+        found = {} if kept is None else kept.read(list(place))
+        for text, vector in found.items():
+            vectors[place[text]] = vector
+        missing = sorted((one for one in place if one not in found), key=len)
         encode = tf.function(
-            lambda batch: self.encode(batch, training=False),
+            lambda batch: self._encode_alone(batch),
             input_signature=[tf.TensorSpec([None], tf.string)],
         )
-        starts = range(0, len(order), batch_size)
-        ordered = [distinct[one] for one in order]
-        parts = [
-            encode(tf.constant(ordered[start : start + batch_size])).numpy()
-            for start in progress(starts)
-        ]
-        if not parts:
-            return encode(tf.constant([], tf.string)).numpy()
-        vectors = np.empty((len(order), parts[0].shape[1]), np.float32)
-        vectors[order] = np.concatenate(parts)
-        return vectors[[place[text] for text in texts]]
+        for start in progress(range(0, len(missing), batch_size)):
+            some = missing[start : start + batch_size]
+            encoded = encode(tf.constant(some)).numpy()
+            vectors[[place[text] for text in some]] = encoded
+            if kept is not None:
+                kept.write(some, encoded)
+        return vectors[[place[text] for text in flat]].reshape(len(table), self.hidden)
 
-    def _pool(self, outputs: dict[str, tf.Tensor], mask: tf.Tensor) -> tf.Tensor:
-        name = "pooled_output" if self.pooling == "pooled_output" else "sequence_output"
-        if not isinstance(outputs, dict) or name not in outputs:
-            given = sorted(outputs) if isinstance(outputs, dict) else type(outputs)
-            raise ValueError(
-                f"encoder={self.encoder!r} gives {given}, and pooling={self.pooling!r} "
-                f"reads {name!r}: choose another pooling or encoder."
-            )
+    def _encode_alone(self, texts: tf.Tensor) -> tf.Tensor:
+        """[n] texts -> [n, width] float32, each a field of its own."""
+        inputs = self._inputs(texts)
+        outputs = self._encode(inputs, training=False)
+        return tf.cast(self._pool(outputs, inputs), tf.float32)
+
+    def _pool(self, outputs: Any, inputs: Any) -> tf.Tensor:
+        """[n, width] of what the encoder gives for n texts."""
         if self.pooling == "pooled_output":
-            return outputs[name]
+            return self._checked(self._own_vectors(outputs), outputs, self.pooling, 2)
+        name = "sequence_output" if self.layer is None else "encoder_outputs"
+        found = outputs.get(name) if isinstance(outputs, Mapping) else None
+        if found is not None and self.layer is not None:
+            if not -len(found) <= self.layer < len(found):
+                raise ValueError(
+                    f"layer={self.layer}: encoder={self.encoder!r} has {len(found)} "
+                    f"layers, 0 to {len(found) - 1}, or -{len(found)} to -1."
+                )
+            found = found[self.layer]
+        tokens = self._checked(found, outputs, name, 3)
         if self.pooling == "cls":
-            return outputs[name][:, 0]
-        kept = tf.cast(mask, outputs[name].dtype)[:, :, None]
+            return tokens[:, 0]
+        kept = tf.cast(inputs["input_mask"], tokens.dtype)[:, :, None]
         return tf.math.divide_no_nan(
-            tf.reduce_sum(outputs[name] * kept, axis=1), tf.reduce_sum(kept, axis=1)
+            tf.reduce_sum(tokens * kept, axis=1), tf.reduce_sum(kept, axis=1)
         )
+
+    def _own_vectors(self, outputs: Any) -> Any:
+        """The vectors that an encoder pools itself; None where there are none."""
+        if not isinstance(outputs, Mapping):
+            return outputs if tf.is_tensor(outputs) else None
+        for name in _OWN_OUTPUTS:
+            if name in outputs:
+                return outputs[name]
+        only = self.preprocessor is None and len(outputs) == 1
+        return next(iter(outputs.values())) if only else None
+
+    def _checked(self, found: Any, outputs: Any, name: str, rank: int) -> tf.Tensor:
+        """An output of the encoder, or why it is none."""
+        if found is None:
+            raise ValueError(
+                f"encoder={self.encoder!r} gives {_names(outputs)}, and pooling="
+                f"{self.pooling!r} reads {name!r}: choose another pooling or encoder."
+            )
+        if found.shape.rank != rank or not found.dtype.is_floating:
+            raise ValueError(
+                f"encoder={self.encoder!r} gives {name!r} as {found.dtype.name} of "
+                f"shape {found.shape}: {rank} dimensions of floating numbers are read."
+            )
+        return found
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`; handles, not weights."""
@@ -222,45 +431,16 @@ class TextTower(tf_keras.layers.Layer):
             "encoder": self.encoder,
             "dim": self.dim,
             "pooling": self.pooling,
+            "layer": self.layer,
+            "max_length": self.max_length,
+            "fields": self.fields,
             "fine_tune": self.fine_tune,
             "hidden": self.hidden if self.built else self._given_hidden,
         }
 
 
-def _absolute(handle: str | os.PathLike[str]) -> str:
-    """A local handle that can be found again from another working directory."""
-    handle = os.fspath(handle)
-    return handle if "://" in handle else os.path.abspath(handle)
-
-
-@tf_keras.saving.register_keras_serializable("tfrs_decay")
-class _FrozenHubLayer(hub.KerasLayer):
-    """A module that is what its handle says: its weights are not saved once more."""
-
-    def save_own_variables(self, store: Any) -> None:
-        """Nothing: the handle stays in the config, and an encoder is large."""
-
-    def load_own_variables(self, store: Any) -> None:
-        """Nothing: the weights came with the handle."""
-
-
-def _load(handle: str, argument: str, *, trainable: bool) -> hub.KerasLayer:
-    """Loads a TF-Hub handle, or says which one failed and where to get another."""
-    remedy = (
-        "Where there is no network, make a local one from a BERT checkpoint with "
-        "`tfrs-decay encoder --from DIR --out DIR` and pass its folder."
-    )
-    local = "://" not in handle
-    if local and not (Path(handle) / "saved_model.pb").is_file():
-        raise FileNotFoundError(
-            f"{argument}={handle!r} is not a folder with a SavedModel. {remedy}"
-        )
-    try:
-        layer = hub.KerasLayer if trainable else _FrozenHubLayer
-        return layer(handle, trainable=trainable, name=argument)
-    except Exception as error:
-        first_line = str(error).partition("\n")[0]
-        raise RuntimeError(
-            f"{argument}={handle!r} could not be loaded "
-            f"({type(error).__name__}: {first_line}). {remedy}"
-        ) from error
+def _names(outputs: Any) -> Any:
+    """What a module gives, for errors."""
+    if isinstance(outputs, Mapping):
+        return sorted(outputs)
+    return f"a {type(outputs).__name__}"
