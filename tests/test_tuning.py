@@ -793,15 +793,15 @@ LAST_5 = trial(1, Asked("window", "rank", 5.0), 0.75)
         (
             0.7,
             [
-                "Of what was asked for half-life 7d is best, and window, length 5 "
-                "events was better."
+                "Best of what was asked for: half-life 7d. Better than that: window, "
+                "length 5 events."
             ],
         ),
         (
             0.5,
             [
-                "Of what was asked for half-life 7d is best, and window, length 5 "
-                "events was better.",
+                "Best of what was asked for: half-life 7d. Better than that: window, "
+                "length 5 events.",
                 "What was asked for is not clearly better than the plain mean on this "
                 "log.",
             ],

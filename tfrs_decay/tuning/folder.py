@@ -103,7 +103,7 @@ class TuningFolder:
             "split": split._asdict(),
             "settings": settings.to_dict(),
             "search": search.to_dict(),
-            "encoder": _encoder_fingerprint(settings),
+            "encoder_sha256": _encoder_fingerprint(settings),
             "versions": _versions(),
         }
         identity = hashlib.sha256(json.dumps(self._about, sort_keys=True).encode())

@@ -214,8 +214,8 @@ class Tuned(NamedTuple):
         best, of_all = self.best, _best(self.trials)
         if of_all.score.recall > best.score.recall:
             lines.append(
-                f"Of what was asked for {best.asked.decay().describe()} is best, and "
-                f"{of_all.asked.decay().describe()} was better."
+                f"Best of what was asked for: {best.asked.decay().describe()}. Better "
+                f"than that: {of_all.asked.decay().describe()}."
             )
         if not self._is_clear(of_all):
             lines.append("No decay is clearly better than the plain mean on this log.")
