@@ -94,6 +94,7 @@ def exported_update(interest: td.layers.InterestState, folder: Path) -> Update:
             vectors=tf.constant(vectors),
             times=tf.constant(times),
             mask=tf.constant(np.ones(times.shape, np.bool_)),
+            event_weights=tf.constant(np.ones(times.shape, np.float32)),
         )
         return state._replace(**{field: one.numpy() for field, one in found.items()})
 

@@ -174,7 +174,8 @@ def test_a_search_that_trains_encodes_the_texts_once(
     assert 0 < len(encoded[0]) <= len(pd.read_parquet(log / "items.parquet"))
     best = json.loads((tmp_path / "tuned" / "best.json").read_text(encoding="utf-8"))
     assert best["judged_by"] == "two-tower" and best["settings"]["dim"] == 4
-    assert best["decay"]["class"] == "Constant"  # the plainest among equals
+    # The earliest among equals of the family that was named.
+    assert best["decay"]["class"] == "Exponential" and best["gain"] == 0
 
 
 def test_an_interrupted_search_keeps_its_trials(log, tmp_path, monkeypatch, capsys):
@@ -399,12 +400,14 @@ def test_help_is_there(command, capsys):
             "tune --data simulated --out {tmp}/r --family log-buckets",
             "'log-buckets' is not one of",
         ),
-        ("tune --data simulated --out {tmp}/r --trials 3", "trials=3 must be 4 or"),
+        # Before the log is read, which is not there.
+        ("tune --data nothing.csv --out {tmp}/r --trials 3", "trials=3 must be 4 or"),
+        ("tune --data nothing.csv --out {log}", "is there already"),
+        ("tune --data nothing.csv --out {log}/events.csv", "is a file: choose another"),
         (
             "tune --data simulated --out {tmp}/r --epochs 3",
             "--epochs says how the model is made: it goes with --train",
         ),
-        ("tune --data simulated --out {log}", "is there already"),
         (
             "tune --data {log}/events.csv --out {tmp}/r --target-action gaze",
             "['gaze'] not among",

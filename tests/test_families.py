@@ -64,13 +64,17 @@ def test_every_family_has_usual_numbers_for_both_clocks(name, by):
     assert 0 < decay.weight(some) <= decay.weight(0) == 1
 
 
+@pytest.mark.parametrize("trainable", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_decay_survives_json(name):
-    decay = named_decay(name)
+def test_a_decay_survives_json(name, trainable):
+    decay = named_decay(name, trainable=trainable)
     again = from_dict(json.loads(json.dumps(as_dict(decay))))
     assert again == decay
+    assert again.initial_parameters(2).keys() == decay.initial_parameters(2).keys()
+    # What is asked for goes before what is written.
     learned = from_dict(as_dict(decay), trainable=True)
     assert bool(learned.initial_parameters(2)) == (name != "none")
+    assert not from_dict(as_dict(decay), trainable=False).initial_parameters(2)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +96,14 @@ def test_a_decay_survives_json(name):
         (
             {"family": "window", "exponent": 0.0},
             "exponent=0.0 does not apply to the family 'window', which has scale",
+        ),
+        (
+            {"family": "power-law", "foo": None},
+            r"foo=None: no family has such a number\. There are exponent, width, ratio",
+        ),
+        (
+            {"family": "window", "foo": 3},
+            r"foo=3: no family has such a number\. There are exponent",
         ),
         (
             {"family": "mixture", "width": 1.0},
@@ -123,6 +135,40 @@ def test_what_does_not_apply_is_named(arguments, message):
 def test_what_is_no_decay_is_not_made(written):
     with pytest.raises(ValueError, match=r"is no decay: it has a class of tfrs_decay"):
         from_dict(written)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        (
+            "Exponential",
+            {"half_life": 3, "speed": 2},
+            "Exponential has no argument speed=2: it has half_life, trainable, per_f",
+        ),
+        ("Constant", {"scale": 3}, "Constant has no argument scale=3: it has none"),
+        ("PowerLaw", {"scale": 3}, r"PowerLaw needs exponent, .* given {'scale': 3}"),
+        (
+            "Exponential",
+            {"half_life": None},
+            r"Exponential cannot be made with {'half_life': None}: half_life.*NoneType",
+        ),
+        ("Mixture", {"half_lives": 3}, r"Mixture cannot be made with {'half_lives': 3"),
+        ("Exponential", {"half_life": -1}, r"{'half_life': -1}: half_life=-1 must be"),
+        (
+            "Exponential",
+            {"half_life": 3, "trainable": "no"},
+            "trainable='no' must be true or false",
+        ),
+        (
+            "Sum",
+            {"parts": [{"family": "Constant", "config": 3}] * 2},
+            r"Sum cannot be made with {'parts': \[{'family': 'Constant', 'config': 3}",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict({"class": name, "arguments": arguments})
 
 
 def test_every_range_holds_its_usual_number():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -329,6 +331,32 @@ def test_a_masked_event_leaves_no_trace_whatever_it_holds():
     assert same(interest.update(empty, [[9.0]], [-(2**63)], mask=[False]), empty)
 
 
+@pytest.mark.parametrize("missing", [None, np.nan, 3], ids=repr)
+@pytest.mark.parametrize("as_array", [False, True], ids=["list", "array"])
+def test_the_name_of_a_masked_event_may_be_missing(missing, as_array):
+    by_both = Sum([Exponential({"buy": "1d", "*": "9d"}), Window("9d")])
+    categories = Exponential({"mug": "1d", "*": "9d"}, group="category")
+    interest = InterestState([by_both, categories], dim=1, capacity=4)
+    names = {"actions": ["buy", missing], "categories": [missing, "mug"]}
+    if as_array:
+        names = {column: np.array(one, object) for column, one in names.items()}
+    vectors, times = [[2.0], [9.0]], [DAY, DAY]
+    with pytest.raises(ValueError, match=rf"actions hold {missing}, a \w+: give str"):
+        interest.update(interest.empty(), vectors, times, **names)
+    with pytest.raises(ValueError, match=rf"categories hold {missing}, a \w+: give "):
+        interest.update(interest.empty(), vectors, times, **names, mask=[True, False])
+    names["categories"] = ["mug", missing]
+    padded = interest.update(
+        interest.empty(), vectors, times, **names, mask=[True, False]
+    )
+    named = {"actions": ["buy", "?"], "categories": ["mug", "?"]}
+    expected = interest.update(
+        interest.empty(), vectors, times, **named, mask=[True, False]
+    )
+    assert same(padded, expected)
+    assert interest.weight(padded, DAY) == approx([1.0, 1.0])
+
+
 def test_an_event_that_weighs_nothing_for_two_reasons_leaves_no_trace():
     interest = InterestState(
         [Exponential("1d"), Gaussian("1d")], 1, action_weights={"buy": 1.0}, capacity=2
@@ -633,6 +661,26 @@ def test_normalizations():
     assert slow == approx([2 / 2.9155, 2.1213 / 2.9155], rel=1e-4)
 
 
+def test_a_sum_that_float32_cannot_hold_is_named():
+    most = float(np.finfo(np.float32).max)
+    events = [(0, [most, 1.0])] * 3
+    total = InterestState(Exponential("1d"), dim=2, normalize="sum")
+    state = fold(total, events)
+    with pytest.raises(
+        ValueError, match=r"normalize='sum' comes to more than float32 holds, 3.4e\+38"
+    ):
+        total.read(state, 0)
+    # Half of it in a day, a quarter in two: 3/4 of the most fits again.
+    assert total.read(state, 2 * DAY) == approx(np.array([0.75 * most, 0.75]))
+    mean = InterestState(Exponential("1d"), dim=2)
+    assert mean.read(fold(mean, events), 0) == approx(np.array([most, 1.0]))
+    heavy = mean.update(
+        mean.empty(), np.ones((2, 2)), [0, 0], event_weights=[1e308, 1e308]
+    )
+    assert mean.read(heavy, 0).tolist() == [1.0, 1.0]
+    assert mean.weight(heavy, 0).tolist() == [np.inf]
+
+
 def test_without_events_there_is_the_prior():
     interest = InterestState(Constant(), dim=2, prior_mass=3.0, prior=[1.0, 2.0])
     assert interest.read(interest.empty((2,)), 0).tolist() == [[1.0, 2.0], [1.0, 2.0]]
@@ -742,6 +790,56 @@ def test_what_is_wrong_with_bytes_is_said():
         interest.from_bytes(data[:20])
     with pytest.raises(TypeError, match="data is a str: give bytes"):
         interest.from_bytes("tdIS")
+
+
+IMPOSSIBLE = [
+    ("mean", np.nan, "nan"),
+    ("mean", np.inf, "inf"),
+    ("log_weight", np.nan, "nan"),
+    ("time", 100_000_000_000, "100000000000"),
+    ("time", -100_000_000_001, "-100000000001"),
+    ("recent_vectors", np.nan, "nan"),
+    ("recent_times", 100_000_000_000, "100000000000"),
+    ("recent_log_weights", np.inf, "inf"),
+    ("recent_actions", 2, "2"),
+    ("recent_actions", -1, "-1"),
+    ("dropped", -1, "-1"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "said"), IMPOSSIBLE)
+def test_numbers_that_no_event_leads_to_are_not_written_down(field, value, said):
+    decays = [Exponential("1d"), Window(BY_ACTION)]
+    interest = InterestState(decays, dim=2, capacity=1)
+    state = interest.update(interest.empty(), [[2.0, 3.0]], [DAY], ["browse"])
+    assert same(interest.from_bytes(interest.to_bytes(state)), state)
+    values = np.array(getattr(state, field))
+    values.flat[-1] = value
+    with pytest.raises(
+        ValueError, match=rf"state\.{field} holds {said}, which no even"
+    ):
+        interest.to_bytes(state._replace(**{field: values}))
+
+
+@pytest.mark.parametrize(
+    ("place", "number", "said"),
+    [
+        (0, struct.pack("<f", np.nan), "nan in mean"),
+        (4, struct.pack("<d", np.inf), "inf in log_weight"),
+        (12, struct.pack("<q", 100_000_000_000), "100000000000 in time"),
+        (20, struct.pack("<q", -1), "-1 in dropped"),
+    ],
+)
+def test_numbers_that_no_event_leads_to_are_not_read(place, number, said):
+    interest = InterestState(Exponential("1d"), dim=1)
+    data = bytearray(interest.to_bytes(fold(interest, [(DAY, 2.0)])))
+    # After the 38 bytes of the header: a mean, a log weight, the time, the dropped.
+    data[38 + place : 38 + place + len(number)] = number
+    with pytest.raises(ValueError, match="checksum does not fit"):
+        interest.from_bytes(data)
+    data[-4:] = struct.pack("<I", zlib.crc32(data[:-4]))
+    with pytest.raises(ValueError, match=rf"data holds {said}, which no event leads t"):
+        interest.from_bytes(data)
 
 
 def test_a_state_of_other_rates_is_refused_by_name():
@@ -878,9 +976,12 @@ def test_arguments_out_of_range_are_refused(arguments, message):
         ({"times": [-(2**63)]}, "times=-9223372036854775808 looks like milliseconds"),
         ({"mask": [[True]]}, r"mask have the shape \(1, 1\), and vectors \(1,\)"),
         ({"actions": None}, r"actions are needed: .* depend on \['browse', 'buy'\]"),
-        ({"actions": [1]}, "actions are int64: give strings"),
-        ({"actions": [b"buy"]}, "actions are .*: give strings"),
-        ({"actions": np.array([None])}, "actions are object: give strings"),
+        ({"times": [2**63]}, "times=9223372036854775808 looks like milliseconds"),
+        ({"times": np.array([2**64 - 5], "u8")}, "times=18446744073709551611 looks"),
+        ({"actions": [1]}, "actions hold 1, a int: give strings"),
+        ({"actions": [b"buy"]}, "actions hold b'buy', a bytes: give strings"),
+        ({"actions": np.array([None])}, "actions hold None, a NoneType: give strings"),
+        ({"actions": np.array([np.nan])}, "actions hold nan, a float: give strings"),
         ({"actions": ["buy", "buy"]}, r"actions have the shape \(2,\)"),
         ({"event_weights": [-1.0]}, "event_weights=-1.0 must be finite, 0 or more"),
         ({"event_weights": [np.nan]}, "event_weights=nan must be finite, 0 or more"),
@@ -910,6 +1011,8 @@ def test_a_time_before_the_clock_is_refused():
         interest.read(state, 1e9)
     with pytest.raises(ValueError, match="time=1700000000000 looks like milliseconds"):
         interest.read(state, 1_700_000_000_000)
+    with pytest.raises(ValueError, match="time=18446744073709551615 looks like milli"):
+        interest.read(state, np.uint64(2**64 - 1))
 
 
 def test_a_state_of_something_else_is_refused():
@@ -929,6 +1032,27 @@ def test_a_state_of_something_else_is_refused():
         two.merge(state, two.empty((4,)))
     with pytest.raises(ValueError, match=r"users of the shape \(3,\): write one at a"):
         two.to_bytes(state)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(None, "NoneType"), ({}, "dict"), ((1, 2), "tuple"), (np.zeros(3), "ndarray")],
+)
+def test_what_is_no_state_is_refused(given, said):
+    interest = InterestState(Exponential("1d"), dim=1)
+    for name, method in [
+        ("state", lambda: interest.update(given, [[1.0]], [0])),
+        ("state", lambda: interest.decay_to(given, 0)),
+        ("state", lambda: interest.read(given, 0)),
+        ("state", lambda: interest.weight(given, 0)),
+        ("state", lambda: interest.to_bytes(given)),
+        ("one", lambda: interest.merge(given, interest.empty())),
+        ("other", lambda: interest.merge(interest.empty(), given)),
+    ]:
+        with pytest.raises(
+            TypeError, match=rf"^{name} is a {said}: hand in a State, .* of 9 fields"
+        ):
+            method()
 
 
 def test_exact_families_keep_no_events():

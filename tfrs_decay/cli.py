@@ -110,14 +110,16 @@ def train(out: str, **options: Any) -> None:
     "families",
     type=click.Choice(tuple(NAMED)),
     multiple=True,
-    help="Families to search; may be given again. The plain mean and the last 1, 5 and "
-    "20 events are tried beside them, and may be the best.  [default: all]",
+    help="Families to search; may be given again. The best is one of them: the plain "
+    "mean and the last 1, 5 and 20 events are tried beside them to compare with.  "
+    "[default: all, and these may be the best as well]",
 )
 @click.option(
     "--by",
     type=click.Choice(["age", "rank"]),
     multiple=True,
-    help="Clocks to search; may be given again.  [default: both]",
+    help="Clocks to search, and that the best has; may be given again.  "
+    "[default: both]",
 )
 @click.option(
     "--trials",
@@ -152,13 +154,14 @@ def tune(out: str, trained: bool, **options: Any) -> None:
     with _without_notices():
         from tfrs_decay import runs, tuning
 
-    cleaned, split, settings = read_log(options)
     search = tuning.Search(
         families=options["families"] or tuple(NAMED),
         by=options["by"] or ("age", "rank"),
         trials=options["trials"],
         seed=options["seed"],
     )
+    tuning.TuningFolder.check(out)
+    cleaned, split, settings = read_log(options)
     judge = tuning.TwoTowerObjective if trained else tuning.LinearObjective
     log = (cleaned.events, split, settings)
     folder = tuning.TuningFolder(
@@ -176,6 +179,7 @@ def tune(out: str, trained: bool, **options: Any) -> None:
         length=folder.planned, label="Searching", file=sys.stderr
     ) as bar:
         found = folder.run(objective, watch=lambda trial: bar.update(1))
+        bar.update(folder.planned - len(found.trials))
     click.echo(
         f"{found.mean.score.queries:,} queries of the validation period, judged by the "
         f"{judge.name} model; +- is twice the standard error over users:"

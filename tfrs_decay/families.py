@@ -5,6 +5,7 @@ In Python a decay is an object and needs none of this.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -111,6 +112,9 @@ window, the midpoint of a logistic step, the shorter half-life of a mixture."""
 
 NAMES = (*NAMED, "log-buckets", "none")
 
+NUMBERS = tuple(dict.fromkeys(name for one in NAMED.values() for name in one.numbers))
+"""What a family can have besides its scale, each name once."""
+
 
 def named_decay(
     family: str,
@@ -145,6 +149,12 @@ def named_decay(
     """
     if family not in NAMES:
         raise ValueError(f"family={family!r} is not one of {', '.join(NAMES)}.")
+    for name, value in numbers.items():
+        if name not in NUMBERS:
+            raise ValueError(
+                f"{name}={value!r}: no family has such a number. There are "
+                f"{', '.join(NUMBERS)}."
+            )
     named = NAMED.get(family)
     given: dict[str, Any] = {"scale": scale, **numbers}
     if family == "none":
@@ -178,15 +188,18 @@ def as_dict(one: Decay) -> dict[str, Any]:
     return {"class": type(one).__name__, "arguments": one.get_config()}
 
 
-def from_dict(written: Any, *, trainable: bool = False) -> Decay:
+def from_dict(written: Any, *, trainable: bool | None = None) -> Decay:
     """Makes a decay from what `as_dict` gave.
 
     Args:
         written: The class and its arguments.
-        trainable: Learn its values, starting from these, where it has any.
+        trainable: Whether to learn its values, starting from these, where it has any;
+            as it is written when left out. What the parts of a sum or product learn is
+            as it is written.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is something else, or an argument is missing, not one of the
+            class, or out of its range.
 
     >>> again = from_dict(as_dict(Exponential("7d")), trainable=True)
     >>> again == Exponential("7d", trainable=True)
@@ -201,6 +214,30 @@ def from_dict(written: Any, *, trainable: bool = False) -> Decay:
             f"{written!r} is no decay: it has a class of tfrs_decay.decay, and its "
             "arguments."
         )
-    if "trainable" in arguments:
+    _check_arguments(made, arguments)
+    if trainable is not None and "trainable" in arguments:
         arguments = {**arguments, "trainable": trainable}
-    return made.from_config(arguments)
+    try:
+        return made.from_config(arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} cannot be made with {dict(arguments)}: {error}"
+        ) from error
+
+
+def _check_arguments(made: type[Decay], arguments: Mapping[Any, Any]) -> None:
+    own = inspect.signature(made).parameters
+    for name, value in arguments.items():
+        if name not in own:
+            raise ValueError(
+                f"{made.__name__} has no argument {name}={value!r}: it has "
+                f"{', '.join(own) or 'none'}."
+            )
+    for name, one in own.items():
+        if name not in arguments and one.default is one.empty:
+            raise ValueError(
+                f"{made.__name__} needs {name}, and is given {dict(arguments)}."
+            )
+    learned = arguments.get("trainable", False)
+    if not isinstance(learned, bool):
+        raise ValueError(f"trainable={learned!r} must be true or false.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections.abc import Callable
@@ -337,6 +338,13 @@ def test_time_has_no_unit_of_its_own(
 EXTENTS = {"1 s": 1, "1 h": 3_600, "1 y": YEAR, "50 y": 50 * YEAR}
 
 
+@pytest.mark.parametrize("family", sorted({type(one) for one in FIXED}, key=str))
+def test_a_family_tells_its_source(family: type[Decay]) -> None:
+    # What a plain mean is needs no source.
+    told = inspect.getdoc(family) or ""
+    assert ("\nReferences:\n" in told) == (family is not Constant)
+
+
 def learnable(extent: float) -> list[Decay]:
     return [
         Exponential(extent, trainable=True),
@@ -351,7 +359,7 @@ def learnable(extent: float) -> list[Decay]:
         Logistic(extent, 50 * YEAR, trainable=True),
         Mixture([extent, 50 * YEAR], trainable=True),
         Mixture([1, extent], trainable=True, per_feature=True),
-        LogBucketed.like(Exponential(max(extent, DAY)), buckets=30),
+        LogBucketed.like(Exponential(max(extent, DAY)), buckets=30, trainable=True),
         Sum([Window(extent, trainable=True), Exponential("1s")], trainable=True),
         Product([Linear(extent, trainable=True), Exponential("1s", trainable=True)]),
         Exponential({"buy": extent, "*": "1d"}, trainable=True),

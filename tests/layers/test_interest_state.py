@@ -164,7 +164,8 @@ def test_exported_signatures_answer_as_the_layer(decay, tmp_path):
     fields = set(served["update"].structured_outputs)
     assert {"time"} <= fields <= set(State._fields)
     inputs = set(served["update"].structured_input_signature[1])
-    assert inputs - fields - {"actions"} == {"vectors", "times", "mask"}
+    columns = {"vectors", "times", "mask", "event_weights"}
+    assert inputs - fields - {"actions"} == columns
 
     expected = layer.empty(USERS)
     state = {field: getattr(expected, field) for field in fields}
@@ -172,6 +173,8 @@ def test_exported_signatures_answer_as_the_layer(decay, tmp_path):
         events = {
             name: tf.constant(one) for name, one in some_events(seed, count).items()
         }
+        own = np.random.default_rng(seed).integers(0, 3, (USERS, count)) / 2
+        events["event_weights"] = tf.constant(own, tf.float32)
         expected = layer.update(expected, **events)
         given = {name: one for name, one in events.items() if name in inputs}
         state = served["update"](**state, **given)
@@ -192,6 +195,22 @@ def test_exported_signatures_answer_as_the_layer(decay, tmp_path):
         np.testing.assert_allclose(
             merged[field], getattr(twice, field), rtol=1e-6, atol=1e-6
         )
+
+
+def test_a_signature_with_event_weights_of_one_is_without_them():
+    layer = InterestState([Exponential("1d"), Gaussian("9d")], DIM, capacity=6)
+    events = some_events(1, 8)
+    del events["actions"]
+    ones = tf.ones((USERS, 8), tf.float32)
+    empty = layer.empty(USERS)
+    found = layer.signatures()["update"](
+        **{name: one for name, one in empty._asdict().items() if 0 not in one.shape},
+        **{name: tf.constant(one) for name, one in events.items()},
+        event_weights=ones,
+    )
+    expected = layer.update(empty, **events)
+    for field, one in found.items():
+        np.testing.assert_array_equal(one, getattr(expected, field), err_msg=field)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -401,6 +420,53 @@ def test_events_that_do_not_fit_are_refused_at_run_time(arguments, message, grap
         update = tf.function(update, input_signature=[layer.spec, loose])
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         update(layer.empty(1), given)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_times_beyond_int64_are_refused(graph):
+    layer = InterestState(Exponential("1d"), dim=1)
+    # As int64 it would be -5, five seconds before the epoch.
+    times = tf.constant([[2**64 - 5]], tf.uint64)
+
+    def update(mask):
+        return layer.update(layer.empty(1), [[[1.0]]], times, mask=mask)
+
+    update = tf.function(update) if graph else update
+    with pytest.raises(tf.errors.InvalidArgumentError, match="times looks like milli"):
+        update([[True]])
+    # Padding's time may be anything.
+    assert_alike(update([[False]]), layer.arrays.empty((1,)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="time looks like millis"):
+        layer.read(layer.empty(1), times[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(None, "NoneType"), ({}, "dict"), ((1, 2), "tuple"), (np.zeros(3), "ndarray")],
+)
+def test_what_is_no_state_is_refused(given, said):
+    layer = InterestState(Exponential("1d"), dim=1)
+    for name, method in [
+        ("state", lambda: layer.update(given, [[[1.0]]], [[0]])),
+        ("state", lambda: layer.decay_to(given, 0)),
+        ("state", lambda: layer.read(given, 0)),
+        ("state", lambda: layer.weight(given, 0)),
+        ("state", lambda: layer.call(given, 0)),
+        ("one", lambda: layer.merge(given, layer.empty(1))),
+        ("other", lambda: layer.merge(layer.empty(1), given)),
+    ]:
+        with pytest.raises(
+            TypeError, match=rf"^{name} is a {said}: hand in a State, .* of 9 fields"
+        ):
+            method()
+
+
+def test_a_sum_that_float32_cannot_hold_is_infinite():
+    layer = InterestState(Exponential("1d"), dim=1, normalize="sum")
+    most = float(np.finfo(np.float32).max)
+    state = layer.update(layer.empty(1), [[[most], [most]]], [[0, 0]])
+    assert layer.read(state, [0]).numpy().tolist() == [[np.inf]]
+    assert layer.read(state, [2 * DAY]).numpy() == approx(most / 2)
 
 
 def test_a_time_before_the_clock_is_refused():

@@ -150,6 +150,11 @@ class Product(_Composition):
     Raises:
         ValueError: There are fewer than two.
 
+    References:
+        Elementary: log weights add up, and so do the rates of exponentials. That
+        products of completely monotone functions are such functions: R. L. Schilling,
+        R. Song, Z. Vondracek. Bernstein functions. De Gruyter 2012.
+
     >>> from tfrs_decay.decay import Exponential
     >>> both = Product([Exponential("1d"), Exponential(5, by="rank")])
     >>> both.weight([0, 86_400], rank=[5, 10]).round(9).tolist()
@@ -225,6 +230,11 @@ class Sum(_Composition):
 
     Raises:
         ValueError: There are fewer than two parts, or another number of shares.
+
+    References:
+        Elementary: a weighted mean of weights, in log space. That sums of completely
+        monotone functions are such functions: R. L. Schilling, R. Song, Z. Vondracek.
+        Bernstein functions. De Gruyter 2012.
 
     >>> from tfrs_decay.decay import Constant, Exponential
     >>> floor = Sum([Exponential("1d"), Constant()], shares=[0.8, 0.2])

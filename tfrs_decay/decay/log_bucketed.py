@@ -89,14 +89,14 @@ class LogBucketed(Decay):
 
     @classmethod
     def like(
-        cls, decay: Decay, *, buckets: int = 64, trainable: bool = True
+        cls, decay: Decay, *, buckets: int = 64, trainable: bool = False
     ) -> LogBucketed:
         """Starts from another decay: its weight where each bucket begins.
 
         Args:
             decay: Over the clock or the rank, with one rate for all events.
             buckets: How many.
-            trainable: Learn from there.
+            trainable: Learn from there; fixed when left out, as with every decay.
 
         Raises:
             ValueError: The decay depends on more than one number, or weighs nothing

@@ -37,6 +37,12 @@ class Window(Family):
     Raises:
         ValueError: The length is not positive.
 
+    References:
+        M. Datar, A. Gionis, P. Indyk, R. Motwani. Maintaining stream statistics over
+        sliding windows. SIAM Journal on Computing 2002. A slope lent to a step: E. O.
+        Neftci, H. Mostafa, F. Zenke. Surrogate gradient learning in spiking neural
+        networks. IEEE Signal Processing Magazine 2019.
+
     >>> Window("7d").weight([0, 604_799, 604_800]).tolist()
     [1.0, 1.0, 0.0]
     """
@@ -90,6 +96,12 @@ class Logistic(Family):
 
     Raises:
         ValueError: A value is not positive.
+
+    References:
+        The logistic curve, turned to fall and scaled to 1 at age 0: P.-F. Verhulst.
+        Recherches mathématiques sur la loi d'accroissement de la population. Nouveaux
+        Mémoires de l'Académie Royale de Bruxelles 1845. As a decay of interest it is
+        the package's own choice.
 
     >>> Logistic("30d", "3d").weight([0, 30 * 86_400]).round(4).tolist()
     [1.0, 0.5]

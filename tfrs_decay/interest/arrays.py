@@ -11,10 +11,11 @@ import numpy as np
 from tfrs_decay.arithmetic import NUMPY
 from tfrs_decay.data.times import LATEST_SECOND
 from tfrs_decay.decay import Decay
+from tfrs_decay.decay.values import MOST_FLOAT32
 from tfrs_decay.durations import Duration
 from tfrs_decay.interest import stored
 from tfrs_decay.interest.formulas import COLUMNS, Events, Formulas
-from tfrs_decay.interest.state import BEFORE, NEVER, State
+from tfrs_decay.interest.state import BEFORE, NEVER, State, need_state
 
 
 class InterestState:
@@ -154,8 +155,9 @@ class InterestState:
             actions: [..., n] strings; needed with `action_weights` and with rates for
                 each action.
             categories: [..., n] strings; needed with rates for each category.
-            mask: [..., n] bool, False for padding, whose time may be
-                anything, and whose names any string. Every event counts when left out.
+            mask: [..., n] bool, False for padding, whose time may be any integer, and
+                whose names anything, such as None or NaN. Every event counts when left
+                out.
             event_weights: [..., n] numbers, 0 or more: a weight of each event's own,
                 such as the share of a video that was watched.
 
@@ -166,6 +168,7 @@ class InterestState:
         Raises:
             ValueError: An argument is missing, of another shape or dtype, or out of
                 its range.
+            TypeError: `state` is no `State`.
         """
         users = self._users(state)
         with np.errstate(over="ignore"):  # said below, by name
@@ -192,6 +195,7 @@ class InterestState:
         seconds = _integers(times, "times")
         _check_shape(seconds, "times", shape)
         _check_seconds(seconds[counts], "times")
+        seconds = seconds.astype(np.int64, copy=False)
         weights = None
         if event_weights is not None:
             weights = np.asarray(event_weights, np.float64)
@@ -203,7 +207,7 @@ class InterestState:
                 )
         names = {"action": actions, "category": categories}
         places = {
-            group: self._places(names[group], group, shape)
+            group: self._places(names[group], group, counts)
             for group in self.formulas.names
         }
         return self.formulas.update(
@@ -225,6 +229,7 @@ class InterestState:
 
         Raises:
             ValueError: The time is earlier than the state's, or no integer seconds.
+            TypeError: `state` is no `State`.
         """
         return self.formulas.decay_to(state, self._moment(state, time), NUMPY)
 
@@ -241,9 +246,21 @@ class InterestState:
             combination. Without any event it is the prior, or zeros.
 
         Raises:
-            ValueError: The time is earlier than the state's, or no integer seconds.
+            ValueError: The time is earlier than the state's, or no integer seconds; or
+                the weights, and with `normalize="sum"` the vectors times them, come to
+                more than a floating number holds.
+            TypeError: `state` is no `State`.
         """
-        return self.formulas.read(state, self._moment(state, time), NUMPY)
+        moment = self._moment(state, time)
+        with np.errstate(over="ignore", invalid="ignore"):  # said below, by name
+            interest = self.formulas.read(state, moment, NUMPY)
+        if not np.isfinite(interest).all():
+            raise ValueError(
+                f"the interest under normalize={self.formulas.normalize!r} comes to "
+                f"more than float32 holds, {MOST_FLOAT32:.2g}: hand in shorter vectors "
+                'or smaller weights, or normalize by "mean" or "l2".'
+            )
+        return interest
 
     def weight(self, state: State, time: Any) -> np.ndarray:
         """The sum of the weights of all events at a time, by head.
@@ -256,12 +273,15 @@ class InterestState:
 
         Returns:
             [..., heads] float64; [..., heads, dim] where features have rates of their
-            own.
+            own. Infinite where they come to more than float64 holds, 1.8e308.
 
         Raises:
             ValueError: The time is earlier than the state's, or no integer seconds.
+            TypeError: `state` is no `State`.
         """
-        return self.formulas.weight(state, self._moment(state, time), NUMPY)
+        moment = self._moment(state, time)
+        with np.errstate(over="ignore"):
+            return self.formulas.weight(state, moment, NUMPY)
 
     def merge(self, one: State, other: State) -> State:
         """Puts together the states of two shards of the same users' events.
@@ -277,8 +297,9 @@ class InterestState:
 
         Raises:
             ValueError: A state is another's, or they hold other numbers of users.
+            TypeError: One is no `State`.
         """
-        users, others = self._users(one), self._users(other)
+        users, others = self._users(one, "one"), self._users(other, "other")
         if users != others:
             raise ValueError(
                 f"the states hold users of the shapes {users} and {others}: merge "
@@ -306,7 +327,9 @@ class InterestState:
         """Writes a single user's state down, for a key-value store.
 
         Raises:
-            ValueError: The state is another's, or of many users.
+            ValueError: The state is another's, of many users, or holds numbers that no
+                event leads to, such as NaN.
+            TypeError: It is no `State`.
         """
         users = self._users(state)
         if users:
@@ -324,7 +347,8 @@ class InterestState:
 
         Raises:
             ValueError: The bytes are something else, cut off, damaged, of another
-                version, or written under other rates.
+                version, written under other rates, or hold numbers that no event leads
+                to.
             TypeError: It is not bytes.
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
@@ -338,8 +362,9 @@ class InterestState:
             lines = [f"head {number}: {line}" for number, line in enumerate(lines)]
         return "\n".join(lines)
 
-    def _users(self, state: State) -> tuple[int, ...]:
+    def _users(self, state: State, name: str = "state") -> tuple[int, ...]:
         """The leading dimensions of a state, if it is one of these."""
+        need_state(state, name)
         users: tuple[int, ...] = np.shape(state.time)
         for (field, (dtype, shape)), values in zip(
             self.formulas.fields.items(), state, strict=True
@@ -350,7 +375,7 @@ class InterestState:
                 if isinstance(values, (np.ndarray, np.generic)):
                     found = f"{values.dtype.name} of shape {values.shape}"
                 raise ValueError(
-                    f"state.{field} is {found}, and here it is "
+                    f"{name}.{field} is {found}, and here it is "
                     f"{dtype.name} of shape {users + shape}: hand in what `empty`, "
                     "`update` or `from_bytes` of this InterestState gave."
                 )
@@ -374,23 +399,35 @@ class InterestState:
                 f"state's own, {clock}: read it at that time or later. What was added "
                 "since cannot be taken out again."
             )
-        return np.array(np.broadcast_to(moment, users))
+        return np.array(np.broadcast_to(moment, users), np.int64)
 
-    def _places(self, values: Any, group: str, shape: tuple[int, ...]) -> np.ndarray:
+    def _places(self, values: Any, group: str, counts: np.ndarray) -> np.ndarray:
         """[..., n] int32 places of strings among the names of a group."""
         column, names = COLUMNS[group], self._vocabularies[group]
         if values is None:
             raise ValueError(
                 f"{column} are needed: weights or rates depend on {names.tolist()}."
             )
-        strings = np.asarray(values)
-        if strings.dtype.kind in "OT" and strings.size:
-            strings = np.asarray(strings.tolist())
-        if strings.size and strings.dtype.kind != "U":
-            raise ValueError(f"{column} are {strings.dtype.name}: give strings.")
-        _check_shape(strings, column, shape)
+        # As they are: NumPy would write a number among strings, and NaN, as a string.
+        strings = np.asarray(
+            values, None if isinstance(values, np.ndarray) else np.object_
+        )
+        _check_shape(strings, column, counts.shape)
+        if strings.dtype.kind != "U":
+            strings = strings.astype(np.object_)
+            is_text = np.reshape(
+                [isinstance(one, str) for one in strings.flat], strings.shape
+            ).astype(np.bool_)
+            wrong = counts & ~is_text
+            if wrong.any():
+                one = strings[wrong][0]
+                raise ValueError(
+                    f"{column} hold {one!r}, a {type(one).__name__}: give strings. "
+                    "Only where an event is masked may its name be missing."
+                )
+            strings = np.where(is_text, strings, "").astype(np.str_)
         if not len(names) or not strings.size:
-            return np.full(shape, len(names), np.int32)
+            return np.full(counts.shape, len(names), np.int32)
         place = np.minimum(np.searchsorted(names, strings), len(names) - 1)
         return np.where(names[place] == strings, place, len(names)).astype(np.int32)
 
@@ -411,14 +448,14 @@ def _check_shape(values: np.ndarray, name: str, shape: tuple[int, ...]) -> None:
 
 
 def _integers(times: Any, name: str) -> np.ndarray:
-    """Times as int64."""
+    """Times as integers, of any width: what is beyond int64 is still to be refused."""
     given = np.asarray(times)
     if given.dtype.kind not in "iu" and given.size:
         raise ValueError(
             f"{name} is {given.dtype.name}: give integer seconds since the epoch "
             "(float32 holds them to two minutes only)."
         )
-    return given.astype(np.int64, copy=False)
+    return given if given.size else given.astype(np.int64)
 
 
 def _check_seconds(times: np.ndarray, name: str) -> None:

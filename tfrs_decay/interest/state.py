@@ -67,3 +67,21 @@ class State(NamedTuple):
         return self.mean * (
             weight if weight.ndim == self.mean.ndim else weight[..., None]
         )
+
+
+def need_state(given: Any, name: str) -> None:
+    """Refuses what is no `State`.
+
+    Args:
+        given: A state, perhaps.
+        name: The argument's, for the error.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(given, State):
+        raise TypeError(
+            f"{name} is a {type(given).__name__}: hand in a State, as `empty` or "
+            f"`update` gives it; State(*fields) makes one of {len(State._fields)} "
+            "fields in their order."
+        )

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfrs_decay.interest.formulas import Formulas
+from tfrs_decay.data.times import LATEST_SECOND
+from tfrs_decay.interest.formulas import COLUMNS, Formulas
 from tfrs_decay.interest.state import BEFORE, State
 
 MAGIC = b"tdIS"
@@ -55,7 +56,17 @@ def dimensions(formulas: Formulas, kept: int) -> Dimensions:
 
 
 def write(state: State, formulas: Formulas) -> bytes:
-    """Writes a single user's state, checked."""
+    """Writes a single user's state, whose shapes are checked.
+
+    Raises:
+        ValueError: It holds numbers that no event leads to.
+    """
+    for field, values in impossible(state, formulas).items():
+        raise ValueError(
+            f"state.{field} holds {values[0]}, which no event leads to: it would be "
+            "what is read ever after. Go back to the state before, or replay the "
+            "user's events."
+        )
     kept = state.recent_times > BEFORE
     fingerprint = bytes.fromhex(formulas.fingerprint)
     parts = [
@@ -82,7 +93,7 @@ def read(data: bytes, formulas: Formulas, empty: State) -> State:
 
     Raises:
         ValueError: The bytes are something else, cut off, damaged, of another version,
-            or written under other rates.
+            written under other rates, or hold numbers that no event leads to.
     """
     kept = _checked(data, formulas).kept
     place = _HEADER.size
@@ -98,7 +109,34 @@ def read(data: bytes, formulas: Formulas, empty: State) -> State:
         elif count:
             # Free slots come first.
             found[field][-kept:] = values.reshape(shape)
-    return State(**found)
+    state = State(**found)
+    for field, values in impossible(state, formulas).items():
+        raise ValueError(
+            f"data holds {values[0]} in {field}, which no event leads to, though its "
+            "checksum fits: it was written so. Replay the user's events."
+        )
+    return state
+
+
+def impossible(state: State, formulas: Formulas) -> dict[str, np.ndarray]:
+    """By field, the numbers in a state that no event leads to."""
+    checks = {}
+    for field in ("mean", "log_weight", "recent_vectors", "recent_log_weights"):
+        checks[field] = np.isfinite(getattr(state, field))
+    for field in ("time", "recent_times"):
+        seconds = getattr(state, field)
+        # The earliest stands for none.
+        checks[field] = (seconds >= -LATEST_SECOND) & (seconds < LATEST_SECOND)
+    for group in formulas.recent_groups:
+        place = getattr(state, f"recent_{COLUMNS[group]}")
+        known = len(formulas.names[group])
+        checks[f"recent_{COLUMNS[group]}"] = (place >= 0) & (place <= known)
+    checks["dropped"] = np.asarray(state.dropped) >= 0
+    return {
+        field: np.atleast_1d(getattr(state, field))[np.atleast_1d(~possible)]
+        for field, possible in checks.items()
+        if not np.all(possible)
+    }
 
 
 def _checked(data: bytes, formulas: Formulas) -> Dimensions:

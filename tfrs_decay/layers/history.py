@@ -241,4 +241,7 @@ def integers(tensor: Any, name: str, shape: str) -> tf.Tensor:
         )
     if tensor.shape.rank not in (None, shape.count(",") + 1):
         raise ValueError(f"{name} has the shape {tensor.shape}: give {shape}.")
+    if tensor.dtype == tf.uint64:
+        # Beyond int64 they would come out as times before the epoch.
+        tensor = tf.minimum(tensor, tf.constant(tf.int64.max, tf.uint64))
     return tf.cast(tensor, tf.int64)

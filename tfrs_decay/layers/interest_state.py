@@ -15,7 +15,7 @@ from tfrs_decay.decay import Decay
 from tfrs_decay.durations import Duration, to_seconds
 from tfrs_decay.interest import State
 from tfrs_decay.interest.formulas import COLUMNS, Events
-from tfrs_decay.interest.state import BEFORE, NEVER
+from tfrs_decay.interest.state import BEFORE, NEVER, need_state
 from tfrs_decay.layers.history import integers
 from tfrs_decay.layers.tensors import TENSORS
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
@@ -209,6 +209,7 @@ class InterestState(tf_keras.layers.Layer):
         Raises:
             ValueError: An argument is missing, or its dtype or static shape does not
                 fit.
+            TypeError: `state` is no `State`.
             tf.errors.InvalidArgumentError: At run time: shapes do not agree, times are
                 in milliseconds, or numbers are not finite.
         """
@@ -271,6 +272,7 @@ class InterestState(tf_keras.layers.Layer):
 
         Raises:
             ValueError: A dtype or static shape does not fit.
+            TypeError: What is handed in is no `State`.
             tf.errors.InvalidArgumentError: At run time: the time is earlier than the
                 state's, or in milliseconds.
         """
@@ -285,10 +287,13 @@ class InterestState(tf_keras.layers.Layer):
 
         Returns:
             [batch, dim] float32; [batch, heads, dim] of a list of decays without a
-            combination.
+            combination. With `normalize="sum"` what comes to more than float32 holds,
+            3.4e38, is infinite; where even the weights are more than float64 holds it
+            may be NaN. The NumPy class refuses both by name.
 
         Raises:
             ValueError: A dtype or static shape does not fit.
+            TypeError: What is handed in is no `State`.
             tf.errors.InvalidArgumentError: At run time: the time is earlier than the
                 state's, or in milliseconds.
         """
@@ -307,6 +312,7 @@ class InterestState(tf_keras.layers.Layer):
 
         Raises:
             ValueError: A dtype or static shape does not fit.
+            TypeError: What is handed in is no `State`.
             tf.errors.InvalidArgumentError: At run time: the time is earlier than the
                 state's, or in milliseconds.
         """
@@ -326,6 +332,7 @@ class InterestState(tf_keras.layers.Layer):
 
         Raises:
             ValueError: A dtype or static shape does not fit.
+            TypeError: What is handed in is no `State`.
             tf.errors.InvalidArgumentError: At run time: the states hold other numbers
                 of users.
         """
@@ -338,8 +345,10 @@ class InterestState(tf_keras.layers.Layer):
 
     def call(self, state: State, time: Any) -> tf.Tensor:
         """Reads states, in the layer's compute dtype; see `read`."""
-        # A model that was loaded hands in a list.
-        interest = self.read(State(*state), time)
+        if isinstance(state, (list, tuple)) and len(state) == len(State._fields):
+            # A model that was loaded hands in a list.
+            state = State(*state)
+        interest = self.read(state, time)
         return tf.cast(interest, self.compute_dtype)
 
     def signatures(self) -> dict[str, Any]:
@@ -348,8 +357,10 @@ class InterestState(tf_keras.layers.Layer):
         Fields of a state that these decays do not use have no tensor. A new user has
         the values of `empty`: zeros, but for log weights of -1e30 and times of -1e11.
 
-        - "update": the fields, `vectors`, `times`, `mask`, and where they are needed
-          `actions` and `categories`, give the fields.
+        - "update": the fields, `vectors`, `times`, `mask`, `event_weights`, and where
+          they are needed `actions` and `categories`, give the fields. A signature has
+          no input that may be left out: give a mask of True and event weights of 1
+          where every event counts as it is.
         - "decay_to": the fields and `now`, a time, give the fields.
         - "read": the fields and `now` give `interest` and `weight`.
         - "merge": the fields, and again with `other_` before them, give the fields.
@@ -375,6 +386,7 @@ class InterestState(tf_keras.layers.Layer):
             "vectors": tf.TensorSpec([None, None, self.dim], tf.float32),
             "times": tf.TensorSpec([None, None], tf.int64),
             "mask": tf.TensorSpec([None, None], tf.bool),
+            "event_weights": tf.TensorSpec([None, None], tf.float32),
             **columns,
         }
         # The state has a `time` of its own.
@@ -457,6 +469,7 @@ class InterestState(tf_keras.layers.Layer):
 
     def _checked(self, state: State, name: str) -> tuple[State, list[Any]]:
         """A state of tensors, and the assertions that need its values."""
+        need_state(state, name)
         found = {}
         for field, spec in self.spec._asdict().items():
             given = tf.convert_to_tensor(getattr(state, field))

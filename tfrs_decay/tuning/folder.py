@@ -3,7 +3,8 @@
 ============  =======================================================================
 `curve.csv`   one row a trial: `trial`, `family`, `by`, `scale` (seconds by age, events
               by rank), the family's other numbers, `recall@20`, `ndcg@20`, `queries`,
-              `gain` over the plain mean and its standard error, `gain_error`
+              `gain` over the plain mean and its standard error, `gain_error` (inf
+              where there is a single user)
 `curve.png`   Recall@20 over the scale, a line for each family and clock
 `best.json`   the best decay, how it did, and what was searched
 ============  =======================================================================
@@ -19,18 +20,22 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tensorflow as tf
+import tf_keras
+
 from tfrs_decay import __version__, plots
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.data.tables import need
 from tfrs_decay.decay import Decay
-from tfrs_decay.families import NAMED, as_dict, from_dict
+from tfrs_decay.families import NUMBERS, as_dict, from_dict
 from tfrs_decay.training import Settings
 from tfrs_decay.tuning.objectives import Objective
 from tfrs_decay.tuning.search import (
@@ -48,7 +53,6 @@ from tfrs_decay.tuning.search import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NUMBERS = tuple(dict.fromkeys(name for one in NAMED.values() for name in one.numbers))
 SCORES = ("recall@20", "ndcg@20", "queries", "gain", "gain_error")
 COLUMNS = ("trial", "family", "by", "scale", *NUMBERS, *SCORES)
 
@@ -68,7 +72,7 @@ class TuningFolder:
 
     Attributes:
         known: Scores by what was asked, of an interrupted search.
-        planned: How many decays are tried in all.
+        planned: How many decays are tried in all, at most.
 
     Raises:
         FileExistsError: The folder holds something else.
@@ -88,8 +92,7 @@ class TuningFolder:
         data: str,
         judged_by: str,
     ) -> None:
-        need_optuna()
-        need("matplotlib", "the curve's picture", "plots")
+        self.check(directory)
         self.directory = Path(directory)
         self._search = search
         self._bounds = scale_bounds(events, split, settings)
@@ -100,6 +103,7 @@ class TuningFolder:
             "split": split._asdict(),
             "settings": settings.to_dict(),
             "search": search.to_dict(),
+            "encoder_sha256": _encoder_fingerprint(settings),
             "versions": _versions(),
         }
         identity = hashlib.sha256(json.dumps(self._about, sort_keys=True).encode())
@@ -109,25 +113,32 @@ class TuningFolder:
         self._refuse_foreign()
         self.known = self._read()
 
+    @staticmethod
+    def check(directory: str | os.PathLike[str]) -> None:
+        """Refuses what cannot be begun, before a log is read for it.
+
+        Raises:
+            FileExistsError: The folder holds something else than an interrupted search.
+            ImportError: Optuna or Matplotlib is not installed.
+        """
+        need_optuna()
+        need("matplotlib", "the curve's picture", "plots")
+        directory = Path(directory)
+        if directory.exists() and not directory.is_dir():
+            raise FileExistsError(f"{directory} is a file: choose another --out.")
+        names = _names_in(directory)
+        if not _is_begun(names) and any(not name.startswith(".") for name in names):
+            raise FileExistsError(
+                f"{directory} is there already: remove it or choose another --out."
+            )
+
     def _refuse_foreign(self) -> None:
-        if not self.directory.exists():
-            return
-        if not self.directory.is_dir():
-            raise FileExistsError(f"{self.directory} is a file: choose another --out.")
-        there = {one.name for one in self.directory.iterdir()}
-        if self._partial.name in there and "best.json" not in there:
-            return
-        if "best.json" not in there and any(
-            name.startswith(".trials-") for name in there
-        ):
+        names = _names_in(self.directory)
+        if _is_begun(names) and self._partial.name not in names:
             raise FileExistsError(
                 f"{self.directory} holds an interrupted search of another log, or with "
-                "other settings or versions: begin that one again, remove the folder, "
-                "or choose another --out."
-            )
-        if any(not name.startswith(".") for name in there):
-            raise FileExistsError(
-                f"{self.directory} is there already: remove it or choose another --out."
+                "other settings, another encoder or other versions: begin that one "
+                "again, remove the folder, or choose another --out."
             )
 
     def _read(self) -> dict[Asked, Score]:
@@ -169,7 +180,7 @@ class TuningFolder:
                     partial.flush()
                 if watch is not None:
                     watch(trial)
-        tuned = Tuned(done)
+        tuned = Tuned(done, self._search)
         self._finish(tuned)
         return tuned
 
@@ -180,7 +191,7 @@ class TuningFolder:
         about = {
             "decay": as_dict(tuned.decay),
             "described": tuned.decay.describe(),
-            **dict(zip(SCORES, best.score, strict=True)),
+            **dict(zip(SCORES, map(_in_json, best.score), strict=True)),
             "mean": dict(zip(SCORES[:3], mean.score[:3], strict=True)),
             "trials": len(tuned.trials),
             **self._about,
@@ -259,6 +270,44 @@ def _csv(rows: Iterable[Iterable[Any]]) -> str:
     return text.getvalue()
 
 
+def _in_json(number: float) -> float | None:
+    # JSON has no infinity.
+    return number if math.isfinite(number) else None
+
+
+def _names_in(directory: Path) -> set[str]:
+    return {one.name for one in directory.iterdir()} if directory.exists() else set()
+
+
+def _is_begun(names: set[str]) -> bool:
+    """Whether these are the files of a search that was interrupted."""
+    return "best.json" not in names and any(
+        name.startswith(".trials-") for name in names
+    )
+
+
+def _encoder_fingerprint(settings: Settings) -> str | None:
+    """The sha256 of the text encoder's files, as hexadecimal; None without a folder.
+
+    A folder can be made anew at the same place, and then gives other vectors.
+    """
+    folders = [
+        Path(one)
+        for one in (settings.preprocessor, settings.encoder)
+        if one is not None
+    ]
+    files = [
+        file for one in folders for file in sorted(one.rglob("*")) if file.is_file()
+    ]
+    if not files:
+        return None
+    digest = hashlib.sha256()
+    for file in files:
+        # Of each one's own digest, so that no byte can move from one to the next.
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def _fingerprint(events: Events) -> bytes:
     """What tells two logs apart."""
     digest = hashlib.sha256()
@@ -274,6 +323,9 @@ def _versions() -> dict[str, str]:
         "tfrs-decay": __version__,
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in ("numpy", "optuna")},
+        # As they say it: their packages have several names.
+        "tensorflow": tf.__version__,
+        "tf-keras": tf_keras.__version__,
     }
 
 

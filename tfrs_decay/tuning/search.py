@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,6 +43,7 @@ class Search:
         trials: Decays tried for each family and clock, half of them evenly over the
             logarithm of the scale, the others where Optuna expects most. For each
             number that a family has besides its scale there are half as many again.
+            What was tried already is not tried twice, and counts.
         seed: Of Optuna's draws.
     """
 
@@ -67,12 +68,25 @@ class Search:
                         else ""
                     )
                 )
+        whole = isinstance(self.trials, (int, np.integer))
+        if not whole or isinstance(self.trials, bool):
+            raise ValueError(f"trials={self.trials!r} must be a whole number.")
         if self.trials < 4:
             raise ValueError(f"trials={self.trials} must be 4 or more.")
 
+    @property
+    def everything(self) -> bool:
+        """Whether no family and no clock is left out."""
+        return {*self.families} == {*NAMED} and {*self.by} == {*CLOCKS}
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), "families": [*self.families], "by": [*self.by]}
+        return {
+            **asdict(self),
+            "families": [*self.families],
+            "by": [*self.by],
+            "trials": int(self.trials),
+        }
 
 
 class Asked(NamedTuple):
@@ -104,7 +118,8 @@ class Score(NamedTuple):
     ndcg: NDCG@20, the mean over queries.
     queries: How many.
     gain: Its recall less the plain mean's.
-    gain_error: Standard error of the gain, users being what is drawn.
+    gain_error: Standard error of the gain, users being what is drawn; infinite with a
+        single user, who says nothing of others.
     """
 
     recall: float
@@ -126,15 +141,28 @@ class Tuned(NamedTuple):
     """What a search found.
 
     trials: All of them in their order; the first is the plain mean.
+    search: What was asked for.
     """
 
     trials: list[Trial]
+    search: Search = Search()
 
     @property
     def best(self) -> Trial:
-        """The one with the highest recall; the earlier one among equals."""
-        return max(
-            self.trials, key=lambda one: (one.score.recall, one.score.ndcg, -one.number)
+        """The one with the highest recall; the earlier one among equals.
+
+        Where families or clocks were named it is one of theirs. What is always tried,
+        the plain mean and the last few events, is then there to compare with, and is
+        the best only of a search for everything.
+        """
+        return _best(
+            one
+            for one in self.trials
+            if self.search.everything
+            or (
+                one.asked.family in self.search.families
+                and one.asked.by in self.search.by
+            )
         )
 
     @property
@@ -183,13 +211,31 @@ class Tuned(NamedTuple):
             ).rstrip()
             for row in [head, *rows]
         ]
-        score = self.best.score
+        best, of_all = self.best, _best(self.trials)
+        if of_all.score.recall > best.score.recall:
+            lines.append(
+                f"Best of what was asked for: {best.asked.decay().describe()}. Better "
+                f"than that: {of_all.asked.decay().describe()}."
+            )
+        if not self._is_clear(of_all):
+            lines.append("No decay is clearly better than the plain mean on this log.")
+        elif not self._is_clear(best):
+            lines.append(
+                "What was asked for is not clearly better than the plain mean on this "
+                "log."
+            )
+        return "\n".join(lines)
+
+    def _is_clear(self, one: Trial) -> bool:
+        """Whether one of so many is ahead of the mean by more than chance."""
         # The best of many is ahead by chance alone: Bonferroni's allowance for it.
         tried = max(len(self.trials) - 1, 1)
         errors = NormalDist().inv_cdf(1 - 0.05 / (2 * tried))
-        if score.gain <= errors * score.gain_error:
-            lines.append("No decay is clearly better than the plain mean on this log.")
-        return "\n".join(lines)
+        return one.score.gain > errors * one.score.gain_error
+
+
+def _best(trials: Iterable[Trial]) -> Trial:
+    return max(trials, key=lambda one: (one.score.recall, one.score.ndcg, -one.number))
 
 
 def tune(
@@ -203,7 +249,8 @@ def tune(
     """Searches the decay that does best on the validation period.
 
     The plain mean is the first trial and the last 1, 5 and 20 events are the next, so
-    that what decay is worth can be read off the same table. The winner of many trials
+    that what decay is worth can be read off the same table. They are the best only
+    where no family and no clock is named. The winner of many trials
     looks better on the queries that it was chosen by than it will on others: the test
     period, which is not looked at, says what is left of it.
 
@@ -211,7 +258,8 @@ def tune(
         events: Clean events.
         split: The cuts.
         settings: `action_weights`, `target_actions`, `max_history` and `seed`.
-        search: What is searched; every family and clock when left out.
+        search: What is searched, and what the best is one of; every family and clock
+            when left out.
         objective: What a decay is judged by; a `LinearObjective` when left out.
 
     Raises:
@@ -227,7 +275,8 @@ def tune(
     bounds = scale_bounds(events, split, settings)
     if objective is None:
         objective = LinearObjective(events, split, settings)
-    return Tuned(list(trials(search or Search(), objective, bounds)))
+    search = search or Search()
+    return Tuned(list(trials(search, objective, bounds)), search)
 
 
 def need_optuna() -> None:
@@ -273,7 +322,7 @@ def trials(
     *,
     known: Mapping[Asked, Score] | None = None,
 ) -> Iterator[Trial]:
-    """Tries one decay after the other, and yields each when it is done.
+    """Tries one decay after the other, and yields each, once, when it is done.
 
     A search asks for the same decays in the same order as long as their scores are the
     same. So one that was interrupted goes on where it was when it is begun again with
@@ -290,16 +339,21 @@ def trials(
     """
     need_optuna()
     judge = _Judge(objective, known or {})
-    number = itertools.count()
-    for asked in _always(bounds):
-        yield Trial(next(number), asked, judge(asked))
-    for family, by in itertools.product(search.families, search.by):
-        for asked, score in _curve(family, by, search, bounds[by], judge):
-            yield Trial(next(number), asked, score)
+    curves = [
+        _curve(family, by, search, bounds[by], judge)
+        for family, by in itertools.product(search.families, search.by)
+    ]
+    always = ((asked, judge(asked)) for asked in _always(bounds))
+    tried: set[Decay] = set()
+    for asked, score in itertools.chain(always, *curves):
+        # Of a window over the rank there are only so many: they come up again.
+        if asked.decay() not in tried:
+            yield Trial(len(tried), asked, score)
+            tried.add(asked.decay())
 
 
 def planned(search: Search, bounds: Bounds) -> int:
-    """How many decays `trials` tries."""
+    """How many decays `trials` tries at most: some come up again."""
     return len(_always(bounds)) + sum(
         len(_even_scales(family, by, search, bounds[by])) + _further(family, search)
         for family, by in itertools.product(search.families, search.by)
@@ -337,7 +391,7 @@ def standard_error(difference: np.ndarray, user: np.ndarray) -> float:
     """Of the mean over queries, when it is users that are drawn, with their queries.
 
     With r_u the sum of a user's differences from the mean over all q queries, it is
-    sqrt(n / (n - 1) sum_u r_u^2) / q for n users; 0 for a single one.
+    sqrt(n / (n - 1) sum_u r_u^2) / q for n users; infinite for a single one.
 
     Args:
         difference: [q] of each query.
@@ -346,8 +400,10 @@ def standard_error(difference: np.ndarray, user: np.ndarray) -> float:
     _, place = np.unique(user, return_inverse=True)
     of_user = np.bincount(place, difference - difference.mean())
     users = len(of_user)
-    spread = users / max(users - 1, 1) * float(of_user @ of_user)
-    return math.sqrt(spread) / len(difference) if users > 1 else 0.0
+    if users == 1:
+        return math.inf
+    spread = users / (users - 1) * float(of_user @ of_user)
+    return math.sqrt(spread) / len(difference)
 
 
 def _always(bounds: Bounds) -> list[Asked]:
