@@ -378,3 +378,17 @@ def test_no_history_is_no_interest_whatever_the_query_tower():
     interest = model(batch).numpy()
     np.testing.assert_allclose(np.linalg.norm(interest[0]), 1, rtol=1e-6)
     np.testing.assert_array_equal(interest[1], 0)
+
+
+def test_an_item_of_history_and_target_is_computed_once():
+    model = make()
+    seen, inner = [], model.item_tower._vectors
+
+    def vectors(place, training):
+        seen.append(place.numpy().tolist())
+        return inner(place, training)
+
+    model.item_tower._vectors = vectors
+    model.compute_loss(features(["b", "d"]))
+    # a, b, c, what stands for none, and d.
+    assert seen == [[0, 1, 2, -1, 3]]

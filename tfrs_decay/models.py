@@ -172,12 +172,22 @@ class DecayRetrieval(tfrs.Model):
             ValueError: A feature is missing, or of another kind or rank.
         """
         features = _checked(features, _HISTORY)
+        vectors = self.item_tower(features["history_item"], training=training)
+        return self._interest(features, vectors, training)
+
+    def _interest(
+        self,
+        features: Mapping[str, tf.Tensor],
+        vectors: tf.Tensor,
+        training: bool | None,
+    ) -> tf.Tensor:
+        """The interest, [batch, dim], from the vectors of checked features' history."""
         ids = features["history_item"]
         length = features["history_length"]
         with tf.control_dependencies(length_checks(length, tf.shape(ids)[1])):
             mask = tf.sequence_mask(length, tf.shape(ids)[1])
         return self.interest_from_vectors(
-            self.item_tower(ids, training=training),
+            vectors,
             timestamps=features["history_time"],
             query_time=features["query_time"],
             actions=features.get("history_action"),
@@ -248,7 +258,6 @@ class DecayRetrieval(tfrs.Model):
             ValueError: A feature is missing, or of another kind or rank.
         """
         features = _checked(features, {**_HISTORY, **_TARGETS})
-        interest = self(features, training=training)
         targets = features["target_item"]
         if targets.shape.rank == 1:
             targets = targets[:, None]
@@ -258,8 +267,19 @@ class DecayRetrieval(tfrs.Model):
         query = tf.cast(tf.where(valid)[:, 0], tf.int32)
         ids = tf.boolean_mask(targets, valid)
         place = self.item_tower.places(ids)
+        # Histories and targets at once, so that an item of both is computed once.
+        history = features["history_item"]
+        vectors = self.item_tower(
+            tf.concat([tf.reshape(history, [-1]), ids], axis=0), training=training
+        )
+        of_history, candidates = tf.split(vectors, [tf.size(history), tf.size(ids)])
+        shape = tf.concat([tf.shape(history), [self.item_tower.dim]], axis=0)
+        of_history = tf.ensure_shape(
+            tf.reshape(of_history, shape), [*history.shape, self.item_tower.dim]
+        )
+        interest = self._interest(features, of_history, training)
         # Scores are summed and compared in float32, whatever the towers compute in.
-        candidates = tf.cast(self.item_tower(ids, training=training), tf.float32)
+        candidates = tf.cast(candidates, tf.float32)
         own_basket = query[:, None] == query[None, :]
         same_item = place[:, None] == place[None, :]
         positive = tf.eye(tf.size(query), dtype=tf.bool)
