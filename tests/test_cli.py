@@ -65,6 +65,21 @@ def test_a_run_says_what_it_was_made_with(run):
     assert len(csv.splitlines()) == 3
 
 
+def test_similar_shows_items_near_texts(run, capsys):
+    events = runs.load_run(run).events()
+    title = events.items.texts[3]
+    told = ["similar", "--run", str(run), "--k", "2", title, "a red lantern"]
+    assert cli.main(told) == 0
+    first, second = capsys.readouterr().out.strip().split("\n\n")
+    assert first.startswith(f"Nearest to {title!r}:")
+    assert len(first.splitlines()) == len(second.splitlines()) == 3
+    assert cli.main([*told, "--untrained"]) == 0
+    best = capsys.readouterr().out.split(f"Nearest to {title!r}:")[1].splitlines()[1]
+    assert "1.0000" in best and title in best
+    assert cli.main(["similar", "--run", str(run)]) == 2
+    assert "Missing argument" in capsys.readouterr().err
+
+
 def test_evaluate_prints_both_tracks_and_writes_them(run, tmp_path, capsys):
     path = tmp_path / "figures.json"
     assert cli.main(["evaluate", "--run", str(run), "--json", str(path)]) == 0

@@ -124,6 +124,7 @@ ORDER = [
     "layers.interest_state",
     "layers.top_k",
     "layers",
+    "similar",
     "models",
     "evaluation.ranges",
     "evaluation.metrics",

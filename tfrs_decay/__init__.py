@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         models,
         plots,
         serving,
+        similar,
         training,
         tuning,
     )
@@ -47,6 +48,7 @@ __all__ = [
     "models",
     "plots",
     "serving",
+    "similar",
     "training",
     "tuning",
 ]

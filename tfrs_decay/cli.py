@@ -272,6 +272,30 @@ def recommend(export_directory: str, **options: Any) -> None:
 
 
 @cli.command()
+@run_option
+@click.argument("texts", nargs=-1, required=True)
+@click.option("--k", default=10, show_default=True, help="Items for each text.")
+@click.option(
+    "--untrained",
+    is_flag=True,
+    help="By what the encoder alone says of the texts, not by what the run learned.",
+)
+def similar(run_directory: str, texts: tuple[str, ...], **options: Any) -> None:
+    """Show the items nearest to a text, as in: similar --run DIR "a red lantern".
+
+    The score is the cosine. A run's vectors tell what is bought by the same people as
+    well as what is called alike.
+    """
+    with _without_notices():
+        from tfrs_decay import runs, similar
+
+    run = runs.load_run(run_directory)
+    near = runs.similar_items(run, texts, **options)
+    for number, (text, neighbours) in enumerate(zip(texts, near, strict=True)):
+        click.echo(("\n" if number else "") + similar.table(text, neighbours))
+
+
+@cli.command()
 @click.option(
     "--data",
     type=click.Choice(["complete-journey", "simulated"]),

@@ -33,6 +33,7 @@ from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.layers import TextTower
 from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.serving import export
+from tfrs_decay.similar import Neighbour, nearest_items, nearest_texts
 from tfrs_decay.training import (
     Settings,
     Trained,
@@ -347,6 +348,40 @@ def export_run(
         exclude_seen=exclude_seen,
         max_history=run.settings.max_history,
         texts=texts,
+    )
+
+
+def similar_items(
+    run: Run, texts: Sequence[str], *, k: int = 10, untrained: bool = False
+) -> list[list[Neighbour]]:
+    """The items nearest to texts, by what a run has learned.
+
+    Args:
+        run: Trained with an encoder.
+        texts: Any.
+        k: Items for each text.
+        untrained: By the encoder's own vectors instead.
+
+    Returns:
+        For each text its neighbours, the nearest first.
+
+    Raises:
+        ValueError: The run reads no text, or `k` is below 1.
+    """
+    settings = run.settings
+    if settings.encoder is None:
+        raise ValueError(
+            f"the run {run.directory} was trained without texts: train one with "
+            "--encoder."
+        )
+    if not untrained:
+        return nearest_items(run.model().item_tower, texts, k=k)
+    return nearest_texts(
+        TextTower(settings.preprocessor, settings.encoder),
+        run.events().items,
+        texts,
+        k=k,
+        progress=_keras_progress,
     )
 
 
