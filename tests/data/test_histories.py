@@ -114,6 +114,18 @@ def test_new_targets_of_the_table():
     ]
 
 
+def test_targets_among_some_items():
+    events = cleaned(shuffled(TABLE))
+    some = np.isin(events.items.ids.astype(str), ["c", "d"])
+    left = basket_queries(events).with_targets_among(events, some)
+    assert written(left, events) == [
+        ("u", 20, ["a"], ["c"]),
+        ("u", 30, ["a", "b", "c"], ["d"]),
+    ]
+    none = np.zeros(len(events.items), bool)
+    assert len(basket_queries(events).with_targets_among(events, none)) == 0
+
+
 def test_a_query_of_nothing_new_is_dropped():
     events = cleaned([("u", 1, "a", "buy"), ("u", 2, "a", "buy"), ("u", 3, "b", "buy")])
     new = basket_queries(events).with_new_targets(events)

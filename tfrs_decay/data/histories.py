@@ -59,9 +59,23 @@ class Queries:
             events: The events that the queries were made from.
         """
         earliest = _earliest_time_of_pair(events)
-        new = earliest[self.target] == events.time[self.target]
-        remaining = np.add.reduceat(new, self.target_offset[:-1]) if len(self) else new
-        return self._with_targets(new, remaining > 0)
+        return self._among(earliest[self.target] == events.time[self.target])
+
+    def with_targets_among(self, events: Events, items: np.ndarray) -> Queries:
+        """Leaves only targets that are one of some items, such as the new ones.
+
+        Queries that are left without a target are dropped.
+
+        Args:
+            events: The events that the queries were made from.
+            items: [n_items] bool, the catalogue's items that count.
+        """
+        return self._among(items[events.item[self.target]])
+
+    def _among(self, kept: np.ndarray) -> Queries:
+        """The targets that `kept`, [t] bool, is true for, and their queries."""
+        left = np.add.reduceat(kept, self.target_offset[:-1]) if len(self) else kept
+        return self._with_targets(kept, left > 0)
 
     def _with_targets(self, kept_target: np.ndarray, kept: np.ndarray) -> Queries:
         query_of_target = np.repeat(np.arange(len(self)), self.target_count)
