@@ -247,8 +247,9 @@ class _FrozenHubLayer(hub.KerasLayer):
 def _load(handle: str, argument: str, *, trainable: bool) -> hub.KerasLayer:
     """Loads a TF-Hub handle, or says which one failed and where to get another."""
     remedy = (
-        "Where there is no network, make a local one from a BERT checkpoint with "
-        "`tfrs-decay encoder --from DIR --out DIR` and pass its folder."
+        "Where there is no network, make a local one from a checkpoint of BERT or its "
+        "family (DistilBERT, ALBERT, RoBERTa, XLM-RoBERTa, MPNet) with "
+        f"`tfrs-decay encoder --from DIR --out OUT` and pass OUT/{argument}."
     )
     local = "://" not in handle
     if local and not (Path(handle) / "saved_model.pb").is_file():
