@@ -52,8 +52,16 @@ EXTRAS["lint"] = [
     "pandas-stubs",
     "scipy-stubs",
 ]
-# An independent runtime to compare the encoder with; never imported by the package.
-EXTRAS["integration"] = [*EXTRAS["test"], "torch>=2.3", "transformers>=4.40"]
+# An independent runtime to compare the encoders with, and what trains and reads the
+# SentencePiece models of its tokenizers; never imported by the package.
+EXTRAS["integration"] = [
+    *EXTRAS["test"],
+    "torch>=2.3",
+    # From 5 on its tokenizers are those of the `tokenizers` library.
+    "transformers>=5",
+    "sentencepiece>=0.2",
+    "protobuf",
+]
 
 setup(
     name="tfrs-decay",

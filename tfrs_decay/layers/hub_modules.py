@@ -50,8 +50,9 @@ def load(handle: str, argument: str, *, trainable: bool) -> hub.KerasLayer:
         RuntimeError: It cannot be loaded; the error says where to get another.
     """
     remedy = (
-        "Where there is no network, make a local one from a checkpoint with "
-        "`tfrs-decay encoder --from DIR --out DIR` and pass its folder."
+        "Where there is no network, make a local one from a checkpoint of BERT or its "
+        "family (DistilBERT, ALBERT, RoBERTa, XLM-RoBERTa, MPNet) with "
+        f"`tfrs-decay encoder --from DIR --out OUT` and pass OUT/{argument}."
     )
     local = "://" not in handle
     if local and not (Path(handle) / "saved_model.pb").is_file():

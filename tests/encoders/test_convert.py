@@ -1,4 +1,4 @@
-"""`tfrs_decay.encoders`, on a random BERT of two layers of 16."""
+"""`tfrs_decay.encoders`, on a random BERT of two layers of 16, from folder to hub."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from tiny_bert import (
     weights,
     write_checkpoint,
 )
+from tiny_families import family_weights, write_family
 from tokenizers import BertWordPieceTokenizer
 
 from tfrs_decay import encoders
@@ -241,20 +242,9 @@ CHARACTERS = st.one_of(
 def test_token_ids_of_any_latin_text(
     checkpoint: Path, preprocessor: Any, texts: list[str]
 ) -> None:
-    # A literal special token is one of the documented differences.
-    texts = [text.replace("[", "(") for text in texts]
     tokenizer = hf_tokenizer(checkpoint, 16)
     ids = preprocessor(texts)["input_word_ids"].numpy().tolist()
     assert ids == [tokenizer.encode(text).ids for text in texts]
-
-
-def test_documented_differences_from_the_tokenizers_library(preprocessor: Any) -> None:
-    # A special token that a user types is text: "[", "s", "##e", "##p", "]".
-    pieces = [VOCAB[i] for i in preprocessor.tokenize(["[SEP]"])[0].numpy()]
-    assert pieces == ["[", "s", "##e", "##p", "]"]
-    # A word of 40 characters of 3 bytes is over 100 bytes.
-    assert preprocessor.tokenize(["ไ" + "ท" * 39]).to_list() == [[2]]
-    assert preprocessor.tokenize(["ไ" + "ท" * 32]).to_list()[0][0] != 2
 
 
 def test_bytes_that_are_not_utf8_are_dropped(preprocessor: Any) -> None:
@@ -443,6 +433,27 @@ def test_a_trainable_layer_has_every_weight_and_a_step_moves_each(
         assert np.isfinite(weight.numpy()).all()
 
 
+@pytest.mark.parametrize("model_type", ["distilbert", "albert", "roberta", "mpnet"])
+def test_every_family_is_trained_through_hub(tmp_path: Path, model_type: str) -> None:
+    source = write_family(tmp_path / "one", model_type)
+    paths = encoders.convert(source, tmp_path / "out", seq_length=8)
+    layer = hub.KerasLayer(str(paths.encoder), trainable=True)
+    inputs = hub.KerasLayer(str(paths.preprocessor))(tf.constant(["the cat", "a"]))
+    with tf.GradientTape() as tape:
+        outputs = layer(inputs)
+        loss = tf.reduce_sum(outputs["default"] ** 2 * outputs["sequence_output"][:, 1])
+    gradients = tape.gradient(loss, layer.trainable_weights)
+    stored = sum(value.size for value in family_weights(model_type).values())
+    assert sum(int(tf.size(one)) for one in layer.trainable_weights) == stored
+    for weight, gradient in zip(layer.trainable_weights, gradients, strict=True):
+        assert np.isfinite(tf.convert_to_tensor(gradient)).all(), weight.name
+        assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, weight.name
+    # So that a tower can train the last layers alone.
+    last = "block_0/" if model_type == "albert" else "block_2/"
+    names = [weight.name for weight in layer.trainable_weights]
+    assert sum(name.startswith(last) for name in names) == 12
+
+
 def test_a_frozen_layer_has_no_trainable_weights(paths: encoders.EncoderPaths) -> None:
     layer = hub.KerasLayer(str(paths.encoder))
     assert layer.trainable_weights == []
@@ -575,11 +586,43 @@ def test_the_fingerprint_follows_weights_vocabulary_and_settings(
         "model_type": "bert",
         "hidden_size": HIDDEN,
         "layers": LAYERS,
-        "seq_length": 16,
+        "tokenizer": "WordPiece",
         "lower_case": True,
+        "seq_length": 16,
+        "max_length": POSITIONS,
+        "max_seq_length": None,
         "pooling": "mean",
         "normalize": True,
+        "revision": 1,
     }
+    assert encoders.describe(paths.encoder) == encoders.EncoderDescription(
+        **about, fingerprint=found[0]
+    )
+
+
+def test_a_later_revision_has_another_fingerprint(
+    checkpoint: Path, paths: encoders.EncoderPaths, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(encoders, "_REVISION", 2)
+    later = encoders.describe(
+        encoders.convert(checkpoint, tmp_path / "out", seq_length=16).encoder
+    )
+    now = encoders.describe(paths.encoder)
+    assert later == now._replace(revision=2, fingerprint=later.fingerprint)
+    assert later.fingerprint != now.fingerprint
+
+
+def test_an_encoder_that_nothing_is_said_of(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=rf"encoder='{tmp_path}' has no encoder\.json; expected"
+    ):
+        encoders.describe(tmp_path)
+    (tmp_path / "encoder.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(
+        ValueError,
+        match=r"encoder\.json does not say hidden_size, .*: convert the checkpoint a",
+    ):
+        encoders.describe(tmp_path)
 
 
 # What is refused.
@@ -626,13 +669,13 @@ REFUSED = {
     "config list": (
         write("config.json", [1]),
         ValueError,
-        "a JSON list; expected .*dict",
+        "a JSON list; expected a dict",
     ),
     "config bytes": (write("config.json", b"\xff{}"), ValueError, "is not UTF-8"),
     "model type": (
-        write("config.json", {**CONFIG, "model_type": "roberta"}),
+        write("config.json", {**CONFIG, "model_type": "t5"}),
         ValueError,
-        'model_type="roberta"; expected "bert"',
+        'model_type="t5"; expected "bert" or "distilbert" or "albert" or "roberta" or ',
     ),
     "positions": (
         write("config.json", {**CONFIG, "position_embedding_type": "relative_key"}),
@@ -682,7 +725,7 @@ REFUSED = {
     "vocab without CLS": (
         write("vocab.txt", "\n".join(VOCAB).replace("[CLS]", "<s>").encode()),
         ValueError,
-        r"no line '\[CLS\]'; expected it",
+        r"no piece '\[CLS\]'; expected it, every sequence is made with it",
     ),
     "vocab twice": (
         write("vocab.txt", "\n".join([*VOCAB[:-1], "the"]).encode()),
@@ -711,10 +754,10 @@ REFUSED = {
         ValueError,
         "'embeddings.LayerNorm.bias' with NaN",
     ),
-    "pooling max": (
-        write("1_Pooling/config.json", {"pooling_mode_max_tokens": True}),
+    "pooling last": (
+        write("1_Pooling/config.json", {"pooling_mode_lasttoken": True}),
         ValueError,
-        "pools by max_tokens; expected mean_tokens or cls_token",
+        "pools by lasttoken; expected mean_tokens, cls_token or max_tokens",
     ),
     "pooling two": (
         write("1_Pooling/config.json", {**MEAN, "pooling_mode_cls_token": True}),
@@ -731,16 +774,34 @@ REFUSED = {
         ValueError,
         "lists Transformer, Pooling, Dense; expected",
     ),
-    "modules empty": (write("modules.json", []), ValueError, "lists ; expected"),
-    "accents": (
-        write("tokenizer_config.json", {"do_lower_case": True, "strip_accents": False}),
+    "modules of another kind": (
+        write("modules.json", [*MODULES[:2], 3]),
         ValueError,
-        "strip_accents=false; expected null or true",
+        "lists Transformer, Pooling, 3; expected",
     ),
-    "chinese": (
-        write("tokenizer_config.json", {"tokenize_chinese_chars": False}),
+    "modules empty": (write("modules.json", []), ValueError, "lists ; expected"),
+    "no tokenizer for BERT": (
+        write("tokenizer_config.json", {"tokenizer_class": "BertJapaneseTokenizer"}),
         ValueError,
-        "tokenize_chinese_chars=false; expected true",
+        'tokenizer_class="BertJapaneseTokenizer"; expected "BertTokenizer"',
+    ),
+    "prompt": (
+        write("config_sentence_transformers.json", {"default_prompt_name": "query"}),
+        ValueError,
+        "default_prompt_name='query'; expected null: no prompt is added here",
+    ),
+    "length": (
+        write("sentence_bert_config.json", {"max_seq_length": 0}),
+        ValueError,
+        "max_seq_length=0; expected an integer above 2",
+    ),
+    "case before the tokenizer": (
+        lambda folder: (
+            write("sentence_bert_config.json", {"do_lower_case": True})(folder),
+            write("tokenizer_config.json", {"do_lower_case": False})(folder),
+        ),
+        ValueError,
+        "do_lower_case=true and the tokenizer keeps case; expected false there",
     ),
 }
 
