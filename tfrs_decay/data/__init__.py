@@ -16,6 +16,7 @@ from tfrs_decay.data.sources import (
 )
 from tfrs_decay.data.split import TimeSplit, split_by_time
 from tfrs_decay.data.storage import load_events, save_events
+from tfrs_decay.data.vectors import ItemVectors, read_vectors
 
 if TYPE_CHECKING:
     from tfrs_decay.data.dataset import batches as batches
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cleaned",
     "Events",
+    "ItemVectors",
     "Items",
     "Queries",
     "RawLog",
@@ -36,6 +38,7 @@ __all__ = [
     "load_events",
     "online_retail",
     "open_log",
+    "read_vectors",
     "save_events",
     "simulated_shop",
     "split_by_time",

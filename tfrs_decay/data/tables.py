@@ -30,29 +30,44 @@ def read_table(path: PathLike) -> pd.DataFrame:
         ValueError: The file is a folder, of another format, unreadable or empty.
         ImportError: The format needs a package that is not installed.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; expected {EXPECTED}.")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; expected {EXPECTED}.")
-    read = _READERS.get(path.suffix.lower())
-    if read is None:
-        raise ValueError(f"{path} ends in {path.suffix!r}; expected {EXPECTED}.")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes): fetch or write it again.")
+    path = checked_file(path, _READERS, EXPECTED)
     need("pandas", "a log", "data")
     try:
-        table = read(path)
-    except _UNREADABLE as error:
-        found = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(
-            f"{path} cannot be read as {path.suffix.lower()} ({found}): is it cut "
-            "short, or of another format than its name says? Fetch or write it again."
-        ) from error
+        table = _READERS[path.suffix.lower()](path)
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     table = table.rename(columns=str)
     if not len(table):
         raise ValueError(f"{path} has no rows below its columns, {found_in(table)}.")
     return table
+
+
+def checked_file(path: PathLike, suffixes: Iterable[str], expected: str) -> Path:
+    """A file that is there, is not empty, and whose name ends as it must.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is a folder, of another format, or empty.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; expected {expected}.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected {expected}.")
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path} ends in {path.suffix!r}; expected {expected}.")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes): fetch or write it again.")
+    return path
+
+
+def unreadable(path: Path, error: Exception) -> ValueError:
+    """What to raise over a file that its reader gave up on, with the reader's words."""
+    found = " ".join(str(error).split())[:200] or type(error).__name__
+    return ValueError(
+        f"{path} cannot be read as {path.suffix.lower()} ({found}): is it cut short, "
+        "or of another format than its name says? Fetch or write it again."
+    )
 
 
 def require(table: pd.DataFrame, columns: Iterable[str], path: PathLike) -> None:
@@ -128,8 +143,8 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     ".parquet": _read_parquet,
     ".xlsx": _read_excel,
 }
-# What pandas, pyarrow and openpyxl raise over a broken file, between them.
-_UNREADABLE = (
+# What pandas, pyarrow, openpyxl and NumPy raise over a broken file, between them.
+UNREADABLE = (
     ValueError,
     OSError,
     KeyError,

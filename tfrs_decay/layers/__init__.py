@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from tfrs_decay.layers.interest_state import InterestState
 from tfrs_decay.layers.item_tower import ItemTower
+from tfrs_decay.layers.precomputed_tower import PrecomputedTower
 from tfrs_decay.layers.text_tower import TextTower
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
 from tfrs_decay.layers.top_k import top_k
 
-__all__ = ["InterestState", "ItemTower", "TextTower", "TimeDecayPooling", "top_k"]
+__all__ = [
+    "InterestState",
+    "ItemTower",
+    "PrecomputedTower",
+    "TextTower",
+    "TimeDecayPooling",
+    "top_k",
+]
