@@ -73,7 +73,7 @@ class _PlainItems(td.layers.ItemTower):
 
     def call(self, ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """[n] ids -> [n, dim]."""
-        return self._vectors(self.places(ids), training)
+        return self._of_places(self.places(ids), training)
 
 
 def batch_of(events: td.data.Events, seed: int) -> Batch:

@@ -538,3 +538,73 @@ def test_rows_left_out_are_printed(tmp_path, capsys, log):
         == 0
     )
     assert "5 rows left out: no time" in capsys.readouterr().out
+
+
+def test_vectors_beside_the_text_train_reload_and_export(
+    log, tiny_encoder, tmp_path, capsys
+):
+    ids = pd.read_parquet(log / "items.parquet")["item"].astype(str).tolist()
+    ids.append("of another shop")
+    vectors = np.random.default_rng(3).normal(size=[len(ids), 6])
+    table = pd.DataFrame({"item": ids, "vector": list(vectors)})
+    table.sample(frac=1, random_state=2).to_parquet(tmp_path / "vectors.parquet")
+    arguments = [
+        "train",
+        *("--data", str(log / "events.csv")),
+        *("--items", str(log / "items.parquet")),
+        *("--encoder", str(tiny_encoder.encoder.parent)),
+        *("--vectors", str(tmp_path / "vectors.parquet")),
+        *("--fusion", "concat"),
+        *("--id-dropout", "0.3"),
+        *("--out", str(tmp_path / "run")),
+        *("--epochs", "1"),
+        *("--dim", "4"),
+        *("--test", "20d"),
+        *("--validation", "20d"),
+    ]
+    assert cli.main(arguments) == 0, capsys.readouterr().err
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert settings["vectors"] == str(tmp_path / "vectors.parquet")
+    assert (settings["fusion"], settings["id_dropout"]) == ("concat", 0.3)
+    # The run does without the file.
+    (tmp_path / "vectors.parquet").unlink()
+    model = runs.load_run(tmp_path / "run").model()
+    got = model.item_tower.vectors["vectors"]
+    # The catalogue's vectors, and not that of an item that the log does not know.
+    assert set(got.items.ids) == set(model.item_tower.items.ids) < set(ids)
+    place = [ids.index(one) for one in got.items.ids]
+    np.testing.assert_allclose(got.vectors, vectors[place], rtol=1e-6)
+    export = ["export", "--run", str(tmp_path / "run"), "--out", str(tmp_path / "shop")]
+    assert cli.main(export) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--vectors", "nowhere.npz"], r"nowhere.npz: no such file; expected a .parq"),
+        (
+            ["--vectors", "VECTORS"],
+            r"v.npz has a vector for none of the log's items: i",
+        ),
+        (["--id-dropout", "0.3"], "id_dropout=0.3 .* needs an encoder or vectors"),
+        (["--id-dropout", "1.5"], "id_dropout=1.5 must lie in 0 to below 1"),
+        (["--fusion", "mean"], "'mean' is not one of 'sum', 'concat', 'gated'"),
+    ],
+)
+def test_a_bad_choice_of_parts_ends_in_one_line(
+    log, tmp_path, capsys, options, message
+):
+    arguments = [
+        "train",
+        "--data",
+        str(log / "events.csv"),
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    cuts = ["--test", "20d", "--validation", "20d"]
+    np.savez(tmp_path / "v.npz", ids=["zzz"], vectors=[[1.0]])
+    options = [one.replace("VECTORS", str(tmp_path / "v.npz")) for one in options]
+    assert cli.main([*arguments, *cuts, *options]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error) and error.count("\n") == 1
+    assert not (tmp_path / "r").exists()

@@ -10,7 +10,12 @@ import tf_keras
 
 from tfrs_decay.data import Items, basket_queries, batches
 from tfrs_decay.decay import Exponential
-from tfrs_decay.layers import ItemTower, TextTower, TimeDecayPooling
+from tfrs_decay.layers import (
+    ItemTower,
+    PrecomputedTower,
+    TextTower,
+    TimeDecayPooling,
+)
 from tfrs_decay.models import DecayRetrieval, sampling_probability
 
 DAY = 86_400
@@ -382,13 +387,108 @@ def test_no_history_is_no_interest_whatever_the_query_tower():
 
 def test_an_item_of_history_and_target_is_computed_once():
     model = make()
-    seen, inner = [], model.item_tower._vectors
+    seen, inner = [], model.item_tower._of_places
 
     def vectors(place, training):
         seen.append(place.numpy().tolist())
         return inner(place, training)
 
-    model.item_tower._vectors = vectors
+    model.item_tower._of_places = vectors
     model.compute_loss(features(["b", "d"]))
     # a, b, c, what stands for none, and d.
     assert seen == [[0, 1, 2, -1, 3]]
+
+
+@tf_keras.saving.register_keras_serializable("tests")
+class Tilted(DecayRetrieval):
+    """A subclass with an argument and a layer of its own."""
+
+    def __init__(self, *arguments, tilt=1.0, **options):
+        super().__init__(*arguments, **options)
+        self.tilt = tilt
+        self.own = tf_keras.layers.Dense(3, use_bias=False)
+        self.own.build([None, 3])
+
+    def interest_from_vectors(self, vectors, **when):
+        return self.own(super().interest_from_vectors(vectors, **when)) * self.tilt
+
+    def get_config(self):
+        return {**super().get_config(), "tilt": self.tilt}
+
+
+def fused(events, encoder, **options):
+    text = TextTower(encoder.preprocessor, encoder.encoder, dim=3)
+    ids = events.items.ids[::2].tolist()
+    vectors = np.random.default_rng(1).normal(size=[len(ids), 5])
+    kinds = np.array(["lamps", "mugs", ""], object)[np.arange(len(events.items)) % 3]
+    tower = ItemTower(
+        events.items,
+        text=text,
+        dim=3,
+        vectors=PrecomputedTower(ids, vectors, dim=3),
+        categories={"kind": kinds.tolist()},
+        **options,
+    )
+    return tower.bake()
+
+
+@pytest.mark.parametrize("made", [DecayRetrieval, Tilted])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_new_items_without_training(shop_events, tiny_encoder, tmp_path, loaded, made):
+    tf_keras.utils.set_random_seed(2)
+    model = made(
+        fused(shop_events, tiny_encoder, fusion="gated", id_dropout=0.3),
+        TimeDecayPooling(Exponential("3d", trainable=True)),
+        query_tower=tf_keras.layers.Dense(3),
+        sampling_probability=np.linspace(0.1, 0.2, len(shop_events.items)),
+        **({"tilt": 2.0} if made is Tilted else {}),
+    )
+    fitted(shop_events, model, epochs=1)
+    if loaded:
+        model.save(tmp_path / "model.keras")
+        model = tf_keras.models.load_model(tmp_path / "model.keras")
+    more = model.with_items(
+        ["new", "other"], ["red lantern", ""], categories={"kind": {"new": "lamps"}}
+    )
+    assert type(more) is made
+    batch = next(iter(batches(basket_queries(shop_events), shop_events)))
+    np.testing.assert_array_equal(more(batch), model(batch))
+    np.testing.assert_array_equal(
+        more.item_tower(batch["target_item"]), model.item_tower(batch["target_item"])
+    )
+    np.testing.assert_array_equal(more.compute_loss(batch), model.compute_loss(batch))
+    # A new item is a target as likely as the least likely one.
+    np.testing.assert_allclose(
+        more.get_config()["sampling_probability"],
+        [*np.linspace(0.1, 0.2, len(shop_events.items)), 0.1, 0.1],
+        rtol=1e-6,
+    )
+    # In a history it counts, by what is known of it.
+    batch = features(["new", "a"])
+    batch["history_item"] = tf.constant([["new", ""], ["unheard of", ""]])
+    batch["history_length"] = tf.constant([1, 1], tf.int64)
+    interest = more(batch).numpy()
+    assert interest[0].any() and not interest[1].any()
+    more.save(tmp_path / "more.keras")
+    again = tf_keras.models.load_model(tmp_path / "more.keras")
+    np.testing.assert_allclose(again(batch), interest, atol=1e-6)
+    assert again.item_tower.seen[-2:].tolist() == [False, False]
+
+
+def test_without_a_correction_new_items_have_none():
+    more = make().with_items(["e"])
+    assert more.get_config()["sampling_probability"] is None
+    with pytest.raises(ValueError, match=r"in the catalogue already, such as 'a'"):
+        more.with_items(["a"])
+
+
+@pytest.mark.parametrize("fusion", ["sum", "concat", "gated"])
+def test_a_fused_tower_trains_in_a_model(shop_events, tiny_encoder, fusion):
+    losses = []
+    for _ in range(2):
+        tf_keras.utils.set_random_seed(3)
+        tower = fused(shop_events, tiny_encoder, fusion=fusion, id_dropout=0.3)
+        model = DecayRetrieval(tower, TimeDecayPooling(Exponential("3d")))
+        losses.append(fitted(shop_events, model, epochs=3).history["loss"])
+    assert losses[0][-1] < losses[0][0]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)

@@ -10,7 +10,14 @@ import tfrs_decay as td
 from tfrs_decay.data import basket_queries
 from tfrs_decay.evaluation import OwnCounts, Popularity, evaluate
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
-from tfrs_decay.training import Settings, ValidationRecall, make_model, train
+from tfrs_decay.training import (
+    Settings,
+    ValidationRecall,
+    make_model,
+    queries_by_period,
+    train,
+    train_and_validate,
+)
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +136,73 @@ def test_a_loss_that_is_no_number_is_named(drifting):
     table.assign(tf_keras.backend.ones_like(table) * np.nan)
     with pytest.raises(RuntimeError, match="the loss became nan in pass 1: lower"):
         train(model, events, split, SETTINGS, verbose=0)
+
+
+def read_by_hand(events, queries, max_history):
+    read = set()
+    for row in range(len(queries)):
+        stop = queries.history_stop[row]
+        start = max(queries.history_start[row], stop - max_history)
+        read |= {*events.item[start:stop].tolist()}
+        first, last = queries.target_offset[row : row + 2]
+        read |= {*events.item[queries.target[first:last]].tolist()}
+    return [item in read for item in range(len(events.items))]
+
+
+def test_what_is_not_trained_on_is_not_seen(drifting):
+    events, _ = drifting
+    # Few users and short histories, so that there are items of each kind.
+    events = events.where(events.user < 12)
+    split = td.data.split_by_time(events, test="20d", validation="20d")
+    settings = Settings(
+        dim=4, epochs=1, max_history=2, target_actions=["purchase"], learning_rate=0.1
+    )
+    model = make_model(events, settings, td.decay.Constant())
+    assert model.item_tower.seen.all()
+    queries = queries_by_period(events, split, settings)
+    start = model.item_tower.trainable_weights[0].numpy()
+    train_and_validate(model, events, queries, settings, verbose=0)
+    seen = model.item_tower.seen
+    assert seen.tolist() == read_by_hand(events, queries.training, 2)
+    assert 0 < seen.sum() < len(seen)
+    # What is not seen has never moved, and now says nothing.
+    learned = model.item_tower.trainable_weights[0].numpy()
+    np.testing.assert_array_equal(learned[~seen], start[~seen])
+    assert not model.item_tower.catalogue_vectors()[~seen].any()
+    train(model, events, split, settings, verbose=0)
+    assert model.item_tower.seen.tolist() == read_by_hand(events, queries.both, 2)
+
+
+def test_vectors_made_elsewhere_and_id_dropout_are_settings(drifting, tmp_path):
+    events, split = drifting
+    rng = np.random.default_rng(0)
+    path = tmp_path / "vectors.npz"
+    ids = events.items.ids.tolist()
+    np.savez(path, ids=ids, vectors=rng.normal(size=[len(ids), 5]))
+    settings = Settings(
+        dim=4,
+        epochs=1,
+        target_actions=["purchase"],
+        vectors=str(path),
+        fusion="gated",
+        id_dropout=0.5,
+    )
+    model = make_model(events, settings, td.decay.Constant())
+    tower = model.item_tower
+    assert (tower.fusion, tower.id_dropout) == ("gated", 0.5)
+    assert tower.vectors["vectors"].width == 5
+    trained = train(model, events, split, settings, verbose=0)
+    assert np.isfinite(trained.recall).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fusion": "mean"}, "fusion='mean' is not one of"),
+        ({"id_dropout": -0.1}, "id_dropout=-0.1 must lie in 0 to below 1"),
+        ({"id_dropout": 0.1}, "id_dropout=0.1 .* needs an encoder or vectors"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**options)

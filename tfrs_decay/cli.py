@@ -17,6 +17,7 @@ import click
 
 from tfrs_decay.families import NAMED
 from tfrs_decay.options import (
+    MODEL_OPTIONS,
     decay_options,
     log_options,
     model_options,
@@ -159,11 +160,11 @@ def tune(out: str, trained: bool, **options: Any) -> None:
     the same command is given again.
     """
     if not trained:
-        for name in ("encoder_directory", "epochs", "dim"):
+        for name in MODEL_OPTIONS:
             if was_given(name):
+                typed = name.removesuffix("_directory").replace("_", "-")
                 raise click.UsageError(
-                    f"--{name.removesuffix('_directory')} says how the model is made: "
-                    "it goes with --train."
+                    f"--{typed} says how the model is made: it goes with --train."
                 )
     with _without_notices():
         from tfrs_decay import runs, tuning
@@ -186,7 +187,8 @@ def tune(out: str, trained: bool, **options: Any) -> None:
     objective: tuning.Objective
     if trained:
         encoded = runs.encode_texts(cleaned.events, settings, say=click.echo)
-        objective = tuning.TwoTowerObjective(*log, encoded=encoded)
+        vectors = runs.read_item_vectors(cleaned.events, settings, say=click.echo)
+        objective = tuning.TwoTowerObjective(*log, encoded=encoded, vectors=vectors)
     else:
         objective = tuning.LinearObjective(*log)
     with click.progressbar(

@@ -153,6 +153,49 @@ class DecayRetrieval(tfrs.Model):
         _check_probability(probability, len(self.item_tower.items))
         self._sampling_probability.assign(probability)
 
+    def with_items(
+        self, ids: Sequence[str], texts: Sequence[str] | None = None, **options: Any
+    ) -> DecayRetrieval:
+        """A model that knows more items, without training.
+
+        They can stand in histories and be recommended at once, by what is known of
+        them beside their ids; the scores of the items that were there do not change.
+        All weights are copied, and the new model is not compiled. As a target, for the
+        logQ correction, a new item is as likely as the least likely one.
+
+        Args:
+            ids: [m] strings that are not in the catalogue.
+            texts: [m] strings; "" for all when left out.
+            **options: Those of `layers.ItemTower.add_items`, such as `vectors`,
+                `categories` and `progress`.
+
+        Returns:
+            A new model of this one's class, which must have its own `get_config` if it
+            takes more arguments.
+
+        Raises:
+            TypeError: An id or a text is not a string.
+            ValueError: An id is in the catalogue already, or something given does not
+                fit.
+        """
+        tower = self.item_tower.add_items(ids, texts, **options)
+        probability = self._sampling_probability.numpy()
+        more = len(tower.items) - len(probability)
+        made = type(self).from_config(
+            {
+                **self.get_config(),
+                "item_tower": tower,
+                "sampling_probability": None,
+            }
+        )
+        made._sampling_probability.assign(
+            np.concatenate([probability, np.repeat(probability.min(), more)])
+        )
+        for old, new in zip(self.layers, made.layers, strict=True):
+            if old is not self.item_tower:
+                new.set_weights(old.get_weights())
+        return made
+
     def call(
         self, features: Mapping[str, tf.Tensor], training: bool | None = None
     ) -> tf.Tensor:
@@ -315,11 +358,12 @@ class DecayRetrieval(tfrs.Model):
     def from_config(
         cls, config: dict[str, Any], custom_objects: Any = None
     ) -> DecayRetrieval:
-        """Makes the model again from `get_config`."""
+        """Makes the model again from `get_config`; layers may be made already."""
         made = {
-            name: value and tf_keras.layers.deserialize(value)
+            name: tf_keras.layers.deserialize(value)
             for name, value in config.items()
             if name in ("item_tower", "pooling", "query_tower")
+            and isinstance(value, Mapping)
         }
         return cls(**{**config, **made})
 

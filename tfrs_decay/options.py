@@ -82,9 +82,39 @@ model_options = _together(
         help="Folder made by `tfrs-decay encoder`, or any that holds preprocessor/ and "
         "encoder/. Without it the model knows items by their ids only.",
     ),
+    click.option(
+        "--vectors",
+        metavar="FILE",
+        help="Item vectors made elsewhere, read beside the text or instead: a .parquet "
+        "with the columns item and vector, or an .npz with the arrays ids and vectors.",
+    ),
+    click.option(
+        "--fusion",
+        type=click.Choice(["sum", "concat", "gated"]),
+        default="sum",
+        show_default=True,
+        help="How text, vectors and ids become one vector.",
+    ),
+    click.option(
+        "--id-dropout",
+        default=0.0,
+        show_default=True,
+        help="How often an item's id is silenced in training, so that the model learns "
+        "what to make of an item that is new; 0.1 to 0.5 are usual.",
+    ),
     click.option("--epochs", default=8, show_default=True, help="Most passes."),
     click.option("--dim", default=64, show_default=True, help="Width of the vectors."),
 )
+
+MODEL_OPTIONS = (
+    "encoder_directory",
+    "vectors",
+    "fusion",
+    "id_dropout",
+    "epochs",
+    "dim",
+)
+"""What `model_options` are called in Python."""
 
 decay_options = _together(
     click.option(
@@ -116,6 +146,10 @@ decay_options = _together(
 )
 
 
+# The options that are fields of `Settings` under the same names.
+_FIELDS = ("epochs", "dim", "max_history", "seed", "vectors", "fusion", "id_dropout")
+
+
 def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
     """The clean log, its cuts, and what to make models with."""
     from tfrs_decay import runs
@@ -138,7 +172,7 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
         options["encoder_directory"],
         action_weights=_pairs(options["action_weight"]),
         target_actions=options["target_action"],
-        **{name: options[name] for name in ("epochs", "dim", "max_history", "seed")},
+        **{name: options[name] for name in _FIELDS},
     )
     return cleaned, split, settings
 

@@ -27,10 +27,11 @@ from tfrs_decay.data.events import Cleaned, Events
 from tfrs_decay.data.histories import basket_queries
 from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.data.storage import load_events, save_events
+from tfrs_decay.data.vectors import ItemVectors
 from tfrs_decay.decay import Constant, Decay, Exponential
 from tfrs_decay.evaluation import Figures, OwnCounts, Popularity, Scorer, evaluate
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
-from tfrs_decay.layers import TextTower
+from tfrs_decay.layers import PrecomputedTower, TextTower
 from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.serving import export
 from tfrs_decay.similar import Neighbour, nearest_items, nearest_texts
@@ -118,6 +119,7 @@ def settings_for(
     *,
     action_weights: Mapping[str, float] | None = None,
     target_actions: Sequence[str] = (),
+    vectors: str | os.PathLike[str] | None = None,
     **others: Any,
 ) -> Settings:
     """Settings for a log, what is usual standing in for what is not said.
@@ -127,6 +129,7 @@ def settings_for(
         encoder_directory: Holds `preprocessor` and `encoder`; no text when left out.
         action_weights: As `weights_of_actions` takes them.
         target_actions: As `actions_to_predict` takes them.
+        vectors: A file of vectors made elsewhere; none when left out.
         **others: Further fields of `Settings`.
 
     Raises:
@@ -138,6 +141,7 @@ def settings_for(
         encoder=None if folder is None else str(folder / "encoder"),
         action_weights=weights_of_actions(actions, action_weights or {}),
         target_actions=actions_to_predict(actions, target_actions),
+        vectors=None if vectors is None else str(Path(vectors).absolute()),
         **others,
     )
 
@@ -167,7 +171,8 @@ def train_run(
 
     Raises:
         FileExistsError: The folder is there.
-        ValueError: A period holds no query, or there is an encoder and no text.
+        ValueError: A period holds no query, there is an encoder and no text, or the
+            file of vectors is not one.
     """
     directory = Path(directory)
     if directory.exists():
@@ -178,6 +183,7 @@ def train_run(
     # Before any time is spent on it.
     queries_by_period(events, split, settings)
     _refuse_without_texts(events, settings)
+    vectors = read_item_vectors(events, settings, say=say)
     directory.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
@@ -186,7 +192,9 @@ def train_run(
         trained: dict[str, Trained] = {}
         for name, pooling in (("decay", decay), ("mean", Constant())):
             say(f"Training with {pooling.describe()} ...")
-            model = make_model(events, settings, pooling, encoded=encoded)
+            model = make_model(
+                events, settings, pooling, encoded=encoded, vectors=vectors
+            )
             trained[name] = train(
                 model, events, split, settings, directory=partial / "training" / name
             )
@@ -241,6 +249,40 @@ def encode_texts(
     say(f"Encoding the texts of {len(events.items):,} items ...")
     text = TextTower(settings.preprocessor, settings.encoder, dim=settings.dim)
     return text.encode_all(events.items.texts.tolist(), progress=_keras_progress)
+
+
+def read_item_vectors(
+    events: Events, settings: Settings, *, say: Callable[[str], None] = print
+) -> ItemVectors | None:
+    """Reads the vectors of the catalogue's items, for as many models as there will be.
+
+    Those of other items are left where they are: a model does not carry them along.
+
+    Args:
+        events: Clean events.
+        settings: `vectors`.
+        say: Is told how many items have one.
+
+    Returns:
+        Ids and vectors; None without a file of vectors.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not what `PrecomputedTower.read` takes, or no item has a
+            vector in it.
+    """
+    if settings.vectors is None:
+        return None
+    tower = PrecomputedTower.read(settings.vectors)
+    ids = tower.items.ids
+    kept = events.items.codes(ids.tolist()) >= 0
+    if not kept.any():
+        raise ValueError(
+            f"{settings.vectors} has a vector for none of the log's items: its ids are "
+            f"such as {ids[0]!r}, the log's such as {events.items.ids[0]!r}."
+        )
+    say(f"{int(kept.sum()):,} of {len(events.items):,} items have a vector")
+    return ItemVectors(ids[kept].tolist(), tower.vectors[kept])
 
 
 def _refuse_without_texts(events: Events, settings: Settings) -> None:

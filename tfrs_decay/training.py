@@ -15,10 +15,17 @@ from tfrs_decay.data.dataset import batches
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries, basket_queries
 from tfrs_decay.data.split import TimeSplit
+from tfrs_decay.data.vectors import ItemVectors
 from tfrs_decay.decay import Decay
 from tfrs_decay.evaluation import Figures, evaluate
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
-from tfrs_decay.layers import ItemTower, TextTower, TimeDecayPooling
+from tfrs_decay.layers import (
+    ItemTower,
+    PrecomputedTower,
+    TextTower,
+    TimeDecayPooling,
+)
+from tfrs_decay.layers.fusion import FUSIONS
 from tfrs_decay.models import DecayRetrieval, sampling_probability
 
 RECALL = "val_recall_at_20"
@@ -48,6 +55,10 @@ class Settings:
         learning_rate: Adam's.
         temperature: Divides the scores in the loss.
         seed: Of weights, order and draws.
+        vectors: A file of vectors made elsewhere, as `PrecomputedTower.read` takes it;
+            None for a model without.
+        fusion: How text, vectors and ids become one vector: see `layers.ItemTower`.
+        id_dropout: How often an item's id is silenced in training: see there.
     """
 
     preprocessor: str | None = None
@@ -62,6 +73,9 @@ class Settings:
     learning_rate: float = 0.003
     temperature: float = 0.1
     seed: int = 0
+    vectors: str | None = None
+    fusion: str = "sum"
+    id_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuses what cannot be trained with, before anything is spent on it."""
@@ -75,6 +89,15 @@ class Settings:
             raise ValueError(f"seed={self.seed} must lie in 0 to 2^32 - 1.")
         if (self.preprocessor is None) != (self.encoder is None):
             raise ValueError("preprocessor and encoder go together.")
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion={self.fusion!r} is not one of {FUSIONS}.")
+        if not 0 <= self.id_dropout < 1:
+            raise ValueError(f"id_dropout={self.id_dropout} must lie in 0 to below 1.")
+        if self.id_dropout and self.encoder is None and self.vectors is None:
+            raise ValueError(
+                f"id_dropout={self.id_dropout} makes other parts stand in for an id: "
+                "it needs an encoder or vectors."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -100,6 +123,7 @@ def make_model(
     decay: Decay,
     *,
     encoded: np.ndarray | None = None,
+    vectors: ItemVectors | None = None,
 ) -> DecayRetrieval:
     """Makes an untrained model for a log.
 
@@ -108,6 +132,7 @@ def make_model(
         settings: What to make it with.
         decay: How the pooling weighs ages.
         encoded: [n, hidden] the texts' encodings, where they are at hand.
+        vectors: What to take of `settings.vectors`, where it is at hand.
 
     Returns:
         The model, its text baked and its variables at their start.
@@ -116,7 +141,19 @@ def make_model(
     text = None
     if settings.encoder is not None and settings.preprocessor is not None:
         text = TextTower(settings.preprocessor, settings.encoder, dim=settings.dim)
-    item_tower = ItemTower(events.items, text=text, dim=settings.dim)
+    precomputed = None
+    if vectors is not None:
+        precomputed = PrecomputedTower(*vectors, dim=settings.dim)
+    elif settings.vectors is not None:
+        precomputed = PrecomputedTower.read(settings.vectors, dim=settings.dim)
+    item_tower = ItemTower(
+        events.items,
+        text=text,
+        dim=settings.dim,
+        vectors=precomputed,
+        fusion=settings.fusion,
+        id_dropout=settings.id_dropout,
+    )
     if text is not None:
         item_tower.bake(encoded)
     # Evenly, until `train` counts the targets that it draws.
@@ -190,7 +227,8 @@ def train(
     loss over a batch's own items does not say how they rank in the catalogue). The
     second starts over from the same weights, trains for as many passes as were best,
     and includes the validation period. The model's sampling probabilities are set for
-    each fit from the targets that it draws. Nothing after the test cut is looked at.
+    each fit from the targets that it draws, and its item tower's seen items from its
+    histories and targets. Nothing after the test cut is looked at.
 
     Args:
         model: Untrained; its weights are changed.
@@ -216,7 +254,7 @@ def train(
         )
     for variable, value in start:
         variable.assign(value)
-    model.set_sampling_probability(_drawn(queries.both, events, settings))
+    _count(model, queries.both, events, settings)
     _fit(
         model,
         _batches(queries.both, events, settings),
@@ -261,7 +299,7 @@ def train_and_validate(
     Raises:
         RuntimeError: The loss is no longer a number.
     """
-    model.set_sampling_probability(_drawn(queries.training, events, settings))
+    _count(model, queries.training, events, settings)
     watching = ValidationRecall(queries.validation, events, settings)
     searched = _fit(
         model,
@@ -321,6 +359,29 @@ class ValidationRecall(tf_keras.callbacks.Callback):
             self.best = figures
         if logs is not None:
             logs[RECALL] = figures.mean_recall
+
+
+def _count(
+    model: DecayRetrieval, queries: Queries, events: Events, settings: Settings
+) -> None:
+    """Tells a model which items it is about to be trained on, and how often."""
+    model.set_sampling_probability(_drawn(queries, events, settings))
+    if model.item_tower.id_embedding:
+        model.item_tower.set_seen(_read(queries, events, settings))
+
+
+def _read(queries: Queries, events: Events, settings: Settings) -> np.ndarray:
+    """[n] bool, the items that stand in a history that is read, or are targets."""
+    start = np.maximum(
+        queries.history_start, queries.history_stop - settings.max_history
+    )
+    # Of each event, how many histories have begun before it and not ended.
+    within = np.zeros(len(events) + 1, np.int64)
+    np.add.at(within, start, 1)
+    np.add.at(within, queries.history_stop, -1)
+    read = np.cumsum(within)[:-1] > 0
+    read[queries.target] = True
+    return np.bincount(events.item[read], minlength=len(events.items)) > 0
 
 
 def _drawn(queries: Queries, events: Events, settings: Settings) -> np.ndarray:

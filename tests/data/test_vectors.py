@@ -58,8 +58,8 @@ def test_columns_of_numbers_and_an_index_that_is_none(tmp_path):
 
 
 def test_ids_are_written_as_in_a_log(tmp_path):
-    path = parquet(tmp_path / "v.parquet", ROWS, ids=(17850.0, 3.0, None))
-    assert read_vectors(path).ids == ["17850", "3", None]
+    path = parquet(tmp_path / "v.parquet", ROWS, ids=(17850.0, 3.0, 2.0))
+    assert read_vectors(path).ids == ["17850", "3", "2"]
     np.savez(tmp_path / "v.npz", ids=np.array([17850, 3, 2]), vectors=ROWS)
     assert read_vectors(tmp_path / "v.npz").ids == ["17850", "3", "2"]
 
@@ -90,6 +90,15 @@ def test_what_is_no_number_is_not_finite(tmp_path):
 def test_a_column_that_holds_no_vectors_is_named(tmp_path, vectors, message):
     path = parquet(tmp_path / "v.parquet", vectors)
     with pytest.raises(ValueError, match=rf"v.parquet: .*{message}"):
+        read_vectors(path)
+
+
+@pytest.mark.parametrize("gap", [None, "", " "])
+def test_a_row_without_an_id_is_named(tmp_path, gap):
+    path = parquet(tmp_path / "v.parquet", ROWS, ids=("a", gap, "c"))
+    with pytest.raises(
+        ValueError, match=r"1 rows have no id in 'item', .* row 1: leave"
+    ):
         read_vectors(path)
 
 

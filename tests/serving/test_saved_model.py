@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 
 from tfrs_decay.data import basket_queries, batches
 from tfrs_decay.decay import Exponential
-from tfrs_decay.layers import ItemTower, TextTower, TimeDecayPooling
+from tfrs_decay.layers import (
+    ItemTower,
+    PrecomputedTower,
+    TextTower,
+    TimeDecayPooling,
+)
 from tfrs_decay.layers.top_k import LOWEST_SCORE
 from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.serving import NativeModel, Recommender, export, native
@@ -514,3 +519,55 @@ def test_texts_need_a_text_tower(tmp_path, shop_events):
     own.item_tower.build()
     with pytest.raises(ValueError, match="the item tower has no text tower"):
         export(own, tmp_path, texts=True)
+
+
+@pytest.mark.parametrize("fusion", ["sum", "concat", "gated"])
+def test_a_fused_tower_exports_with_items_that_came_later(
+    tmp_path, shop_events, tiny_encoder, fusion
+):
+    tf_keras.utils.set_random_seed(6)
+    items = shop_events.items
+    text = TextTower(tiny_encoder.preprocessor, tiny_encoder.encoder, dim=8)
+    images = np.random.default_rng(2).normal(size=[100, 5])
+    tower = ItemTower(
+        items,
+        text=text,
+        dim=8,
+        vectors=PrecomputedTower(items.ids[:100].tolist(), images, dim=8),
+        categories={"kind": ["lamps", ""] * (len(items) // 2)},
+        fusion=fusion,
+        id_dropout=0.2,
+    ).bake()
+    made = DecayRetrieval(tower, TimeDecayPooling(Exponential("3d")))
+    made.compile(tf_keras.optimizers.Adam(0.01))
+    made.fit(batches(basket_queries(shop_events), shop_events), verbose=0)
+    made.item_tower.set_seen(np.arange(len(items)) % 5)
+    made = made.with_items(
+        ["new"], ["a red lantern"], vectors=images[:1], categories={"kind": ["mugs"]}
+    )
+    version = export(made, tmp_path, k=5, texts=True)
+    ids = made.item_tower.items.ids
+    histories = [
+        [("new", NOW - DAY, "buy"), (ids[5], NOW - 60, "buy")],
+        [(ids[8], NOW - 9, "buy")],
+    ]
+    request = inputs(*histories)
+    with NativeModel(version.parent) as loaded:
+        answer = loaded("serving_default", request)
+    scores = in_memory(made, request)
+    for row, one in enumerate(scores):
+        order = np.argsort(-one, kind="stable")[:5]
+        np.testing.assert_allclose(answer["score"][row], one[order], atol=1e-5)
+    best = inputs([("new", NOW, "buy")])
+    with NativeModel(version.parent) as loaded:
+        assert chosen(loaded("serving_default", best))[0] == "new"
+    # An item that nobody added, by its text alone: its other parts are missing.
+    asked = {**inputs([("unheard of", NOW - DAY, "buy")]), "k": [5]}
+    asked |= {"exclude_item": [[""]], "history_text": [["blue mug"]]}
+    tensors = {name: tf.constant(value) for name, value in asked.items()}
+    for name in ("history_time", "history_length", "query_time"):
+        tensors[name] = tf.cast(tensors[name], tf.int64)
+    by_text = tf.saved_model.load(str(version)).signatures["recommend_by_text"]
+    interest = made.item_tower.embed_texts(tf.constant("blue mug")).numpy()
+    expected = np.sort(made.item_tower.catalogue_vectors() @ interest)[::-1][:5]
+    np.testing.assert_allclose(by_text(**tensors)["score"][0], expected, atol=1e-5)

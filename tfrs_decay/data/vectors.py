@@ -30,11 +30,11 @@ _INDEX = re.compile(r"__index_level_\d+__")
 class ItemVectors(NamedTuple):
     """What a file of vectors holds, as it stands there.
 
-    ids: [n], text as `clean` writes ids (17850.0 is "17850"); None for a gap.
+    ids: [n], text as `clean` writes ids: 17850.0 is "17850".
     vectors: [n, width] numbers.
     """
 
-    ids: list[str | None]
+    ids: list[str]
     vectors: np.ndarray
 
 
@@ -62,7 +62,8 @@ def read_vectors(
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is empty, of another format, cut short, or lacks what was
-            asked for; or vectors are missing, no numbers or of unequal width.
+            asked for; or an id or a vector is missing, or vectors are no numbers or of
+            unequal width.
         ImportError: A .parquet needs pyarrow and pandas.
     """
     path = checked_file(path, (".parquet", ".npz"), EXPECTED)
@@ -146,14 +147,20 @@ def _read_parquet(
     if not table.num_rows:
         raise ValueError(f"{path} has no rows below its columns, {_listed(there)}.")
     written = as_text(pd.Series(table.column(id_column).to_pylist(), dtype=object))
-    ids = [one if isinstance(one, str) else None for one in written]
+    gone = np.flatnonzero(written.isna())
+    if len(gone):
+        raise ValueError(
+            f"{path}: {len(gone)} rows have no id in {id_column!r}, the first of them "
+            f"row {gone[0]}: leave them out."
+        )
+    ids: list[str] = written.tolist()
     if isinstance(vector_column, str):
         return ItemVectors(ids, _lists(table.column(vector_column), ids, path))
     features = [_numbers(table.column(one), one, path) for one in columns]
     return ItemVectors(ids, np.stack(features, axis=1))
 
 
-def _lists(column: Any, ids: list[str | None], path: Path) -> np.ndarray:
+def _lists(column: Any, ids: list[str], path: Path) -> np.ndarray:
     """A column of lists as one matrix: [n, width] float32."""
     import pyarrow.types as kinds
 

@@ -145,17 +145,20 @@ class PrecomputedTower(tf_keras.layers.Layer):
             FileNotFoundError: There is no such file.
             ValueError: It is cut short, of another format, or lacks a column or array;
                 or its ids or vectors are not what the class takes.
-            TypeError: An id is missing.
             ImportError: A .parquet needs pyarrow and pandas.
         """
         ids, vectors = read_vectors(
             path, id_column=id_column, vector_column=vector_column
         )
         try:
-            # A gap is told of by the class, as everything else about ids.
-            return cls(ids, vectors, dim=dim, unknown=unknown, **kwargs)  # type: ignore[arg-type]
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{os.fspath(path)}: {error}") from error
+            return cls(ids, vectors, dim=dim, unknown=unknown, **kwargs)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from error
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The vectors as they were given, [n, width] float32, in the order of ids."""
+        return self._table.numpy()
 
     @property
     def output_width(self) -> int:
@@ -255,7 +258,7 @@ class PrecomputedTower(tf_keras.layers.Layer):
         made = type(self).from_config(
             {**self.get_config(), "ids": [*self.items.ids.tolist(), *ids]}
         )
-        table = self._table.numpy()
+        table = self.vectors
         if ids:
             more = _matrix(vectors, np.asarray(ids, object))
             if more.shape[1] != self.width:

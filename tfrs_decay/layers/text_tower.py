@@ -135,6 +135,13 @@ class TextTower(tf_keras.layers.Layer):
         """Leaves a frozen encoder alone until a text is read, `hidden` being known."""
         self._loads_when_read = True
 
+    def _need_modules(self) -> None:
+        """Loads the encoder where it was left alone until a text is read."""
+        if self._encode is None:
+            # Outside of the graph that may be being traced: what is loaded stays.
+            with tf.init_scope():
+                self._load_modules()
+
     def _load_modules(self) -> None:
         if self.preprocessor is not None:
             self._preprocess = hub_modules.load(
@@ -215,10 +222,7 @@ class TextTower(tf_keras.layers.Layer):
     ) -> tf.Tensor:
         """Encodes each distinct text once: [...] -> [..., width]."""
         texts = self._strings(texts)
-        if self._encode is None:
-            # Outside of the graph that may be being traced: what is loaded stays.
-            with tf.init_scope():
-                self._load_modules()
+        self._need_modules()
         distinct, where = tf.unique(tf.reshape(texts, [-1]))
         inputs = self._inputs(distinct)
         outputs = self._encode(inputs, training=training)
@@ -360,6 +364,8 @@ class TextTower(tf_keras.layers.Layer):
         for text, vector in found.items():
             vectors[place[text]] = vector
         missing = sorted((one for one in place if one not in found), key=len)
+        if missing:
+            self._need_modules()
         encode = tf.function(
             lambda batch: self._encode_alone(batch),
             input_signature=[tf.TensorSpec([None], tf.string)],

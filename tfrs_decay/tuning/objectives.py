@@ -10,6 +10,7 @@ import tf_keras
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
 from tfrs_decay.data.split import TimeSplit
+from tfrs_decay.data.vectors import ItemVectors
 from tfrs_decay.decay import Constant, Decay
 from tfrs_decay.evaluation import (
     Figures,
@@ -138,6 +139,7 @@ class TwoTowerObjective:
         split: The cuts.
         settings: How to make and train the model.
         encoded: [n, hidden] the texts' encodings, where there is an encoder.
+        vectors: What to take of `settings.vectors`, where there are any.
 
     Attributes:
         queries: The validation period's; 2,000 of them, drawn, when there are more.
@@ -155,16 +157,24 @@ class TwoTowerObjective:
         settings: Settings,
         *,
         encoded: np.ndarray | None = None,
+        vectors: ItemVectors | None = None,
     ) -> None:
         self._events = events.where(events.time <= split.test)
         self._periods = queries_by_period(self._events, split, settings)
         self.queries = drawn_queries(self._periods.validation, settings.seed)
         self._settings = settings
         self._encoded = encoded
+        self._vectors = vectors
 
     def __call__(self, decay: Decay) -> Figures:
         """Trains with the decay, and ranks the whole catalogue after each pass."""
-        model = make_model(self._events, self._settings, decay, encoded=self._encoded)
+        model = make_model(
+            self._events,
+            self._settings,
+            decay,
+            encoded=self._encoded,
+            vectors=self._vectors,
+        )
         best = train_and_validate(
             model, self._events, self._periods, self._settings, verbose=0
         ).best
