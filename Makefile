@@ -24,6 +24,8 @@ bench: .venv/demo ## What the README's figures come from
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/decay_pooling.py
 	$(BIN)/python benchmarks/interest_state.py
+	$(BIN)/python benchmarks/text_tower.py
+	$(BIN)/python benchmarks/new_items.py
 
 integration: .venv/integration ## The slow suites, on real input
 	$(BIN)/python -m pytest -m integration

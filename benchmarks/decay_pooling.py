@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from printed import machine, write_json
 
 import tfrs_decay as td  # settles legacy Keras before anything touches it
 
@@ -178,12 +178,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="where to write the ratios")
     arguments = parser.parse_args()
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, TensorFlow {tf.__version__}, NumPy "
-        f"{np.__version__}, tfrs-decay {td.__version__}; seed {arguments.seed}, "
-        f"medians of {arguments.rounds} rounds"
-    )
+    print(f"{machine()}; seed {arguments.seed}, medians of {arguments.rounds} rounds")
     plain = []
     for jit in (False, True):
         for size in SIZES:
@@ -209,10 +204,7 @@ def main() -> None:
             one[name]["train"] / one["one_rate"]["train"] for one in plain
         )
     print("\n" + json.dumps(ratios, indent=2))
-    if arguments.json is not None:
-        partial = arguments.json.with_name(f".{arguments.json.name}.partial")
-        partial.write_text(json.dumps(ratios, indent=2) + "\n", encoding="utf-8")
-        partial.replace(arguments.json)
+    write_json(arguments.json, ratios)
 
 
 if __name__ == "__main__":

@@ -18,23 +18,25 @@ Keys of the JSON, of an exponential decay and vectors of 64 features:
                                 update, both for a batch of users at a time
   single_recompute_ratio        the same for one user at a time
   single_update_us              microseconds of an update of one user by one event
+
+How many exponentials power laws become, and how near, is printed below.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import json
-import os
-import platform
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from printed import machine, write_json
+
 import tfrs_decay as td  # settles legacy Keras before anything touches it
-from tfrs_decay.decay import Exponential, Gaussian
+from tfrs_decay.decay import Exponential, Gaussian, PowerLaw
 from tfrs_decay.interest import InterestState, State
 
 import numpy as np  # isort: skip
@@ -194,9 +196,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rounds, seed = arguments.rounds, arguments.seed
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, TensorFlow {tf.__version__}, NumPy "
-        f"{np.__version__}, tfrs-decay {td.__version__}; seed {seed}, "
+        f"{machine()}; seed {seed}, "
         f"{arguments.events} events in batches of {arguments.batch}, medians of "
         f"{rounds} rounds"
     )
@@ -220,10 +220,11 @@ def main() -> None:
     figures |= recompute_ratios(interest, users=512, rounds=rounds, seed=seed)
     for name, figure in figures.items():
         print(f"  {name:<28} {figure:>12,.4g}")
-    if arguments.json is not None:
-        partial = arguments.json.with_name(f".{arguments.json.name}.partial")
-        partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-        partial.replace(arguments.json)
+    print("What power laws become:")
+    for scale, exponent in itertools.product(("1h", "1s"), (0.25, 0.5, 1.0, 2.0)):
+        fitted = InterestState(PowerLaw(scale, exponent), DIM)
+        print(f"  {fitted.describe()}; {fitted.bytes_per_user:,} bytes a user")
+    write_json(arguments.json, figures)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,13 @@ The encoder is all-MiniLM-L6-v2, fetched from the package registry once.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from printed import machine, write_json
 
-from tfrs_decay import __version__, demo, evaluation, runs
+from tfrs_decay import demo, evaluation, runs
 from tfrs_decay.data import clean, open_log, split_by_time
 from tfrs_decay.decay import Decay
 from tfrs_decay.families import DEFAULT, NAMES, named_decay
@@ -73,7 +71,7 @@ def main() -> None:
     if sample is None and arguments.data in demo.SAMPLES:
         sample = demo.SAMPLES[arguments.data]
     decay = named_decay(arguments.decay, scale=arguments.scale, trainable=True)
-    _print_machine()
+    print(machine())
     results = [
         measure(arguments.data, sample, seed, arguments.cache, decay)
         for seed in range(arguments.seeds)
@@ -99,18 +97,7 @@ def main() -> None:
                 f"  {track:<4} {model:<26} Recall@20 {figures['recall@20']:.4f}  "
                 f"NDCG@20 {figures['ndcg@20']:.4f}  decay is {ratio:.2f}x"
             )
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(means, indent=2) + "\n", encoding="utf-8")
-
-
-def _print_machine() -> None:
-    import tensorflow as tf
-
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, TensorFlow {tf.__version__}, NumPy "
-        f"{np.__version__}, tfrs-decay {__version__}"
-    )
+    write_json(arguments.json, means)
 
 
 if __name__ == "__main__":

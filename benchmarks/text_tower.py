@@ -25,8 +25,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -35,13 +33,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from printed import machine, write_json
+
 import tfrs_decay as td  # settles legacy Keras before anything touches it
 from tfrs_decay import demo
 from tfrs_decay.encoders import EncoderPaths
 
 import numpy as np  # isort: skip
 import tensorflow as tf  # isort: skip
-import tensorflow_hub as hub  # isort: skip
 import tf_keras  # isort: skip
 
 USERS, LENGTH, DIM = 64, 50, 64
@@ -186,11 +185,9 @@ def main() -> None:
     texts = items.texts[items.codes(every.tolist())]
     unique = len(set(texts)) / len(texts)
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, TensorFlow {tf.__version__}, TF-Hub "
-        f"{hub.__version__}, tfrs-decay {td.__version__}; {arguments.data}, seed "
-        f"{arguments.seed}\n{len(texts):,} strings a batch, {len(set(texts)):,} "
-        f"distinct ({unique:.1%}), {len(items):,} items"
+        f"{machine()}; {arguments.data}, seed {arguments.seed}\n"
+        f"{len(texts):,} strings a batch, {len(set(texts)):,} distinct ({unique:.1%}), "
+        f"{len(items):,} items"
     )
     steps = {way: step_of(way, items, batch, encoder, encoded) for way in WAYS}
     spent: dict[str, list[float]] = {way: [] for way in WAYS}
@@ -218,10 +215,7 @@ def main() -> None:
         "baked_ratio": median["baked"] / median["no_text"],
     }
     print("\n" + json.dumps(ratios, indent=2))
-    if arguments.json is not None:
-        partial = arguments.json.with_name(f".{arguments.json.name}.partial")
-        partial.write_text(json.dumps(ratios, indent=2) + "\n", encoding="utf-8")
-        partial.replace(arguments.json)
+    write_json(arguments.json, ratios)
 
 
 if __name__ == "__main__":

@@ -399,6 +399,28 @@ def test_an_item_of_history_and_target_is_computed_once():
     assert seen == [[0, 1, 2, -1, 3]]
 
 
+def test_vectors_that_are_at_hand_are_not_computed_again():
+    model = make()
+    batch = features(["a", "b"])
+    expected = model(batch)
+    vectors = model.item_tower(batch["history_item"])
+    model.item_tower._of_places = None
+    np.testing.assert_array_equal(model({**batch, "history_vector": vectors}), expected)
+    with pytest.raises(ValueError, match=r"history_vector .*\[batch, time, dim\]"):
+        model({**batch, "history_vector": vectors[0]})
+
+
+def test_a_call_of_ones_own_is_what_is_trained():
+    class Halved(DecayRetrieval):
+        def call(self, features, training=None):
+            return 0.5 * super().call(features, training=training)
+
+    tf_keras.utils.set_random_seed(7)
+    halved = Halved(ItemTower(ITEMS, dim=3), TimeDecayPooling(Exponential("1d")))
+    batch = features(["b", "d"])
+    assert halved.compute_loss(batch) != make().compute_loss(batch)
+
+
 @tf_keras.saving.register_keras_serializable("tests")
 class Tilted(DecayRetrieval):
     """A subclass with an argument and a layer of its own."""

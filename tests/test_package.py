@@ -117,6 +117,7 @@ ORDER = [
     "layers.weighted_sums",
     "layers.heads",
     "layers.history",
+    "layers.distinct",
     "layers.hub_modules",
     "layers.vector_cache",
     "layers.text_tower",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import tensorflow as tf
+
+import tfrs_decay as td
 
 README = Path(__file__).parents[1] / "README.md"
-MODEL, STATE = re.findall(
+MODEL, ITEMS, STATE = re.findall(
     r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
 )
 
 
-def run(block):
-    names = {}
+def run(block, **names):
     exec(compile(block, "README.md", "exec"), names)
     return names
 
@@ -25,6 +29,28 @@ def test_the_model_of_the_readme_trains_and_exports(tmp_path, monkeypatch):
     run(MODEL)
     (version,) = (tmp_path / "export" / "shop").iterdir()
     assert (version / "saved_model.pb").is_file()
+
+
+def test_the_item_tower_of_the_readme_reads_all_that_is_there(
+    tmp_path, monkeypatch, tiny_encoder
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_encoder.encoder.parent, "minilm")
+    vectors = pd.DataFrame({"item": ["a", "b"], "vector": [[1.0, 2.0], [3.0, 4.0]]})
+    vectors.to_parquet("images.parquet")
+    names = run(
+        ITEMS,
+        td=td,
+        items=td.data.Items(["a", "b", "c"], ["red mug", "blue mug", "red lantern"]),
+        brands=["one", "", "other"],
+    )
+    assert len(list(Path("vectors").iterdir())) == 1
+    known = names["tower"](tf.constant(["a", "b", "c"]))
+    more = names["more"](tf.constant(["a", "b", "c", "new"]))
+    np.testing.assert_array_equal(more[:3], known)
+    np.testing.assert_allclose(
+        more[3:], names["tower"].embed_texts(["a red lantern"]), atol=1e-6
+    )
 
 
 def test_the_state_of_the_readme_is_what_it_says():
@@ -39,6 +65,4 @@ def test_the_state_of_the_readme_is_what_it_says():
     "decay", re.findall(r"^\| `(\w+)\(", README.read_text("utf-8"), re.M)
 )
 def test_every_decay_of_the_table_is_there(decay):
-    import tfrs_decay as td
-
     assert hasattr(td.decay, decay)

@@ -629,6 +629,24 @@ def test_a_search_is_another_with_another_encoder_at_the_same_place(shop, tmp_pa
     assert len(folder_at(tmp_path / "t", shop, settings=settings).known) == 3
 
 
+def test_a_search_is_another_with_other_vectors_in_the_same_file(shop, tmp_path):
+    file = tmp_path / "vectors.npz"
+    file.write_bytes(b"one")  # No search reads them before its folder is opened.
+    settings = Settings(
+        action_weights=SETTINGS.action_weights,
+        target_actions=SETTINGS.target_actions,
+        vectors=str(file),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        folder_at(tmp_path / "t", shop, settings=settings).run(Interrupted(3))
+    file.write_bytes(b"another")
+    with pytest.raises(FileExistsError, match="holds an interrupted search of another"):
+        folder_at(tmp_path / "t", shop, settings=settings)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"vectors\.npz: no such file"):
+        folder_at(tmp_path / "t", shop, settings=settings)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

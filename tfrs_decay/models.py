@@ -29,6 +29,7 @@ _OPTIONAL = {
     "history_action": ("strings", "[batch, time]"),
     "history_category": ("strings", "[batch, time]"),
     "history_weight": ("floating numbers", "[batch, time]"),
+    "history_vector": ("floating numbers", "[batch, time, dim]"),
     "target_length": ("integers", "[batch]"),
 }
 
@@ -207,25 +208,20 @@ class DecayRetrieval(tfrs.Model):
                 `tfrs_decay.data.batches` describes them. `history_category`, [batch,
                 time] strings, where its rates depend on the category, and
                 `history_weight`, [batch, time] floating, a weight of each event's own,
-                are handed to the pooling as well. Items that are not in the catalogue
-                count as padding.
+                are handed to the pooling as well. `history_vector`, [batch, time, dim],
+                are the history's item vectors where they are at hand, as they are in
+                training: history and targets are computed at once. Items that are not
+                in the catalogue count as padding.
             training: Keras' own.
 
         Raises:
             ValueError: A feature is missing, or of another kind or rank.
         """
         features = _checked(features, _HISTORY)
-        vectors = self.item_tower(features["history_item"], training=training)
-        return self._interest(features, vectors, training)
-
-    def _interest(
-        self,
-        features: Mapping[str, tf.Tensor],
-        vectors: tf.Tensor,
-        training: bool | None,
-    ) -> tf.Tensor:
-        """The interest, [batch, dim], from the vectors of checked features' history."""
         ids = features["history_item"]
+        vectors = features.get("history_vector")
+        if vectors is None:
+            vectors = self.item_tower(ids, training=training)
         length = features["history_length"]
         with tf.control_dependencies(length_checks(length, tf.shape(ids)[1])):
             mask = tf.sequence_mask(length, tf.shape(ids)[1])
@@ -320,7 +316,8 @@ class DecayRetrieval(tfrs.Model):
         of_history = tf.ensure_shape(
             tf.reshape(of_history, shape), [*history.shape, self.item_tower.dim]
         )
-        interest = self._interest(features, of_history, training)
+        features["history_vector"] = of_history
+        interest = self(features, training=training)
         # Scores are summed and compared in float32, whatever the towers compute in.
         candidates = tf.cast(candidates, tf.float32)
         own_basket = query[:, None] == query[None, :]

@@ -247,8 +247,10 @@ def encode_texts(
         return None
     _refuse_without_texts(events, settings)
     say(f"Encoding the texts of {len(events.items):,} items ...")
-    text = TextTower(settings.preprocessor, settings.encoder, dim=settings.dim)
-    return text.encode_all(events.items.texts.tolist(), progress=_keras_progress)
+    text = TextTower(
+        settings.preprocessor, settings.encoder, fields=events.items.fields
+    )
+    return text.encode_all(events.items.texts, progress=_keras_progress)
 
 
 def read_item_vectors(
@@ -286,7 +288,7 @@ def read_item_vectors(
 
 
 def _refuse_without_texts(events: Events, settings: Settings) -> None:
-    if settings.encoder is not None and not any(events.items.texts):
+    if settings.encoder is not None and not any(events.items.titles):
         raise ValueError(
             "no item has a text for the encoder to read: give a table of items whose "
             "ids are those of the events, or train without an encoder."
@@ -418,9 +420,10 @@ def similar_items(
         )
     if not untrained:
         return nearest_items(run.model().item_tower, texts, k=k)
+    items = run.events().items
     return nearest_texts(
-        TextTower(settings.preprocessor, settings.encoder),
-        run.events().items,
+        TextTower(settings.preprocessor, settings.encoder, fields=items.fields),
+        items,
         texts,
         k=k,
         progress=_keras_progress,

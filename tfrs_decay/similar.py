@@ -108,9 +108,10 @@ def _nearest(
         raise ValueError(f"k={k} must be 1 or more.")
     scores = _unit(asked) @ _unit(catalogue).T
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    titles = items.titles
     return [
         [
-            Neighbour(items.ids[place], _joined(items.texts[place]), float(row[place]))
+            Neighbour(items.ids[place], titles[place], float(row[place]))
             for place in places
         ]
         for row, places in zip(scores, order, strict=True)
@@ -121,7 +122,3 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     wide = vectors.astype(np.float64)
     length = np.linalg.norm(wide, axis=1, keepdims=True)
     return wide / np.where(length > 0, length, 1.0)
-
-
-def _joined(text: Any) -> str:
-    return text if isinstance(text, str) else " | ".join(text)

@@ -140,7 +140,12 @@ def make_model(
     tf_keras.utils.set_random_seed(settings.seed)
     text = None
     if settings.encoder is not None and settings.preprocessor is not None:
-        text = TextTower(settings.preprocessor, settings.encoder, dim=settings.dim)
+        text = TextTower(
+            settings.preprocessor,
+            settings.encoder,
+            dim=settings.dim,
+            fields=events.items.fields,
+        )
     precomputed = None
     if vectors is not None:
         precomputed = PrecomputedTower(*vectors, dim=settings.dim)

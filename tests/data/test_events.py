@@ -537,3 +537,30 @@ def test_a_part_of_the_events_keeps_their_vocabularies() -> None:
     assert part.users is events.users and part.items is events.items
     assert part.actions == events.actions
     assert len(events) == 5
+
+
+def test_items_of_several_texts() -> None:
+    items = Items(["a", "b"], [("red", "lamp"), ["", "mug"]])
+    assert items.texts.tolist() == [["red", "lamp"], ["", "mug"]]
+    assert items.fields == 2 and Items(["a"], ["red"]).fields == 1
+    assert items.titles.tolist() == ["red | lamp", "mug"]
+    again = Items.from_config(items.get_config())
+    assert again.get_config() == items.get_config()
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (
+            [["red", "lamp"], ["mug"]],
+            r"texts holds \['mug'\] at 1 and \['red', 'lamp'\]",
+        ),
+        ([["red", "lamp"], "mug"], "texts holds 'mug' at 1"),
+        ([[], []], r"texts holds \[\] at 0"),
+    ],
+)
+def test_items_of_other_numbers_of_texts_are_named(texts: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Items(["a", "b"], texts)
+    with pytest.raises(TypeError, match="texts holds None, a NoneType"):
+        Items(["a", "b"], [["red", None], ["mug", ""]])  # type: ignore[list-item]

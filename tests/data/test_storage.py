@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from tfrs_decay.data import load_events, save_events
+from tfrs_decay.data import Items, load_events, save_events
 
 
 def test_the_same_events_come_back(shop_events, tmp_path):
@@ -47,3 +49,11 @@ def test_a_foreign_file_is_named(tmp_path):
     np.savez(tmp_path / "events.npz", other=np.zeros(3))
     with pytest.raises(ValueError, match=r"events\.npz does not hold events"):
         load_events(tmp_path / "events.npz")
+
+
+def test_items_of_several_texts_come_back(shop_events, tmp_path):
+    ids = shop_events.items.ids.tolist()
+    items = Items(ids, [[one, f"the {one}"] for one in ids])
+    save_events(dataclasses.replace(shop_events, items=items), tmp_path / "events.npz")
+    again = load_events(tmp_path / "events.npz")
+    assert again.items.get_config() == items.get_config()

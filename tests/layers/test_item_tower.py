@@ -700,3 +700,34 @@ def test_more_items_for_a_tower_that_was_loaded(tiny_encoder, tmp_path):
 def test_items_that_cannot_be_added_are_named(tiny_encoder, given, message):
     with pytest.raises(ValueError, match=message):
         fused(tiny_encoder).add_items(**given)
+
+
+# Items of several texts
+
+TWO = Items(["a", "b"], [["red lantern", "a warm light"], ["blue mug", ""]])
+
+
+@pytest.mark.parametrize("baked", [False, True])
+def test_an_item_of_several_texts_is_all_of_them(tiny_encoder, tmp_path, baked):
+    text = TextTower(tiny_encoder.preprocessor, tiny_encoder.encoder, dim=4, fields=2)
+    tower = ItemTower(TWO, text=text, dim=4, id_embedding=False, normalize=False)
+    if baked:
+        tower.bake()
+    got = tower(tf.constant([["b"], ["a"]])).numpy()[:, 0]
+    expected = text(tf.constant(TWO.texts[::-1].tolist())).numpy()
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    outside = tower.embed_texts(tf.constant(TWO.texts[::-1].tolist()))
+    np.testing.assert_allclose(outside, got, atol=1e-5)
+    more = tower.add_items(["c", "d"], [["red lantern", "a warm light"], ["", "mug"]])
+    np.testing.assert_allclose(more(tf.constant(["c"])), got[1:], atol=1e-5)
+    assert more.add_items(["e"]).items.texts[-1].tolist() == ["", ""]
+    ids = tf_keras.Input([], dtype=tf.string)
+    tf_keras.Model(ids, tower(ids)).save(tmp_path / "model.keras")
+    again = tf_keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(again(tf.constant(["b", "a"])), got, atol=1e-6)
+
+
+def test_a_tower_of_other_fields_is_named(tiny_encoder):
+    text = TextTower(tiny_encoder.preprocessor, tiny_encoder.encoder, dim=4)
+    with pytest.raises(ValueError, match=r"text.fields=1, and an item has 2 texts"):
+        ItemTower(TWO, text=text, dim=4)

@@ -13,7 +13,7 @@ import tf_keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrs_decay.data import basket_queries, batches
+from tfrs_decay.data import Items, basket_queries, batches
 from tfrs_decay.decay import Exponential
 from tfrs_decay.layers import (
     ItemTower,
@@ -368,6 +368,38 @@ def test_a_model_of_half_precision_exports(tmp_path, shop_events, tiny_encoder, 
     expected = np.sort(vectors @ interest / np.linalg.norm(interest))[::-1][:5]
     np.testing.assert_allclose(answer["score"][0], expected, atol=2e-2)
     np.testing.assert_array_equal(answer["score"][1], [LOWEST] * 5)
+
+
+def test_items_of_several_texts_are_served_by_all_of_them(
+    tmp_path, shop_events, tiny_encoder
+):
+    ids, titles = shop_events.items.ids.tolist(), shop_events.items.texts.tolist()
+    items = Items(ids, [[one, title] for one, title in zip(ids, titles, strict=True)])
+    text = TextTower(tiny_encoder.preprocessor, tiny_encoder.encoder, dim=8, fields=2)
+    two = DecayRetrieval(
+        ItemTower(items, text=text, dim=8).bake(), TimeDecayPooling(Exponential("3d"))
+    )
+    version = export(two, tmp_path, k=5, texts=True)
+    request = inputs([(ids[3], NOW - DAY, "buy"), ("new", NOW - 60, "buy")], [])
+    request |= {"k": [5, 5], "exclude_item": [[""]] * 2}
+    # Of the new one the second text alone is known.
+    request |= {"history_text": [[["", ""], ["", titles[9]]], [["", ""]] * 2]}
+    tensors = {name: tf.constant(value) for name, value in request.items()}
+    for name in ("history_time", "history_length", "query_time"):
+        tensors[name] = tf.cast(tensors[name], tf.int64)
+    loaded = tf.saved_model.load(str(version))
+    answer = loaded.signatures["recommend_by_text"](**tensors)
+    vectors = two.item_tower.catalogue_vectors()
+    new = two.item_tower.embed_texts(tf.constant([["", titles[9]]])).numpy()[0]
+    weight = 2 ** -((DAY - 60) / (3 * DAY))
+    interest = weight * vectors[3] + new
+    expected = np.sort(vectors @ interest / np.linalg.norm(interest))[::-1][:5]
+    np.testing.assert_allclose(answer["score"][0], expected, atol=1e-5)
+    np.testing.assert_array_equal(answer["score"][1], [LOWEST] * 5)
+    described = json.loads((version / "assets.extra" / "tfrs_decay.json").read_text())[
+        "texts"
+    ]
+    assert described[ids[3]] == f"{ids[3]} | {titles[3]}"
 
 
 class OfMyOwn(tf_keras.Model):

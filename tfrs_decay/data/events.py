@@ -23,15 +23,40 @@ DEFAULT_ACTION = "purchase"
 """The action of every row of a log that names none."""
 
 
+def _table_of_texts(texts: Sequence[Any]) -> np.ndarray:
+    """[n] or [n, fields] objects."""
+    rows = [isinstance(one, (list, tuple, np.ndarray)) for one in texts]
+    if not any(rows):
+        table = np.empty(len(texts), dtype=object)
+        table[:] = list(texts)
+        return table
+    counts = [len(one) if row else 1 for one, row in zip(texts, rows, strict=True)]
+    other = next(
+        (at for at, row in enumerate(rows) if not row or counts[at] != counts[0]), None
+    )
+    if other is not None or not counts[0]:
+        at = other or 0
+        raise ValueError(
+            f"texts holds {texts[at]!r} at {at} and {texts[0]!r} at 0: give each item "
+            "as many texts, '' where it lacks one."
+        )
+    table = np.empty((len(texts), counts[0]), dtype=object)
+    for at, row in enumerate(texts):
+        table[at] = list(row)
+    return table
+
+
 class Items:
     """The catalogue: the items that can be recommended, each with its text.
 
     Args:
         ids: [n] strings, unique and not empty.
-        texts: [n] strings; "" where an item has none.
+        texts: [n] strings; "" where an item has none. Or [n, fields] of them, such as
+            title and description, as lists or tuples.
 
     Raises:
-        ValueError: The two differ in length, or an id is empty or stands twice.
+        ValueError: The two differ in length, an id is empty or stands twice, or items
+            have other numbers of texts.
         TypeError: An id or a text is not a string.
 
     >>> items = Items(["a", "b"], ["red lantern", "blue mug"])
@@ -39,7 +64,11 @@ class Items:
     [1, -1]
     """
 
-    def __init__(self, ids: Sequence[str], texts: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        ids: Sequence[str],
+        texts: Sequence[str] | Sequence[Sequence[str]] | None = None,
+    ) -> None:
         if texts is None:
             texts = [""] * len(ids)
         if len(ids) != len(texts):
@@ -47,7 +76,8 @@ class Items:
                 f"{len(ids)} ids and {len(texts)} texts: give one text for each id, "
                 "'' where an item has none."
             )
-        for name, column in (("ids", ids), ("texts", texts)):
+        table = _table_of_texts(texts)
+        for name, column in (("ids", ids), ("texts", table.flat)):
             strange = [one for one in column if not isinstance(one, str)]
             if strange:
                 raise TypeError(
@@ -55,7 +85,7 @@ class Items:
                     "items are named and described by strings."
                 )
         self.ids = np.asarray(list(ids), dtype=object)
-        self.texts = np.asarray(list(texts), dtype=object)
+        self.texts = table
         self._code = {one: code for code, one in enumerate(self.ids)}
         if "" in self._code:
             raise ValueError("ids holds '': the empty id stands for no item.")
@@ -72,12 +102,25 @@ class Items:
         """Positions in the catalogue, int64; -1 for an id that is not in it."""
         return np.fromiter((self._code.get(one, -1) for one in ids), np.int64, len(ids))
 
-    def get_config(self) -> dict[str, list[str]]:
+    @property
+    def fields(self) -> int:
+        """How many texts each item has."""
+        return 1 if self.texts.ndim == 1 else self.texts.shape[1]
+
+    @property
+    def titles(self) -> np.ndarray:
+        """[n] strings for people: the texts, several of an item in one line."""
+        if self.texts.ndim == 1:
+            return self.texts
+        lines = [" | ".join(filter(None, row)) for row in self.texts]
+        return np.asarray(lines, dtype=object)
+
+    def get_config(self) -> dict[str, list[Any]]:
         """Ids and texts as lists."""
         return {"ids": self.ids.tolist(), "texts": self.texts.tolist()}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, list[str]]) -> Items:
+    def from_config(cls, config: Mapping[str, list[Any]]) -> Items:
         """Makes the catalogue again from `get_config`."""
         return cls(**config)
 
@@ -150,7 +193,7 @@ class Cleaned(NamedTuple):
         lines += [
             f"{count:,} rows left out: {why}" for why, count in self.rejected.items()
         ]
-        nameless = int((self.events.items.texts == "").sum())
+        nameless = int((self.events.items.titles == "").sum())
         if nameless:
             lines.append(f"{nameless:,} items have no text")
         if self.items_without_event:

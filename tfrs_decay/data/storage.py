@@ -30,9 +30,10 @@ def save_events(events: Events, path: str | os.PathLike[str]) -> None:
         ("users", events.users),
         ("actions", events.actions),
         ("ids", events.items.ids),
-        ("texts", events.items.texts),
+        ("texts", events.items.texts.ravel()),
     ):
         columns |= _packed(name, strings)
+    columns["fields"] = np.int64(events.items.fields)
     np.savez_compressed(partial, **columns)
     partial.replace(path)
 
@@ -50,7 +51,7 @@ def load_events(path: str | os.PathLike[str]) -> Events:
                 **{name: stored[name] for name in _COLUMNS},
                 users=np.array(_unpacked("users", stored), dtype=object),
                 actions=tuple(_unpacked("actions", stored)),
-                items=Items(_unpacked("ids", stored), _unpacked("texts", stored)),
+                items=Items(_unpacked("ids", stored), _texts(stored)),
             )
     except (
         KeyError,
@@ -75,6 +76,16 @@ def _packed(name: str, strings: Iterable[str]) -> dict[str, np.ndarray]:
         name: np.frombuffer(b"".join(encoded), np.uint8),
         f"{name}_end": np.cumsum([len(one) for one in encoded], dtype=np.int64),
     }
+
+
+def _texts(stored: Mapping[str, np.ndarray]) -> list[Any]:
+    """The items' texts, several an item in lists."""
+    flat = _unpacked("texts", stored)
+    # What was written before items could have several texts does not say how many.
+    fields = int(stored["fields"]) if "fields" in stored else 1
+    if fields == 1:
+        return flat
+    return [flat[at : at + fields] for at in range(0, len(flat), fields)]
 
 
 def _unpacked(name: str, stored: Mapping[str, np.ndarray]) -> list[str]:

@@ -74,23 +74,30 @@ def content_hash(handle: str) -> str:
     """32 hexadecimal digits of a module's files: what it computes, wherever it lies.
 
     Args:
-        handle: As in `load`; an https handle is fetched, as it is for loading.
+        handle: As in `load`; an https handle is fetched, as it is for loading. Or a
+            single file.
+
+    Raises:
+        FileNotFoundError: There is nothing at this path.
     """
-    folder = Path(hub.resolve(handle))
+    there = Path(hub.resolve(handle) if "://" in handle else handle)
+    if not there.exists():
+        raise FileNotFoundError(f"{there}: no such file or folder.")
+    paths = sorted(there.rglob("*")) if there.is_dir() else [there]
     files = tuple(
         (path, path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("*"))
+        for path in paths
         if path.is_file()
     )
-    return _hash_of(folder, files)
+    return _hash_of(there, files)
 
 
 @functools.lru_cache(maxsize=32)
-def _hash_of(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+def _hash_of(root: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
     """Of the files' names and contents; sizes and times say when to look again."""
     digest = hashlib.sha256()
     for path, size, _ in files:
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
+        digest.update(f"{path.relative_to(root).as_posix()}\0{size}\0".encode())
         with path.open("rb") as file:
             while block := file.read(_BLOCK):
                 digest.update(block)

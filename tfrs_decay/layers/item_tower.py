@@ -11,6 +11,7 @@ import tf_keras
 
 from tfrs_decay.data.events import Items
 from tfrs_decay.layers.category_embedding import CategoryEmbedding
+from tfrs_decay.layers.distinct import of_each
 from tfrs_decay.layers.fusion import FUSIONS, Fusion
 from tfrs_decay.layers.precomputed_tower import PrecomputedTower, checked_ids
 from tfrs_decay.layers.text_tower import TextTower
@@ -112,6 +113,11 @@ class ItemTower(tf_keras.layers.Layer):
             )
         if baked and text is None:
             raise ValueError("baked=True needs a text tower.")
+        if text is not None and text.fields != items.fields:
+            raise ValueError(
+                f"text.fields={text.fields}, and an item has {items.fields} texts: "
+                f"make it with TextTower(..., fields={items.fields})."
+            )
         if fusion not in FUSIONS:
             raise ValueError(f"fusion={fusion!r} is not one of {FUSIONS}.")
         if not 0 <= id_dropout < 1:
@@ -244,12 +250,7 @@ class ItemTower(tf_keras.layers.Layer):
         Raises:
             ValueError: The ids are not strings.
         """
-        place = self.places(ids)
-        distinct, where = tf.unique(tf.reshape(place, [-1]))
-        vectors = tf.gather(self._of_places(distinct, training), where)
-        vectors = tf.reshape(vectors, tf.concat([tf.shape(place), [self.dim]], axis=0))
-        vectors.set_shape([*place.shape, self.dim])
-        return vectors
+        return of_each(self.places(ids), lambda place: self._of_places(place, training))
 
     def compute_mask(self, inputs: tf.Tensor, mask: Any = None) -> tf.Tensor:
         """Which ids are in the catalogue, [...] bool: pooling leaves the others out."""
@@ -270,6 +271,8 @@ class ItemTower(tf_keras.layers.Layer):
     def embed_texts(self, texts: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Vectors of items outside the catalogue: [...] strings -> [..., dim].
 
+        Of items with several texts [..., fields] strings are read.
+
         Raises:
             ValueError: This tower reads no text.
         """
@@ -288,7 +291,7 @@ class ItemTower(tf_keras.layers.Layer):
         What is left out is a missing part, zeros, as the id is here.
 
         Args:
-            texts: [...] strings.
+            texts: [...] strings; [..., fields] where items have several.
             vectors: [..., width] floating, made as those of the tower's own `vectors`;
                 by name, where it has several.
             categories: By name, [...] strings; "" where an item has none.
@@ -385,7 +388,7 @@ class ItemTower(tf_keras.layers.Layer):
     def add_items(
         self,
         ids: Sequence[str],
-        texts: Sequence[str] | None = None,
+        texts: Sequence[str] | Sequence[Sequence[str]] | None = None,
         *,
         vectors: Any = None,
         categories: Mapping[str, Values] | None = None,
@@ -402,7 +405,8 @@ class ItemTower(tf_keras.layers.Layer):
 
         Args:
             ids: [m] strings that are not in the catalogue.
-            texts: [m] strings; "" for all when left out.
+            texts: [m] strings, or [m, fields] where items have several; "" for all when
+                left out.
             vectors: [m, width], or a mapping from id to vector where some items have
                 none; by name, where the tower has several `vectors`. An id whose vector
                 the `PrecomputedTower` has already needs none.
@@ -422,6 +426,8 @@ class ItemTower(tf_keras.layers.Layer):
                 fit.
         """
         self._make()
+        if texts is None and self.items.fields > 1:
+            texts = [[""] * self.items.fields for _ in ids]
         new = Items(list(ids), None if texts is None else list(texts))
         if not len(new):
             raise ValueError("ids is empty: there is nothing to add.")
@@ -464,7 +470,7 @@ class ItemTower(tf_keras.layers.Layer):
         if self.baked and made.text is not None:
             if encoded is None:
                 encoded = made.text.encode_all(
-                    new.texts.tolist(), batch_size=batch_size, progress=progress
+                    new.texts, batch_size=batch_size, progress=progress
                 )
             expected = (len(new), made.text.hidden)
             _check_encoded(encoded, expected)
@@ -504,7 +510,7 @@ class ItemTower(tf_keras.layers.Layer):
         if self.text is not None and other.text is not None:
             if len(self.text.weights) != len(other.text.weights):
                 # It has read a text, so that its encoder is loaded; and now this one's.
-                self.text.encode(tf.constant([""]))
+                self.text.load()
             self.text.set_weights(other.text.get_weights())
         for name, layer in self._categories.items():
             layer.set_weights(other._categories[name].get_weights())
@@ -565,7 +571,7 @@ class ItemTower(tf_keras.layers.Layer):
         self._make()
         if encoded is None:
             encoded = self.text.encode_all(
-                self.items.texts.tolist(), batch_size=batch_size, progress=progress
+                self.items.texts, batch_size=batch_size, progress=progress
             )
         _check_encoded(encoded, (len(self.items), self.text.hidden))
         if not self.baked:

@@ -12,6 +12,7 @@ import tf_keras
 
 from tfrs_decay.data.events import Items
 from tfrs_decay.data.vectors import read_vectors
+from tfrs_decay.layers.distinct import of_each
 
 _UNKNOWN = ("zeros", "mean", "learned")
 
@@ -180,13 +181,12 @@ class PrecomputedTower(tf_keras.layers.Layer):
         place = self.places(ids)
         # Padding has a place of its own, below that of the unknown.
         place = tf.where(tf.equal(ids, ""), tf.constant(-2, tf.int64), place)
-        distinct, where = tf.unique(tf.reshape(place, [-1]))
-        vectors = self.embed_places(distinct)
-        vectors *= tf.cast(distinct > -2, vectors.dtype)[:, None]
-        shape = tf.concat([tf.shape(place), [self.output_width]], axis=0)
-        vectors = tf.reshape(tf.gather(vectors, where), shape)
-        vectors.set_shape([*place.shape, self.output_width])
-        return vectors
+        return of_each(place, self._of_places)
+
+    def _of_places(self, place: tf.Tensor) -> tf.Tensor:
+        """[n] int64 places, -1 for an unknown id and -2 for padding -> [n, dim]."""
+        vectors = self.embed_places(place)
+        return vectors * tf.cast(place > -2, vectors.dtype)[:, None]
 
     def compute_mask(self, inputs: tf.Tensor, mask: Any = None) -> tf.Tensor:
         """Which ids have a vector, [...] bool: pooling leaves the others out.

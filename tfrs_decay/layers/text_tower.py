@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrs_decay.layers import hub_modules
+from tfrs_decay.layers.distinct import of_each
 from tfrs_decay.layers.vector_cache import VectorCache
 
 _POOLINGS = ("pooled_output", "cls", "mean")
@@ -135,7 +136,7 @@ class TextTower(tf_keras.layers.Layer):
         """Leaves a frozen encoder alone until a text is read, `hidden` being known."""
         self._loads_when_read = True
 
-    def _need_modules(self) -> None:
+    def load(self) -> None:
         """Loads the encoder where it was left alone until a text is read."""
         if self._encode is None:
             # Outside of the graph that may be being traced: what is loaded stays.
@@ -222,23 +223,21 @@ class TextTower(tf_keras.layers.Layer):
     ) -> tf.Tensor:
         """Encodes each distinct text once: [...] -> [..., width]."""
         texts = self._strings(texts)
-        self._need_modules()
-        distinct, where = tf.unique(tf.reshape(texts, [-1]))
-        inputs = self._inputs(distinct)
-        outputs = self._encode(inputs, training=training)
-        vectors = tf.cast(self._pool(outputs, inputs), self.compute_dtype)
+        self.load()
+
+        def encoded(distinct: tf.Tensor) -> tf.Tensor:
+            inputs = self._inputs(distinct)
+            outputs = self._encode(inputs, training=training)
+            return tf.cast(self._pool(outputs, inputs), self.compute_dtype)
+
         if self.fields == 1:
-            items = texts
-            vectors = tf.gather(finish(vectors), where)
-        else:
-            items = texts[..., 0]
-            width = self.fields * vectors.shape[-1]
-            vectors = tf.reshape(tf.gather(vectors, where), [-1, width])
-            vectors = finish(vectors)
-        shape = tf.concat([tf.shape(items), tf.shape(vectors)[-1:]], axis=0)
-        vectors = tf.reshape(vectors, shape)
-        vectors.set_shape([*items.shape, vectors.shape[-1]])
-        return vectors
+            return of_each(texts, lambda distinct: finish(encoded(distinct)))
+        # [..., fields, width], and then the fields one after the other.
+        vectors = of_each(texts, encoded)
+        width = self.fields * vectors.shape[-1]
+        shape = tf.concat([tf.shape(texts)[:-1], [width]], axis=0)
+        beside = tf.ensure_shape(tf.reshape(vectors, shape), [*texts.shape[:-1], width])
+        return finish(beside)
 
     def _strings(self, texts: Any) -> tf.Tensor:
         """Texts as a tensor."""
@@ -365,7 +364,7 @@ class TextTower(tf_keras.layers.Layer):
             vectors[place[text]] = vector
         missing = sorted((one for one in place if one not in found), key=len)
         if missing:
-            self._need_modules()
+            self.load()
         encode = tf.function(
             lambda batch: self._encode_alone(batch),
             input_signature=[tf.TensorSpec([None], tf.string)],

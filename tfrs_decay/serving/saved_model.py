@@ -101,6 +101,7 @@ class Recommender(tf.Module):
             )
         self._interest_from_vectors = model.interest_from_vectors
         self._embed_texts = model.item_tower.embed_texts
+        self._fields = model.item_tower.items.fields
         self._k = k
         self._exclude_seen = exclude_seen
         self._max_history = max_history
@@ -151,7 +152,8 @@ class Recommender(tf.Module):
             k: [batch] int32, items wanted; an answer has at most as many places as
                 there are items, and a row that wants fewer than another is filled up
                 with places that no item takes.
-            history_text: [batch, time] strings, read where the id is unknown.
+            history_text: [batch, time] strings, or [batch, time, fields] where items
+                have several texts, read where the id is unknown.
 
         Returns:
             `item_id` [batch, k] strings, best first, "" where no item was left;
@@ -181,7 +183,8 @@ class Recommender(tf.Module):
         seen = tf.where(within, place, -1)
         counts = place >= 0
         if history_text is not None:
-            counts |= tf.strings.length(history_text) > 0
+            there = tf.strings.length(history_text) > 0
+            counts |= tf.reduce_any(there, axis=-1) if self._fields > 1 else there
         counts &= within & (history_time <= query_time[:, None])
         order, counts = self._in_order(history_time, counts)
         place, history_time, history_action = (
@@ -193,7 +196,10 @@ class Recommender(tf.Module):
             known = place >= 0
             # The texts of known items are not read: they become one text, encoded once.
             history_text = tf.gather(history_text, order, batch_dims=1)
-            read = tf.where(known | ~counts, "", history_text)
+            unread = known | ~counts
+            read = tf.where(
+                unread[..., None] if self._fields > 1 else unread, "", history_text
+            )
             of_text = tf.cast(self._embed_texts(read), tf.float32)
             vectors = tf.where(known[..., None], vectors, of_text)
         interest = self._interest_from_vectors(
@@ -275,7 +281,8 @@ class Recommender(tf.Module):
             "exclude_item": tf.TensorSpec([None, None], tf.string, "exclude_item"),
             "k": tf.TensorSpec([None], tf.int32, "k"),
         }
-        text = {"history_text": tf.TensorSpec([None, None], tf.string, "history_text")}
+        shape = [None, None] if self._fields == 1 else [None, None, self._fields]
+        text = {"history_text": tf.TensorSpec(shape, tf.string, "history_text")}
         inputs = {"serving_default": history, "recommend": {**history, **choices}}
         if texts:
             inputs["recommend_by_text"] = {**history, **choices, **text}
@@ -404,5 +411,5 @@ def _metadata(
         "reads_texts": texts,
         "dim": model.item_tower.dim,
         "tensorflow": tf.__version__,
-        "texts": dict(zip(items.ids.tolist(), items.texts.tolist(), strict=True)),
+        "texts": dict(zip(items.ids.tolist(), items.titles.tolist(), strict=True)),
     }

@@ -36,6 +36,7 @@ from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.data.tables import need
 from tfrs_decay.decay import Decay
 from tfrs_decay.families import NUMBERS, as_dict, from_dict
+from tfrs_decay.layers.hub_modules import content_hash
 from tfrs_decay.training import Settings
 from tfrs_decay.tuning.objectives import Objective
 from tfrs_decay.tuning.search import (
@@ -103,7 +104,7 @@ class TuningFolder:
             "split": split._asdict(),
             "settings": settings.to_dict(),
             "search": search.to_dict(),
-            "encoder_sha256": _encoder_fingerprint(settings),
+            "contents": _contents(settings),
             "versions": _versions(),
         }
         identity = hashlib.sha256(json.dumps(self._about, sort_keys=True).encode())
@@ -286,26 +287,14 @@ def _is_begun(names: set[str]) -> bool:
     )
 
 
-def _encoder_fingerprint(settings: Settings) -> str | None:
-    """The sha256 of the text encoder's files, as hexadecimal; None without a folder.
+def _contents(settings: Settings) -> dict[str, str]:
+    """Hashes of what the settings only name: the encoder, and the items' vectors.
 
-    A folder can be made anew at the same place, and then gives other vectors.
+    Either can be made anew at the same place, and then gives other results.
     """
-    folders = [
-        Path(one)
-        for one in (settings.preprocessor, settings.encoder)
-        if one is not None
-    ]
-    files = [
-        file for one in folders for file in sorted(one.rglob("*")) if file.is_file()
-    ]
-    if not files:
-        return None
-    digest = hashlib.sha256()
-    for file in files:
-        # Of each one's own digest, so that no byte can move from one to the next.
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
+    named = ("preprocessor", "encoder", "vectors")
+    given = {name: getattr(settings, name) for name in named}
+    return {name: content_hash(one) for name, one in given.items() if one is not None}
 
 
 def _fingerprint(events: Events) -> bytes:
@@ -313,7 +302,7 @@ def _fingerprint(events: Events) -> bytes:
     digest = hashlib.sha256()
     for column in (events.user, events.time, events.action, events.item):
         digest.update(column.tobytes())
-    names = [*events.actions, *events.items.ids, *events.items.texts]
+    names = [*events.actions, *events.items.ids, *events.items.texts.flat]
     digest.update(json.dumps(names).encode())
     return digest.digest()
 

@@ -1,0 +1,35 @@
+"""What every benchmark prints and writes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tfrs_decay as td  # settles legacy Keras before anything touches it
+
+import numpy as np  # isort: skip
+import tensorflow as tf  # isort: skip
+
+
+def machine() -> str:
+    """The machine and the versions that a figure depends on, in one line."""
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}, TensorFlow {tf.__version__}, TF-Hub "
+        f"{importlib.metadata.version('tensorflow-hub')}, NumPy {np.__version__}, "
+        f"tfrs-decay {td.__version__}"
+    )
+
+
+def write_json(path: Path | None, figures: Mapping[str, Any]) -> None:
+    """Writes figures, whole or not at all; nowhere without a path."""
+    if path is None:
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
