@@ -578,9 +578,48 @@ def test_vectors_beside_the_text_train_reload_and_export(
     assert cli.main(export) == 0
 
 
+def test_a_fine_tuned_encoder_trains_reloads_and_answers_texts(
+    log, tiny_encoder, tmp_path, capsys
+):
+    arguments = [
+        "train",
+        *("--data", str(log / "events.csv")),
+        *("--items", str(log / "items.parquet")),
+        *("--encoder", str(tiny_encoder.encoder.parent)),
+        *("--fine-tune", "low-rank:2"),
+        *("--encoder-learning-rate", "0.01"),
+        *("--out", str(tmp_path / "run")),
+        *("--epochs", "1"),
+        *("--dim", "4"),
+        *("--max-history", "20"),
+        *("--test", "20d"),
+        *("--validation", "20d"),
+    ]
+    assert cli.main(arguments) == 0, capsys.readouterr().err
+    text = runs.load_run(tmp_path / "run").model().item_tower.text
+    assert text.fine_tune == td.layers.LowRank(2)
+    ups = [one for one in text.trainable_weights if one.name.endswith("/up:0")]
+    # They start at zero.
+    assert len(ups) == 8 and all(np.abs(one.numpy()).max() > 0 for one in ups)
+    out = tmp_path / "shop"
+    export = ["export", "--texts", "--run", str(tmp_path / "run"), "--out", str(out)]
+    assert cli.main(export) == 0
+    ask = ["recommend", "--export", str(out), "--text", "a red lantern", "--k", "3"]
+    capsys.readouterr()
+    assert cli.main(ask) == 0
+    assert len(capsys.readouterr().out.splitlines()) >= 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--fine-tune", "all"], "fine_tune='all' needs an encoder"),
+        (
+            ["--fine-tune", "some", "--encoder", "E"],
+            "fine_tune='some' is none of 'all'",
+        ),
+        (["--encoder-learning-rate", "1e-5"], "is for an encoder that is fine-tuned"),
+        (["--warm-up", "2"], "warm_up=2.0 must lie in 0 to 1"),
         (["--vectors", "nowhere.npz"], r"nowhere.npz: no such file; expected a .parq"),
         (
             ["--vectors", "VECTORS"],

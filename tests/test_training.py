@@ -13,6 +13,7 @@ from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.training import (
     Settings,
     ValidationRecall,
+    _optimizer,
     make_model,
     queries_by_period,
     train,
@@ -94,6 +95,42 @@ def test_a_model_of_ones_own_making_trains_before_and_after_loading(
     baked = tf_keras.models.load_model(tmp_path / "baked.keras")
     trained = train(baked, events, split, settings, verbose=0)
     assert np.isfinite(trained.recall).all()
+
+
+def test_an_encoder_warms_up_to_a_rate_of_its_own(drifting, tiny_encoder):
+    events, split = drifting
+    settings = Settings(
+        preprocessor=str(tiny_encoder.preprocessor),
+        encoder=str(tiny_encoder.encoder),
+        dim=4,
+        epochs=2,
+        target_actions=["purchase"],
+        fine_tune="last:1",
+        encoder_learning_rate=0.004,
+        warm_up=0.5,
+    )
+    queries = queries_by_period(events, split, settings)
+    model = make_model(events, settings, td.decay.Constant())
+    assert not model.item_tower.baked
+    few = queries._replace(
+        training=queries.training.where(np.arange(len(queries.training)) < 512),
+        validation=queries.validation.where(np.arange(len(queries.validation)) < 64),
+    )
+    train_and_validate(model, events, few, settings, verbose=0)
+    optimizer = model.optimizer
+    # 8 steps in all, 4 of them rising.
+    rates = [float(optimizer.encoder_learning_rate(step)) for step in range(6)]
+    np.testing.assert_allclose(rates, [0, 0.001, 0.002, 0.003, 0.004, 0.004], rtol=1e-6)
+    assert float(optimizer.learning_rate) == pytest.approx(settings.learning_rate)
+    assert int(optimizer.iterations) == 8
+
+
+@pytest.mark.parametrize(
+    ("fine_tune", "rate"), [("all", 2e-5), ("last:1", 2e-5), ("low-rank:2", 2e-4)]
+)
+def test_usual_rates_of_an_encoder(fine_tune, rate):
+    settings = Settings("p", "e", fine_tune=fine_tune, warm_up=0.0)
+    assert _optimizer(settings, 100).encoder_learning_rate == rate
 
 
 def test_training_repeats_from_its_seed(drifting):

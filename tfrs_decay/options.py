@@ -102,6 +102,24 @@ model_options = _together(
         help="How often an item's id is silenced in training, so that the model learns "
         "what to make of an item that is new; 0.1 to 0.5 are usual.",
     ),
+    click.option(
+        "--fine-tune",
+        metavar="HOW",
+        help="Train the encoder as well: all, last:2 (so many of its last layers) or "
+        "low-rank:8 (an adapter of such a rank). Each step then encodes the texts of "
+        "its items, where a frozen encoder reads each text once.",
+    ),
+    click.option(
+        "--encoder-learning-rate",
+        type=float,
+        help="Of the encoder.  [default: 2e-5; of an adapter 2e-4]",
+    ),
+    click.option(
+        "--warm-up",
+        default=0.1,
+        show_default=True,
+        help="Share of the steps in which the encoder's rate rises from 0.",
+    ),
     click.option("--epochs", default=8, show_default=True, help="Most passes."),
     click.option("--dim", default=64, show_default=True, help="Width of the vectors."),
 )
@@ -111,6 +129,9 @@ MODEL_OPTIONS = (
     "vectors",
     "fusion",
     "id_dropout",
+    "fine_tune",
+    "encoder_learning_rate",
+    "warm_up",
     "epochs",
     "dim",
 )
@@ -147,7 +168,11 @@ decay_options = _together(
 
 
 # The options that are fields of `Settings` under the same names.
-_FIELDS = ("epochs", "dim", "max_history", "seed", "vectors", "fusion", "id_dropout")
+_FIELDS = (
+    *(name for name in MODEL_OPTIONS if name != "encoder_directory"),
+    "max_history",
+    "seed",
+)
 
 
 def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:

@@ -238,12 +238,12 @@ def encode_texts(
         say: Is told what is being done.
 
     Returns:
-        [n, hidden] float32; None without an encoder.
+        [n, hidden] float32; None without an encoder, or where it is fine-tuned.
 
     Raises:
         ValueError: There is an encoder and no text.
     """
-    if settings.encoder is None or settings.preprocessor is None:
+    if settings.encoder is None or settings.fine_tune is not None:
         return None
     _refuse_without_texts(events, settings)
     say(f"Encoding the texts of {len(events.items):,} items ...")

@@ -21,18 +21,24 @@ from tfrs_decay.evaluation import Figures, evaluate
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.layers import (
     ItemTower,
+    LowRank,
     PrecomputedTower,
     TextTower,
     TimeDecayPooling,
+    fine_tuning,
 )
 from tfrs_decay.layers.fusion import FUSIONS
 from tfrs_decay.models import DecayRetrieval, sampling_probability
+from tfrs_decay.optimizers import FineTuningAdam
 
 RECALL = "val_recall_at_20"
 """The name under which Keras logs the validation period's Recall@20."""
 
 PATIENCE = 3
 """Passes without a better recall after which the first fit stops."""
+
+ENCODER_RATE, ADAPTER_RATE = 2e-5, 2e-4
+"""Adam's learning rates for an encoder and for its adapter, where none is given."""
 
 MOST_VALIDATION_QUERIES = 2_000
 """Queries that are ranked after each pass; more are drawn from."""
@@ -59,6 +65,12 @@ class Settings:
             None for a model without.
         fusion: How text, vectors and ids become one vector: see `layers.ItemTower`.
         id_dropout: How often an item's id is silenced in training: see there.
+        fine_tune: What of the encoder is trained: "all", "last:2" (its last layers) or
+            "low-rank:8" (an adapter of such a rank); None: nothing, and texts are
+            encoded once.
+        encoder_learning_rate: Adam's for the encoder; None: 2e-5, as in BERT's paper,
+            and 2e-4 for an adapter, as in LoRA's.
+        warm_up: Share of the planned steps in which the encoder's rate rises from 0.
     """
 
     preprocessor: str | None = None
@@ -76,6 +88,9 @@ class Settings:
     vectors: str | None = None
     fusion: str = "sum"
     id_dropout: float = 0.0
+    fine_tune: str | None = None
+    encoder_learning_rate: float | None = None
+    warm_up: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuses what cannot be trained with, before anything is spent on it."""
@@ -98,6 +113,23 @@ class Settings:
                 f"id_dropout={self.id_dropout} makes other parts stand in for an id: "
                 "it needs an encoder or vectors."
             )
+        self._check_fine_tuning()
+
+    def _check_fine_tuning(self) -> None:
+        rate = self.encoder_learning_rate
+        if self.fine_tune is None and rate is not None:
+            raise ValueError(
+                f"encoder_learning_rate={rate} is for an encoder that is fine-tuned: "
+                "say how, as in fine_tune='last:2'."
+            )
+        if self.fine_tune is not None:
+            if self.encoder is None:
+                raise ValueError(f"fine_tune={self.fine_tune!r} needs an encoder.")
+            fine_tuning.parse(self.fine_tune)
+        if rate is not None and not 0 < rate < float("inf"):
+            raise ValueError(f"encoder_learning_rate={rate} must be above 0.")
+        if not 0 <= self.warm_up <= 1:
+            raise ValueError(f"warm_up={self.warm_up} must lie in 0 to 1.")
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -135,7 +167,8 @@ def make_model(
         vectors: What to take of `settings.vectors`, where it is at hand.
 
     Returns:
-        The model, its text baked and its variables at their start.
+        The model, its variables at their start; its text baked, but where the encoder
+        is fine-tuned.
     """
     tf_keras.utils.set_random_seed(settings.seed)
     text = None
@@ -145,6 +178,9 @@ def make_model(
             settings.encoder,
             dim=settings.dim,
             fields=events.items.fields,
+            fine_tune=(
+                settings.fine_tune is not None and fine_tuning.parse(settings.fine_tune)
+            ),
         )
     precomputed = None
     if vectors is not None:
@@ -159,7 +195,7 @@ def make_model(
         fusion=settings.fusion,
         id_dropout=settings.id_dropout,
     )
-    if text is not None:
+    if text is not None and settings.fine_tune is None:
         item_tower.bake(encoded)
     # Evenly, until `train` counts the targets that it draws.
     evenly = np.full(len(events.items), 1 / len(events.items))
@@ -262,7 +298,8 @@ def train(
     _count(model, queries.both, events, settings)
     _fit(
         model,
-        _batches(queries.both, events, settings),
+        queries.both,
+        events,
         epochs,
         settings,
         callbacks=[],
@@ -308,7 +345,8 @@ def train_and_validate(
     watching = ValidationRecall(queries.validation, events, settings)
     searched = _fit(
         model,
-        _batches(queries.training, events, settings),
+        queries.training,
+        events,
         settings.epochs,
         settings,
         validation=_batches(queries.validation, events, settings),
@@ -415,7 +453,8 @@ def _batches(queries: Queries, events: Events, settings: Settings) -> tf.data.Da
 
 def _fit(
     model: DecayRetrieval,
-    data: tf.data.Dataset,
+    queries: Queries,
+    events: Events,
     epochs: int,
     settings: Settings,
     *,
@@ -423,9 +462,9 @@ def _fit(
     verbose: int,
     validation: tf.data.Dataset | None = None,
 ) -> tf_keras.callbacks.History:
-    model.compile(optimizer=tf_keras.optimizers.Adam(settings.learning_rate))
+    model.compile(optimizer=_optimizer(settings, len(queries)))
     history = model.fit(
-        data,
+        _batches(queries, events, settings),
         epochs=epochs,
         validation_data=validation,
         callbacks=[*callbacks, tf_keras.callbacks.TerminateOnNaN()],
@@ -438,6 +477,21 @@ def _fit(
             f"{settings.learning_rate} or raise temperature={settings.temperature}."
         )
     return history
+
+
+def _optimizer(settings: Settings, queries: int) -> tf_keras.optimizers.Optimizer:
+    """Adam; with a rate of the encoder's own, which warms up, where it is trained."""
+    if settings.fine_tune is None:
+        return tf_keras.optimizers.Adam(settings.learning_rate)
+    rate: Any = settings.encoder_learning_rate
+    if rate is None:
+        adapter = isinstance(fine_tuning.parse(settings.fine_tune), LowRank)
+        rate = ADAPTER_RATE if adapter else ENCODER_RATE
+    planned = settings.epochs * -(-queries // settings.batch_size)
+    rising = round(settings.warm_up * planned)
+    if rising:
+        rate = tf_keras.optimizers.schedules.PolynomialDecay(0.0, rising, rate)
+    return FineTuningAdam(settings.learning_rate, rate)
 
 
 def _callbacks(

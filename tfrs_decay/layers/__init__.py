@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfrs_decay.layers.fine_tuning import LastLayers, LowRank
 from tfrs_decay.layers.interest_state import InterestState
 from tfrs_decay.layers.item_tower import ItemTower
 from tfrs_decay.layers.precomputed_tower import PrecomputedTower
@@ -12,6 +13,8 @@ from tfrs_decay.layers.top_k import top_k
 __all__ = [
     "InterestState",
     "ItemTower",
+    "LastLayers",
+    "LowRank",
     "PrecomputedTower",
     "TextTower",
     "TimeDecayPooling",

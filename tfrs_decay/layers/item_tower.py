@@ -563,10 +563,10 @@ class ItemTower(tf_keras.layers.Layer):
         """
         if self.text is None:
             raise ValueError("there is nothing to bake: this tower reads no text.")
-        if self.text.fine_tune:
+        if self.text.fine_tune is not False:
             raise ValueError(
-                "the encoder is fine-tuned (fine_tune=True), so its vectors change "
-                "with every step: bake a frozen one."
+                f"the encoder is fine-tuned (fine_tune={self.text.fine_tune}), so its "
+                "vectors change with every step: bake a frozen one."
             )
         self._make()
         if encoded is None:

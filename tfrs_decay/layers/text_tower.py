@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfrs_decay.layers import hub_modules
+from tfrs_decay.layers import fine_tuning, hub_modules
 from tfrs_decay.layers.distinct import of_each
+from tfrs_decay.layers.fine_tuning import FineTune
 from tfrs_decay.layers.vector_cache import VectorCache
 
 _POOLINGS = ("pooled_output", "cls", "mean")
@@ -55,15 +57,20 @@ class TextTower(tf_keras.layers.Layer):
         fields: How many texts an item has, such as 2 for title and description. They
             are the last dimension of what is read, and their vectors stand one after
             the other before the projection.
-        fine_tune: Train the encoder too. Frozen otherwise, and then a .keras or weights
-            file holds the handles and not the encoder's weights.
+        fine_tune: What of the encoder is trained: nothing; all of it (True); its last
+            layers (`LastLayers(2)`); or an adapter (`LowRank(8)`). A .keras or weights
+            file holds what is trained, and the handle for the rest. Give the encoder a
+            learning rate of its own by `optimizers.FineTuningAdam`.
         hidden: Width of `encode`'s vectors. Found by running it when left out; where
             it is given, a baked item tower needs no encoder until it reads a new text.
-        **kwargs: Keras' own, such as `name`.
+        **kwargs: Keras' own, such as `name` and `dtype`. Under a mixed policy, such as
+            "mixed_bfloat16", the encoder's matrix products are computed in its dtype
+            too, and the rest of it in float32.
 
     Raises:
         FileNotFoundError: A handle is a path where no SavedModel is.
         RuntimeError: A handle cannot be loaded; the error says how to get a local one.
+        TypeError: `fine_tune` is none of its kinds.
         ValueError: An option is not one of those above, or does not go with another.
 
     References:
@@ -82,11 +89,12 @@ class TextTower(tf_keras.layers.Layer):
         layer: int | None = None,
         max_length: int | None = None,
         fields: int = 1,
-        fine_tune: bool = False,
+        fine_tune: FineTune = False,
         hidden: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        fine_tuning.check(fine_tune)
         if pooling not in _POOLINGS:
             raise ValueError(f"pooling={pooling!r} is not one of {_POOLINGS}.")
         if dim is not None and dim < 1:
@@ -122,7 +130,7 @@ class TextTower(tf_keras.layers.Layer):
         self._loads_when_read = False
         self._preprocess: Any = None
         self._encode: Any = None
-        if hidden is None or fine_tune:
+        if hidden is None or fine_tune is not False:
             self._load_modules()
         self._project = (
             None
@@ -145,14 +153,20 @@ class TextTower(tf_keras.layers.Layer):
 
     def _load_modules(self) -> None:
         if self.preprocessor is not None:
-            self._preprocess = hub_modules.load(
-                self.preprocessor, "preprocessor", trainable=False
-            )
+            self._preprocess = hub_modules.load(self.preprocessor, "preprocessor")
             if self.max_length is not None:
                 self._check_max_length()
+        products = tf.as_dtype(self.compute_dtype)
         self._encode = hub_modules.load(
-            self.encoder, "encoder", trainable=self.fine_tune
+            self.encoder,
+            "encoder",
+            fine_tune=self.fine_tune,
+            products=products if products.size < tf.float32.size else tf.float32,
         )
+        if getattr(self._encode, "is_written_out", False):
+            inputs = self._inputs(tf.constant([""]), cut=False)
+            with self._named_misfit():
+                self._encode.write_out(inputs)
 
     def _check_max_length(self) -> None:
         module = self._preprocess.resolved_object
@@ -177,15 +191,21 @@ class TextTower(tf_keras.layers.Layer):
 
     def _width_of_one_text(self) -> int:
         inputs = self._inputs(tf.constant([""]), cut=False)
-        try:
+        with self._named_misfit():
             one = self._pool(self._encode(inputs, training=False), inputs)
+        return int(one.shape[-1])
+
+    @contextlib.contextmanager
+    def _named_misfit(self) -> Iterator[None]:
+        """Says which two modules do not go together, where they do not."""
+        try:
+            yield
         except (tf.errors.OpError, TypeError) as error:
             raise ValueError(
                 f"encoder={self.encoder!r} cannot read what preprocessor="
                 f"{self.preprocessor!r} gives with max_length={self.max_length}: "
                 f"{str(error).partition(chr(10))[0]}"
             ) from error
-        return int(one.shape[-1])
 
     def call(self, texts: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Encodes and projects.
@@ -294,7 +314,7 @@ class TextTower(tf_keras.layers.Layer):
         Raises:
             ValueError: The encoder is fine-tuned, so that its vectors change.
         """
-        if self.fine_tune:
+        if self.fine_tune is not False:
             raise ValueError(
                 "the encoder is fine-tuned: its vectors change with every step, and "
                 "are not those of its handle."
@@ -308,6 +328,8 @@ class TextTower(tf_keras.layers.Layer):
             "layer": self.layer,
             "max_length": self.max_length,
         }
+        if self.compute_dtype != "float32":
+            content["dtype"] = self.compute_dtype
         written = json.dumps(content, sort_keys=True)
         return hashlib.sha256(written.encode("utf-8")).hexdigest()[:32]
 
@@ -439,9 +461,15 @@ class TextTower(tf_keras.layers.Layer):
             "layer": self.layer,
             "max_length": self.max_length,
             "fields": self.fields,
-            "fine_tune": self.fine_tune,
+            "fine_tune": fine_tuning.to_config(self.fine_tune),
             "hidden": self.hidden if self.built else self._given_hidden,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TextTower:
+        """Makes the layer again from `get_config`."""
+        fine_tune = fine_tuning.from_config(config["fine_tune"])
+        return cls(**{**config, "fine_tune": fine_tune})
 
 
 def _names(outputs: Any) -> Any:

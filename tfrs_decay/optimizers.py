@@ -1,0 +1,129 @@
+"""An optimizer for models whose text encoder is trained with the rest of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from tfrs_decay.layers.fine_tuning import is_marked
+
+_Schedule = tf_keras.optimizers.schedules.LearningRateSchedule
+
+
+@tf_keras.saving.register_keras_serializable("tfrs_decay")
+class FineTuningAdam(tf_keras.optimizers.Adam):
+    """Adam, with a learning rate of its own for the encoders that are fine-tuned.
+
+    A pretrained encoder is unlearned by the steps that a new embedding table needs. A
+    warm-up is a Keras schedule: from 0 in 1,000 steps to 2e-5, and level from there, is
+    `PolynomialDecay(0.0, 1_000, 2e-5)`.
+
+    Args:
+        learning_rate: Of all weights but the encoders'; a number or a Keras schedule.
+        encoder_learning_rate: Of the weights that a `TextTower` with `fine_tune`
+            trains; likewise.
+        **kwargs: Those of Keras' Adam.
+
+    Raises:
+        TypeError: `encoder_learning_rate` is neither a number nor a schedule.
+        ValueError: It is not above 0; or, when the optimizer is built, none of the
+            variables belongs to an encoder.
+
+    References:
+        J. Devlin et al. BERT. NAACL 2019, appendix A.3, for 2e-5 to 5e-5 and warm-up.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        encoder_learning_rate: Any = 2e-5,
+        name: str = "FineTuningAdam",
+        **kwargs: Any,
+    ) -> None:
+        self._of_encoder = False
+        if not isinstance(encoder_learning_rate, (int, float, _Schedule)):
+            raise TypeError(
+                f"encoder_learning_rate={encoder_learning_rate!r} is a "
+                f"{type(encoder_learning_rate).__name__}: give a number, or a schedule "
+                "of tf_keras.optimizers.schedules."
+            )
+        if not isinstance(encoder_learning_rate, _Schedule):
+            if not 0 < encoder_learning_rate < float("inf"):
+                raise ValueError(
+                    f"encoder_learning_rate={encoder_learning_rate} must be finite and "
+                    "above 0."
+                )
+        super().__init__(learning_rate, name=name, **kwargs)
+        self.encoder_learning_rate = encoder_learning_rate
+        self._encoder_keys: frozenset[str] = frozenset()
+
+    def build(self, var_list: Sequence[tf.Variable]) -> None:
+        """Makes Adam's variables, and finds those of encoders."""
+        super().build(var_list)
+        self._encoder_keys = frozenset(
+            self._var_key(one) for one in var_list if is_marked(one)
+        )
+        if not self._encoder_keys:
+            raise ValueError(
+                f"none of the {len(var_list)} variables is of an encoder that is "
+                "fine-tuned: give a TextTower fine_tune=..., or use Keras' Adam."
+            )
+
+    @property
+    def learning_rate(self) -> Any:
+        """That of the variable which is being updated."""
+        if not self._of_encoder:
+            return super().learning_rate
+        if isinstance(self.encoder_learning_rate, _Schedule):
+            return self.encoder_learning_rate(self.iterations)
+        return self.encoder_learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        tf_keras.optimizers.Adam.learning_rate.fset(self, value)
+
+    def update_step(self, gradient: Any, variable: tf.Variable) -> None:
+        """Adam's, at the rate of the variable."""
+        with self._rate_of(variable):
+            super().update_step(gradient, variable)
+
+    def _apply_weight_decay(self, variables: Sequence[tf.Variable]) -> None:
+        for one in variables:
+            with self._rate_of(one):
+                super()._apply_weight_decay([one])
+
+    @contextlib.contextmanager
+    def _rate_of(self, variable: tf.Variable) -> Iterator[None]:
+        self._of_encoder = self._var_key(variable) in self._encoder_keys
+        try:
+            yield
+        finally:
+            self._of_encoder = False
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__`."""
+        rate = self.encoder_learning_rate
+        return {
+            **super().get_config(),
+            "encoder_learning_rate": (
+                tf_keras.optimizers.schedules.serialize(rate)
+                if isinstance(rate, _Schedule)
+                else rate
+            ),
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> FineTuningAdam:
+        """Makes it again from `get_config`."""
+        rate = config["encoder_learning_rate"]
+        if isinstance(rate, dict):
+            rate = tf_keras.optimizers.schedules.deserialize(rate, custom_objects)
+        return super().from_config(
+            {**config, "encoder_learning_rate": rate}, custom_objects
+        )
