@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sqlite3
 
 import numpy as np
 import pandas as pd
@@ -578,6 +580,53 @@ def test_vectors_beside_the_text_train_reload_and_export(
     assert cli.main(export) == 0
 
 
+def test_items_of_two_texts_and_a_cache(log, tiny_encoder, tmp_path, capsys):
+    items = pd.read_parquet(log / "items.parquet")
+    half = items["text"].str.split(n=1, expand=True)
+    items = items.assign(title=half[0], rest=half[1]).drop(columns="text")
+    items.to_csv(tmp_path / "items.csv", index=False)
+    arguments = [
+        "train",
+        *("--data", str(log / "events.csv")),
+        *("--items", str(tmp_path / "items.csv")),
+        *("--text-column", "title"),
+        *("--text-column", "rest"),
+        *("--encoder", str(tiny_encoder.encoder.parent)),
+        *("--cache", str(tmp_path / "cache")),
+        *("--epochs", "1"),
+        *("--dim", "4"),
+        *("--test", "20d"),
+        *("--validation", "20d"),
+    ]
+    for number in range(2):
+        out = ["--out", str(tmp_path / f"run{number}")]
+        assert cli.main([*arguments, *out]) == 0, capsys.readouterr().err
+    # The second run found every text of the first one's.
+    (kept,) = (tmp_path / "cache").glob("*.sqlite")
+    with contextlib.closing(sqlite3.connect(kept)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM vectors").fetchone()
+    run = runs.load_run(tmp_path / "run1")
+    texts = run.events().items.texts
+    assert texts.shape[1] == 2 and count == len(set(texts.ravel()))
+    first = runs.load_run(tmp_path / "run0").model().item_tower
+    np.testing.assert_array_equal(
+        first.get_weights()[-1], run.model().item_tower.get_weights()[-1]
+    )
+    export = ["export", "--texts", "--run", str(run.directory)]
+    assert cli.main([*export, "--out", str(tmp_path / "shop")]) == 0
+    ask = ["recommend", "--export", str(tmp_path / "shop"), "--text", "red"]
+    for command in (
+        ask,
+        ["similar", "--run", str(run.directory), "red"],
+        ["similar", "--run", str(run.directory), "red", "--untrained"],
+    ):
+        capsys.readouterr()
+        assert cli.main([*command, "--k", "3"]) == 0, capsys.readouterr().err
+        assert (
+            len(re.findall(r"^ +[123] +-?[0-9.]+ ", capsys.readouterr().out, re.M)) == 3
+        )
+
+
 def test_a_fine_tuned_encoder_trains_reloads_and_answers_texts(
     log, tiny_encoder, tmp_path, capsys
 ):
@@ -619,6 +668,8 @@ def test_a_fine_tuned_encoder_trains_reloads_and_answers_texts(
             "fine_tune='some' is none of 'all'",
         ),
         (["--encoder-learning-rate", "1e-5"], "is for an encoder that is fine-tuned"),
+        (["--cache", "here"], "--cache keeps the vectors of a frozen encoder: it goes"),
+        (["--text-column", "title"], r"texts=\['title'\] names columns of a table of"),
         (["--warm-up", "2"], "warm_up=2.0 must lie in 0 to 1"),
         (["--vectors", "nowhere.npz"], r"nowhere.npz: no such file; expected a .parq"),
         (

@@ -110,7 +110,14 @@ def train(out: str, **options: Any) -> None:
         )
     cleaned, split, settings = read_log(options)
     run = runs.train_run(
-        out, cleaned, split, settings, decay, data=options["data"], say=click.echo
+        out,
+        cleaned,
+        split,
+        settings,
+        decay,
+        data=options["data"],
+        cache=options["cache_directory"],
+        say=click.echo,
     )
     for name, one in run.about["trained"].items():
         click.echo(f"{name}: {one['decay']}, passes: {one['epochs']}")
@@ -186,7 +193,9 @@ def tune(out: str, trained: bool, **options: Any) -> None:
         click.echo(f"{len(folder.known)} trials of an interrupted search are kept.")
     objective: tuning.Objective
     if trained:
-        encoded = runs.encode_texts(cleaned.events, settings, say=click.echo)
+        encoded = runs.encode_texts(
+            cleaned.events, settings, cache=options["cache_directory"], say=click.echo
+        )
         vectors = runs.read_item_vectors(cleaned.events, settings, say=click.echo)
         objective = tuning.TwoTowerObjective(*log, encoded=encoded, vectors=vectors)
     else:

@@ -44,6 +44,15 @@ log_options = _together(
     click.option(
         "--items", help="Table with the columns item and text, for your own log."
     ),
+    click.option(
+        "--text-column",
+        "text_columns",
+        multiple=True,
+        metavar="NAME",
+        help="A column of --items that is an item's text; given again, items have "
+        "several texts, such as title and description, encoded one by one.  "
+        "[default: text]",
+    ),
     click.option("--sample", type=int, help="Only so many users, drawn at random."),
     click.option(
         "--action-weight",
@@ -81,6 +90,13 @@ model_options = _together(
         "encoder_directory",
         help="Folder made by `tfrs-decay encoder`, or any that holds preprocessor/ and "
         "encoder/. Without it the model knows items by their ids only.",
+    ),
+    click.option(
+        "--cache",
+        "cache_directory",
+        metavar="DIR",
+        help="Folder that keeps what the encoder made of each text, for the next time "
+        "and for when this one is interrupted.",
     ),
     click.option(
         "--vectors",
@@ -126,6 +142,7 @@ model_options = _together(
 
 MODEL_OPTIONS = (
     "encoder_directory",
+    "cache_directory",
     "vectors",
     "fusion",
     "id_dropout",
@@ -169,7 +186,7 @@ decay_options = _together(
 
 # The options that are fields of `Settings` under the same names.
 _FIELDS = (
-    *(name for name in MODEL_OPTIONS if name != "encoder_directory"),
+    *(name for name in MODEL_OPTIONS if not name.endswith("_directory")),
     "max_history",
     "seed",
 )
@@ -180,10 +197,17 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
     from tfrs_decay import runs
     from tfrs_decay.data import clean, open_log, split_by_time
 
+    if options["cache_directory"] is not None:
+        if options["encoder_directory"] is None or options["fine_tune"] is not None:
+            raise click.UsageError(
+                "--cache keeps the vectors of a frozen encoder: it goes with "
+                "--encoder, without --fine-tune."
+            )
     click.echo(f"Reading {options['data']} ...")
     log = open_log(
         options["data"],
         items=options["items"],
+        texts=options["text_columns"],
         sample=options["sample"],
         seed=options["seed"],
     )

@@ -154,6 +154,7 @@ def train_run(
     decay: Decay,
     *,
     data: str,
+    cache: str | os.PathLike[str] | None = None,
     say: Callable[[str], None] = print,
 ) -> Run:
     """Trains the model and its twin with mean pooling, and writes the run's folder.
@@ -167,6 +168,7 @@ def train_run(
         settings: How to make and train both models.
         decay: How the model's pooling weighs ages.
         data: The log's name, to be written down.
+        cache: As in `encode_texts`.
         say: Is told what is being done.
 
     Raises:
@@ -188,7 +190,7 @@ def train_run(
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         save_events(events, partial / "events.npz")
-        encoded = encode_texts(events, settings, say=say)
+        encoded = encode_texts(events, settings, cache=cache, say=say)
         trained: dict[str, Trained] = {}
         for name, pooling in (("decay", decay), ("mean", Constant())):
             say(f"Training with {pooling.describe()} ...")
@@ -228,13 +230,18 @@ def train_run(
 
 
 def encode_texts(
-    events: Events, settings: Settings, *, say: Callable[[str], None] = print
+    events: Events,
+    settings: Settings,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    say: Callable[[str], None] = print,
 ) -> np.ndarray | None:
     """Encodes the catalogue's texts once, for as many models as there will be.
 
     Args:
         events: Clean events.
         settings: `preprocessor` and `encoder`.
+        cache: Folder that keeps the vectors, as in `TextTower.encode_all`.
         say: Is told what is being done.
 
     Returns:
@@ -250,7 +257,7 @@ def encode_texts(
     text = TextTower(
         settings.preprocessor, settings.encoder, fields=events.items.fields
     )
-    return text.encode_all(events.items.texts, progress=_keras_progress)
+    return text.encode_all(events.items.texts, cache=cache, progress=_keras_progress)
 
 
 def read_item_vectors(
@@ -402,7 +409,7 @@ def similar_items(
 
     Args:
         run: Trained with an encoder.
-        texts: Any.
+        texts: Any; the first of an item's, where items have several.
         k: Items for each text.
         untrained: By the encoder's own vectors instead.
 
@@ -418,13 +425,16 @@ def similar_items(
             f"the run {run.directory} was trained without texts: train one with "
             "--encoder."
         )
-    if not untrained:
-        return nearest_items(run.model().item_tower, texts, k=k)
     items = run.events().items
+    asked: Any = list(texts)
+    if items.fields > 1:
+        asked = [[text, *[""] * (items.fields - 1)] for text in texts]
+    if not untrained:
+        return nearest_items(run.model().item_tower, asked, k=k)
     return nearest_texts(
         TextTower(settings.preprocessor, settings.encoder, fields=items.fields),
         items,
-        texts,
+        asked,
         k=k,
         progress=_keras_progress,
     )

@@ -483,6 +483,29 @@ def test_items_bring_their_texts_from_the_items_table() -> None:
     assert items.texts.tolist() == ["lantern", "blue mug", "", ""]
 
 
+def test_several_columns_of_texts() -> None:
+    items = pd.DataFrame(
+        {
+            "item": ["a", "b", "a", "c", "d", None],
+            "title": ["Mug", "Pot", "Jug", None, None, "Pan"],
+            "more": [None, "blue", "old", "red", None, None],
+        }
+    )
+    events = pd.DataFrame({"user": "u", "item": list("abcd"), "time": range(4)})
+    log = RawLog(events, items, {}, ("title", "more"))
+    got = clean(log)
+    # Of two rows of "a" the first by alphabet; "d" is described by nothing.
+    assert got.events.items.texts.tolist() == [
+        ["Jug", "old"],
+        ["Pot", "blue"],
+        ["", "red"],
+        ["", ""],
+    ]
+    assert "1 items have no text" in got.report()
+    with pytest.raises(ValueError, match=r"no column other; .* Needed: item, other"):
+        clean(log._replace(texts=("other",)))
+
+
 def test_of_two_texts_the_first_by_alphabet_whatever_their_order() -> None:
     texts = ["red mug", "a mug", None, "blue mug"]
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 1, 3, 0]):

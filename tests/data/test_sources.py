@@ -461,6 +461,22 @@ def test_wrong_column_names(
         event_table(path, columns=columns)
 
 
+def test_several_texts_of_an_item(tmp_path: Path) -> None:
+    events = written(tmp_path, "events.csv", EVENTS)
+    described = ITEMS.rename(columns={"text": "title"}).assign(colour="red")
+    items = written(tmp_path, "items.csv", described)
+    log = event_table(events, items, columns={"text": ["colour", "title"]})
+    texts = clean(log).events.items.texts
+    assert set(texts[:, 0]) == {"red"}
+    assert set(texts[:, 1]) <= set(ITEMS["text"].str.strip())
+    again = open_log(str(events), items=str(items), texts=["colour", "title"])
+    assert (clean(again).events.items.texts == texts).all()
+    with pytest.raises(ValueError, match=r"items\.csv has no column size; its columns"):
+        open_log(str(events), items=str(items), texts=["title", "size"])
+    with pytest.raises(ValueError, match=r"text=\['title', 'title'\] must name one"):
+        open_log(str(events), items=str(items), texts=["title", "title"])
+
+
 def test_a_missing_column_names_its_file(tmp_path: Path) -> None:
     events = written(tmp_path, "events.csv", EVENTS)
     short = written(tmp_path, "short.csv", EVENTS.drop(columns=["user", "time"]))

@@ -210,11 +210,14 @@ class RawLog(NamedTuple):
     events: a table with the columns `user`, `item`, `time` and, optionally, `action`.
     items: a table with the columns `item` and `text`, or None.
     rejected: rows that the source's own rules left out, by reason.
+    texts: the columns of `items` to read instead of `text`, where items have several
+        texts.
     """
 
     events: pd.DataFrame
     items: pd.DataFrame | None
     rejected: dict[str, int]
+    texts: tuple[str, ...] = ("text",)
 
 
 def clean(
@@ -230,8 +233,8 @@ def clean(
     Times may be integers or floats (seconds since the epoch), datetimes, or text that
     pandas reads as a date (`seconds_since_epoch`); without a time zone they are UTC.
     Fractions of a second are cut off. Ids are written as text, a whole float (17850.0)
-    as its integer. An item that is described twice keeps the text that comes first in
-    the alphabet.
+    as its integer. An item that is described twice keeps the text, or the row of texts,
+    that comes first in the alphabet.
 
     Args:
         log: The raw log. It is not written to.
@@ -292,7 +295,7 @@ def clean(
         reject("time after now", (time > now).fillna(False).to_numpy(bool))
 
     item_id = item[kept].tolist()
-    catalogue, without_event = _catalogue(item_id, log.items)
+    catalogue, without_event = _catalogue(item_id, log.items, log.texts)
     user_code, users = _codes(user[kept].tolist())
     action_name = action[kept].tolist()
     names = tuple(sorted(set(action_name)) if actions is None else actions)
@@ -346,22 +349,32 @@ def _codes(values: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([code[one] for one in values], np.int64), np.array(names, object)
 
 
-def _catalogue(item: list[str], texts: pd.DataFrame | None) -> tuple[Items, int]:
+def _catalogue(
+    item: list[str], table: pd.DataFrame | None, texts: tuple[str, ...]
+) -> tuple[Items, int]:
     """The items that occur, by id, with their texts; how many others are described."""
     ids = sorted(set(item))
-    if texts is None:
+    if table is None:
         return Items(ids), 0
-    missing = {"item", "text"} - set(texts.columns)
+    needed = ("item", *texts)
+    missing = sorted(set(needed) - set(table.columns))
     if missing:
         raise ValueError(
-            f"the items have no column {', '.join(sorted(missing))}; they have "
-            f"{', '.join(map(str, texts.columns))}. Needed: item, text."
+            f"the items have no column {', '.join(missing)}; they have "
+            f"{', '.join(map(str, table.columns))}. Needed: {', '.join(needed)}."
         )
-    pairs = set(zip(as_text(texts["item"]), as_text(texts["text"]), strict=True))
-    named = sorted(pair for pair in pairs if None not in pair)
-    text_of = dict(reversed(named))  # of an item's several texts, the first by alphabet
-    without_event = len(text_of.keys() - set(ids))
-    return Items(ids, [text_of.get(one, "") for one in ids]), without_event
+    columns = [as_text(table[name]) for name in needed]
+    rows = {
+        (one, *(text or "" for text in its)) for one, *its in zip(*columns, strict=True)
+    }
+    described = sorted(row for row in rows if row[0] is not None and any(row[1:]))
+    # Of several rows of an item, the first by alphabet.
+    texts_of = {row[0]: row[1:] for row in reversed(described)}
+    without_event = len(texts_of.keys() - set(ids))
+    chosen = [texts_of.get(one, ("",) * len(texts)) for one in ids]
+    if len(texts) == 1:
+        return Items(ids, [row[0] for row in chosen]), without_event
+    return Items(ids, chosen), without_event
 
 
 def _day(seconds: int) -> str:

@@ -6,7 +6,7 @@ own rules left out. Nothing here goes to the network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +129,7 @@ def event_table(
     events_path: PathLike,
     items_path: PathLike | None = None,
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
 ) -> RawLog:
     """Reads anyone's log: one row an event, and optionally one row an item.
 
@@ -138,8 +138,9 @@ def event_table(
             and, optionally, action.
         items_path: One with the columns item and text.
         columns: The file's own names where they differ, by the names above:
-            `{"user": "customer_id", "time": "ts", "text": "title"}`. An items file that
-            lacks the name given for item may call it item.
+            `{"user": "customer_id", "time": "ts", "text": "title"}`. Where items have
+            several texts, "text" maps to a list of columns. An items file that lacks
+            the name given for item may call it item.
 
     Returns:
         The log, with nothing left out yet.
@@ -155,7 +156,12 @@ def event_table(
 
 
 def open_log(
-    data: str, *, items: str | None = None, sample: int | None = None, seed: int = 0
+    data: str,
+    *,
+    items: str | None = None,
+    texts: Sequence[str] = (),
+    sample: int | None = None,
+    seed: int = 0,
 ) -> RawLog:
     """Opens the log that a person names on the command line.
 
@@ -163,6 +169,7 @@ def open_log(
         data: "complete-journey", "simulated", or the path of a file: Online Retail
             (known by its columns) or any event table (see `event_table`).
         items: The path of an event table's items.
+        texts: The columns of `items` that are an item's texts; "text" when left out.
         sample: Only this many users, drawn at random (the simulated shop: this many
             users altogether). Rows of others are not counted as left out.
         seed: Of everything random.
@@ -170,7 +177,8 @@ def open_log(
     Raises:
         FileNotFoundError: `data` is neither a known name nor a file.
         ValueError: A file cannot be read or lacks a column, `sample` is not a number of
-            users that the log has, or `items` is given for a log that has its own.
+            users that the log has, `items` is given for a log that has its own, or
+            `texts` without `items`.
         ImportError: A package that the log needs is not installed.
     """
     named = data in (COMPLETE_JOURNEY, SIMULATED)
@@ -185,6 +193,10 @@ def open_log(
         raise ValueError(
             f"items={items!r} goes with a table of events; {data} describes its items "
             "itself: leave items out."
+        )
+    if texts and items is None:
+        raise ValueError(
+            f"texts={list(texts)} names columns of a table of items: give items."
         )
     if data == COMPLETE_JOURNEY:
         return complete_journey(sample=sample, seed=seed)
@@ -201,7 +213,7 @@ def open_log(
         table = table[_drawn(_ids(table[user]), sample, seed)]
     if own_items:
         return _online_retail(table, data)
-    return _event_table(table, data, items, {})
+    return _event_table(table, data, items, {"text": texts} if texts else {})
 
 
 def _online_retail(table: pd.DataFrame, path: PathLike) -> RawLog:
@@ -242,7 +254,7 @@ def _event_table(
     events: pd.DataFrame,
     events_path: PathLike,
     items_path: PathLike | None,
-    columns: Mapping[str, str],
+    columns: Mapping[str, str | Sequence[str]],
 ) -> RawLog:
     known = ("user", "item", "time", "action", "text")
     strange = sorted(set(columns) - set(known))
@@ -256,7 +268,8 @@ def _event_table(
             f"columns names text={columns['text']!r}, a column of the items file: give "
             "items_path."
         )
-    own = {name: columns.get(name, name) for name in known}
+    texts = _text_columns(columns.get("text", "text"))
+    own = {name: str(columns.get(name, name)) for name in known[:4]}
     wanted = [name for name in known[:4] if name != "action"]
     if "action" in columns or "action" in events.columns:
         wanted.append("action")
@@ -268,9 +281,25 @@ def _event_table(
     items = read_table(items_path)
     if own["item"] not in items.columns:
         own["item"] = "item"
-    require(items, (own["item"], own["text"]), items_path)
-    named = _table(item=_ids(items[own["item"]]), text=items[own["text"]])
-    return RawLog(log, named, {})
+    require(items, (own["item"], *texts.values()), items_path)
+    described = _table(
+        item=_ids(items[own["item"]]),
+        **{name: items[column] for name, column in texts.items()},
+    )
+    return RawLog(log, described, {}, tuple(texts))
+
+
+def _text_columns(given: str | Sequence[str]) -> dict[str, str]:
+    """From names of our own to the file's columns that hold an item's texts."""
+    columns = [given] if isinstance(given, str) else list(given)
+    if not columns or len(set(columns)) != len(columns):
+        raise ValueError(
+            f"text={columns} must name one column of the items, or several distinct "
+            "ones."
+        )
+    if len(columns) == 1:
+        return {"text": columns[0]}
+    return {f"text_{number}": column for number, column in enumerate(columns)}
 
 
 def _leave_out(

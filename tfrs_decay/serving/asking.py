@@ -187,7 +187,10 @@ def ask(
                 f"and this needs {name!r}: export it with texts (`tfrs-decay export "
                 "--texts`)."
             )
-        answer = model(name, request(history, query_time, k=k, by_text=by_text))
+        fields = metadata.get("fields", 1)
+        answer = model(
+            name, request(history, query_time, k=k, by_text=by_text, fields=fields)
+        )
     ids = [one.decode() for one in answer["item_id"][0]]
     return Answer(
         history=history,
@@ -203,11 +206,17 @@ def ask(
 
 
 def request(
-    history: Sequence[Event], query_time: int, *, k: int, by_text: bool = False
+    history: Sequence[Event],
+    query_time: int,
+    *,
+    k: int,
+    by_text: bool = False,
+    fields: int = 1,
 ) -> dict[str, Any]:
     """The inputs of signature `recommend`, or `recommend_by_text`, for one user.
 
-    Nested lists, as JSON takes them. An empty history has one column of padding, since
+    Nested lists, as JSON takes them. Where items have several texts (`fields`), an
+    event's is the first of them. An empty history has one column of padding, since
     TensorFlow Serving cannot pad an empty tensor.
     """
     events = list(history) or [Event("", "", 0, "")]
@@ -221,7 +230,10 @@ def request(
         "k": [k],
     }
     if by_text:
-        inputs["history_text"] = [[event.text for event in events]]
+        texts: list[Any] = [event.text for event in events]
+        if fields > 1:
+            texts = [[text, *[""] * (fields - 1)] for text in texts]
+        inputs["history_text"] = [texts]
     return inputs
 
 

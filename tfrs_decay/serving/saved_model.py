@@ -409,6 +409,7 @@ def _metadata(
         "k": k,
         "exclude_seen": exclude_seen,
         "reads_texts": texts,
+        "fields": items.fields,
         "dim": model.item_tower.dim,
         "tensorflow": tf.__version__,
         "texts": dict(zip(items.ids.tolist(), items.titles.tolist(), strict=True)),
