@@ -1,16 +1,19 @@
 """What reading texts costs a training step: plain, each text once, baked, not at all.
 
 One batch of a real log, 64 histories of 50 events and 64 targets, and the same
-two-tower model around five ways to its items' vectors:
+two-tower model around these ways to its items' vectors:
 
   plain          TF-Hub's own layers over every string of the batch, one by one
   distinct       each text of the batch once, as long as the preprocessor makes it
   deduplicated   `TextTower`: each text once, cut to the longest of the batch
   baked          `ItemTower.bake`: a lookup in a table that was encoded before
   no_text        ids alone
+  last_2         deduplicated, and the encoder's last two layers are trained
+  low_rank       deduplicated, and an adapter of rank 8 is trained
+  all            deduplicated, and the whole encoder is trained
 
-The encoder is frozen, as for a table that can be baked. It is all-MiniLM-L6-v2 for
-texts of up to 48 tokens, fetched from the package registry once.
+In the first five the encoder is frozen, as for a table that can be baked. It is
+all-MiniLM-L6-v2 for texts of up to 48 tokens, fetched from the package registry once.
 
     python benchmarks/text_tower.py                            # groceries, offline
     python benchmarks/text_tower.py --data online_retail.xlsx  # the UCI file
@@ -19,6 +22,8 @@ Keys of the JSON:
   unique_fraction     distinct texts of the batch over all its strings
   deduplicated_ratio  training step of plain over that of deduplicated
   baked_ratio         training step of baked over that of no_text
+  last_2_ratio, low_rank_ratio, all_ratio
+                      training step of these over that of deduplicated
 """
 
 from __future__ import annotations
@@ -44,8 +49,14 @@ import tensorflow as tf  # isort: skip
 import tf_keras  # isort: skip
 
 USERS, LENGTH, DIM = 64, 50, 64
-WAYS = ("plain", "distinct", "deduplicated", "baked", "no_text")
-DEAR = ("plain", "distinct")
+FINE_TUNED = {
+    "last_2": td.layers.LastLayers(2),
+    "low_rank": td.layers.LowRank(8),
+    "all": True,
+}
+WAYS = ("plain", "distinct", "deduplicated", "baked", "no_text", *FINE_TUNED)
+CHEAP = ("baked", "no_text")
+DEAR = ("plain", "distinct", *FINE_TUNED)
 
 Batch = dict[str, np.ndarray]
 
@@ -106,14 +117,21 @@ def step_of(
     text = None
     if way != "no_text":
         kind = kinds.get(way, td.layers.TextTower)
-        text = kind(encoder.preprocessor, encoder.encoder, dim=DIM)
+        text = kind(
+            encoder.preprocessor,
+            encoder.encoder,
+            dim=DIM,
+            fine_tune=FINE_TUNED.get(way, False),
+        )
     tower = (_PlainItems if way == "plain" else td.layers.ItemTower)(
         items, text=text, dim=DIM
     )
     if way == "baked":
         tower.bake(encoded)
     model = td.models.DecayRetrieval(tower, td.layers.TimeDecayPooling())
-    optimizer = tf_keras.optimizers.Adam(1e-3)
+    optimizer: Any = tf_keras.optimizers.Adam(1e-3)
+    if way in FINE_TUNED:
+        optimizer = td.optimizers.FineTuningAdam(1e-3)
     optimizer.build(model.trainable_variables)
     tensors = {name: tf.constant(one) for name, one in batch.items()}
 
@@ -163,7 +181,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=100, help="turns of each way")
     parser.add_argument(
-        "--dear-rounds", type=int, default=3, help="of plain and distinct"
+        "--dear-rounds", type=int, default=3, help="of those that encode much"
     )
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     parser.add_argument("--json", type=Path, help="where to write the ratios")
@@ -196,7 +214,7 @@ def main() -> None:
             rounds = arguments.dear_rounds
             if way == "deduplicated":
                 rounds *= 3
-            if way not in ("baked", "no_text") and number >= rounds:
+            if way not in CHEAP and number >= rounds:
                 continue
             start = time.perf_counter()
             step()
@@ -213,6 +231,7 @@ def main() -> None:
         "unique_fraction": unique,
         "deduplicated_ratio": median["plain"] / median["deduplicated"],
         "baked_ratio": median["baked"] / median["no_text"],
+        **{f"{way}_ratio": median[way] / median["deduplicated"] for way in FINE_TUNED},
     }
     print("\n" + json.dumps(ratios, indent=2))
     write_json(arguments.json, ratios)

@@ -1,4 +1,7 @@
-"""The article's worked example (its section 4.3), with the numbers its formulas give.
+"""An article's worked example, with the numbers that its formulas give.
+
+"Dynamic interest decay models for recommender systems driven by large models" (in
+Chinese), section 4.3, is where this package took its problem from.
 
 A user's interest has the features [0.8, 0.6, 0.4] at time 0. Every feature fades by
 u_i(t) = u_i(0) e^(-lambda t), lambda = 0.1; at time 1 a new feature arrives with 0.2;
@@ -60,6 +63,10 @@ def main(out: Path) -> dict[str, float]:
     scores = {item: float(interest(2) @ x) for item, x in ITEMS.items()}
     for item, score in scores.items():
         print(f"s({item}) = {score:.4f}  the article prints {PRINTED_SCORES[item]}")
+    print(
+        "The article's numbers do not follow from its formulas (0.8 e^-0.1 is 0.7239, "
+        "not 0.729); the order of its items does."
+    )
     print(f"recommended: {max(scores, key=scores.__getitem__)}")
     pictures = [
         td.plots.save(

@@ -13,6 +13,7 @@ from tfrs_decay.decay import Exponential
 from tfrs_decay.layers import (
     ItemTower,
     PrecomputedTower,
+    StreamingProbability,
     TextTower,
     TimeDecayPooling,
 )
@@ -361,6 +362,34 @@ def test_layers_in_the_wrong_places_are_named():
     tower, pooling = ItemTower(ITEMS, dim=3), TimeDecayPooling(Exponential("1d"))
     with pytest.raises(TypeError, match="item_tower is a TimeDecayPooling: give"):
         DecayRetrieval(pooling, tower)
+
+
+def test_the_correction_is_by_what_a_stream_has_shown():
+    batch = features([["a", "b"], ["a", ""]], lengths=[2, 1])
+    streaming = StreamingProbability(64, learning_rate=0.5)
+    model = make(sampling_probability=streaming)
+    model.compute_loss(batch)
+    assert int(streaming.get_weights()[0]) == 0
+    loss = model.compute_loss(batch, training=True)
+    # The gaps of "a" are 1 and 2, that of "b" is 2.
+    told = make(sampling_probability=[1 / 1.5, 1 / 2, 0.5, 0.5])
+    told.item_tower.set_weights(model.item_tower.get_weights())
+    np.testing.assert_allclose(loss, told.compute_loss(batch, training=True), rtol=1e-5)
+    with pytest.raises(ValueError, match="estimates its sampling probabilities while"):
+        model.set_sampling_probability([0.25] * 4)
+
+
+def test_a_streaming_estimate_trains_saves_and_goes_on(shop_events, tmp_path):
+    streaming = StreamingProbability(1024)
+    model = make(items=shop_events.items, sampling_probability=streaming)
+    fitted(shop_events, model)
+    draws = int(streaming.get_weights()[0])
+    assert draws > 100
+    model.save(tmp_path / "model.keras")
+    again = tf_keras.models.load_model(tmp_path / "model.keras")
+    for more in (again, model.with_items(["new"])):
+        assert int(more.streaming_probability.get_weights()[0]) == draws
+        assert more.streaming_probability is not streaming
 
 
 def test_a_probability_that_tfrs_clips_is_told_of():

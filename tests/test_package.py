@@ -129,6 +129,7 @@ ORDER = [
     "layers.item_tower",
     "layers.time_decay_pooling",
     "layers.interest_state",
+    "layers.streaming_probability",
     "layers.top_k",
     "layers",
     "similar",

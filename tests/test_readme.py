@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+import tf_keras
 
 import tfrs_decay as td
 
@@ -29,6 +30,38 @@ def test_the_model_of_the_readme_trains_and_exports(tmp_path, monkeypatch):
     run(MODEL)
     (version,) = (tmp_path / "export" / "shop").iterdir()
     assert (version / "saved_model.pb").is_file()
+
+
+def test_a_model_of_ones_own_saves_and_loads_as_the_readme_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written = run(MODEL)
+
+    @tf_keras.saving.register_keras_serializable("tests")
+    class Saved(written["Shop"]):
+        def __init__(self, items, **kwargs):
+            super().__init__(items)
+            self.item_tower.build(None)
+            self.pooling.build([None, None, 32])
+            self.built = True
+
+        def get_config(self):
+            items = self.item_tower.items
+            return {"items": dict(zip(items.ids, items.texts, strict=True))}
+
+    model = Saved(written["events"].items)
+    data = td.data.batches(written["queries"], written["events"], max_targets=1)
+    model.compile(tf_keras.optimizers.Adam(0.01))
+    model.fit(data.take(3), verbose=0)
+    batch = next(iter(data))
+    loss = float(model.compute_loss(batch))
+    model.save("shop.keras")
+    assert float(
+        tf_keras.models.load_model("shop.keras").compute_loss(batch)
+    ) == pytest.approx(loss, rel=1e-5)
+    model.save_weights("shop.weights.h5")
+    fresh = Saved(written["events"].items)
+    fresh.load_weights("shop.weights.h5")
+    assert float(fresh.compute_loss(batch)) == pytest.approx(loss, rel=1e-5)
 
 
 def test_the_item_tower_of_the_readme_reads_all_that_is_there(

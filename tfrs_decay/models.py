@@ -12,6 +12,7 @@ import tensorflow_recommenders as tfrs
 import tf_keras
 
 from tfrs_decay.layers.item_tower import ItemTower, unit_length
+from tfrs_decay.layers.streaming_probability import StreamingProbability
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
 
 LEAST_PROBABILITY = 1e-6
@@ -57,7 +58,9 @@ class DecayRetrieval(tfrs.Model):
             none when left out.
         temperature: Divides the scores in the loss; small values separate more.
         sampling_probability: [n] how likely each catalogue item is as a target, for the
-            logQ correction; see `sampling_probability`. No correction when left out.
+            logQ correction; see `sampling_probability`. Or a
+            `layers.StreamingProbability`, which estimates it while the model trains. No
+            correction when left out.
         **kwargs: Keras' own, such as `name`.
 
     Raises:
@@ -77,7 +80,9 @@ class DecayRetrieval(tfrs.Model):
         *,
         query_tower: tf_keras.layers.Layer | None = None,
         temperature: float = 0.05,
-        sampling_probability: Sequence[float] | np.ndarray | None = None,
+        sampling_probability: (
+            Sequence[float] | np.ndarray | StreamingProbability | None
+        ) = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -106,7 +111,10 @@ class DecayRetrieval(tfrs.Model):
             trainable=False,
             name="sampling_probability",
         )
-        if sampling_probability is not None:
+        self.streaming_probability = None
+        if isinstance(sampling_probability, StreamingProbability):
+            self.streaming_probability = sampling_probability
+        elif sampling_probability is not None:
             self.set_sampling_probability(sampling_probability)
         # The task takes no dtype, and under a policy of mixed precision would cast its
         # first input alone.
@@ -148,8 +156,14 @@ class DecayRetrieval(tfrs.Model):
             probability: [n] in (0, 1], such as `sampling_probability` gives.
 
         Raises:
-            ValueError: It does not fit the catalogue, or is out of its range.
+            ValueError: It does not fit the catalogue, or is out of its range; or this
+                model estimates it itself.
         """
+        if self.streaming_probability is not None:
+            raise ValueError(
+                "this model estimates its sampling probabilities while it trains: make "
+                "one without StreamingProbability to set them."
+            )
         probability = np.asarray(probability, np.float32)
         _check_probability(probability, len(self.item_tower.items))
         self._sampling_probability.assign(probability)
@@ -186,7 +200,9 @@ class DecayRetrieval(tfrs.Model):
             {
                 **self.get_config(),
                 "item_tower": tower,
-                "sampling_probability": None,
+                "sampling_probability": tf_keras.saving.serialize_keras_object(
+                    self.streaming_probability
+                ),
             }
         )
         made._sampling_probability.assign(
@@ -323,12 +339,16 @@ class DecayRetrieval(tfrs.Model):
         own_basket = query[:, None] == query[None, :]
         same_item = place[:, None] == place[None, :]
         positive = tf.eye(tf.size(query), dtype=tf.bool)
+        if self.streaming_probability is None:
+            probability = tf.gather(self._sampling_probability, place)
+        else:
+            probability = self.streaming_probability(place, training=training)
         # A mean over the targets, so that the loss reads the same at every batch size;
         # and over replicas, whose gradients are added up.
         losses = self.task(
             tf.gather(tf.cast(interest, tf.float32), query),
             candidates,
-            candidate_sampling_probability=tf.gather(self._sampling_probability, place),
+            candidate_sampling_probability=probability,
             score_mask=positive | ~(own_basket | same_item),
             compute_metrics=not training,
         )
@@ -339,16 +359,22 @@ class DecayRetrieval(tfrs.Model):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
-        probability = self._sampling_probability.numpy()
+        probability: Any = self._sampling_probability.numpy()
+        if self.streaming_probability is not None:
+            probability = tf_keras.saving.serialize_keras_object(
+                self.streaming_probability
+            )
+        elif (probability == 1).all():
+            probability = None
+        else:
+            probability = probability.tolist()
         return {
             **super().get_config(),
             "item_tower": tf_keras.saving.serialize_keras_object(self.item_tower),
             "pooling": tf_keras.saving.serialize_keras_object(self.pooling),
             "query_tower": tf_keras.saving.serialize_keras_object(self.query_tower),
             "temperature": self.temperature,
-            "sampling_probability": (
-                None if (probability == 1).all() else probability.tolist()
-            ),
+            "sampling_probability": probability,
         }
 
     @classmethod
@@ -359,8 +385,8 @@ class DecayRetrieval(tfrs.Model):
         made = {
             name: tf_keras.layers.deserialize(value)
             for name, value in config.items()
-            if name in ("item_tower", "pooling", "query_tower")
-            and isinstance(value, Mapping)
+            if isinstance(value, Mapping)
+            and name in ("item_tower", "pooling", "query_tower", "sampling_probability")
         }
         return cls(**{**config, **made})
 

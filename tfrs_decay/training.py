@@ -408,7 +408,8 @@ def _count(
     model: DecayRetrieval, queries: Queries, events: Events, settings: Settings
 ) -> None:
     """Tells a model which items it is about to be trained on, and how often."""
-    model.set_sampling_probability(_drawn(queries, events, settings))
+    if model.streaming_probability is None:
+        model.set_sampling_probability(_drawn(queries, events, settings))
     if model.item_tower.id_embedding:
         model.item_tower.set_seen(_read(queries, events, settings))
 

@@ -49,6 +49,8 @@ class EncoderGraph:
         traced = tf.function(
             lambda *flat: call(tf.nest.pack_sequence_as(inputs, flat))
         ).get_concrete_function(*specs)
+        # Taken over from around it; a graph that is written out warns of them.
+        traced.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
         self._traced = traced
         self._graph = _write_out(
             traced, lower_control_flow=False, aggressive_inlining=True
