@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrs_decay.data import Events, Queries, RawLog, basket_queries, clean
+from tfrs_decay.data import (
+    Events,
+    Queries,
+    RawLog,
+    basket_queries,
+    clean,
+    event_queries,
+    events_at,
+    events_before,
+    sessions,
+    with_actions,
+)
 
 Row = tuple[str, int, str, str]  # user, time, item, action
 
@@ -318,3 +329,109 @@ def test_the_future_can_be_rewritten_and_no_earlier_query_changes(rows, cut):
     assert written(basket_queries(full, until=cut), full) == written(
         basket_queries(without), without
     )
+
+
+# Events as queries, sessions, and feedback kept apart
+
+
+def test_each_event_of_a_basket_is_a_query_with_the_same_history():
+    events = cleaned(shuffled(TABLE))
+    assert written(event_queries(events), events) == [
+        ("u", 20, ["a"], ["b"]),
+        ("u", 20, ["a"], ["c"]),
+        ("u", 30, ["a", "b", "c"], ["a"]),
+        ("u", 30, ["a", "b", "c"], ["d"]),
+    ]
+    late = event_queries(events, after=20, until=30, actions=["buy"])
+    assert late.time.tolist() == [30, 30]
+
+
+@settings(deadline=None)
+@given(ROWS, MOMENT, MOMENT, st.sampled_from([None, ["buy"], ["view"]]))
+def test_event_queries_are_the_baskets_taken_apart(rows, after, until, actions):
+    events = cleaned(rows)
+    known = (
+        None if actions is None else [one for one in actions if one in events.actions]
+    )
+    cut = {"after": after, "until": until, "actions": known}
+    apart = [
+        (user, time, history, [one])
+        for user, time, history, targets in written(
+            basket_queries(events, **cut), events
+        )
+        for one in targets
+    ]
+    assert written(event_queries(events, **cut), events) == apart
+
+
+def test_the_latest_of_a_history():
+    events = cleaned(TABLE)
+    queries = basket_queries(events).latest(2)
+    assert written(queries, events)[-1] == ("u", 30, ["b", "c"], ["a", "d"])
+    with pytest.raises(ValueError, match="events=0 must be 1 or more"):
+        queries.latest(0)
+
+
+@settings(deadline=None)
+@given(ROWS, st.integers(1, 4))
+def test_sessions_are_parted_where_nothing_happened_for_longer(rows, gap):
+    events = cleaned(rows)
+    session = sessions(events, gap)
+    assert session[0] == 0 and len(session) == len(events)
+    for n in range(1, len(events)):
+        parted = (
+            events.user[n] != events.user[n - 1]
+            or events.time[n] - events.time[n - 1] > gap
+        )
+        assert session[n] - session[n - 1] == parted
+    queries = basket_queries(events)
+    within = queries.within_sessions(events, gap)
+    kept = []
+    for q, history in histories(queries, events):
+        own = session[targets_of(queries, q)[0]]
+        same = [n for n in range(history.start, history.stop) if session[n] == own]
+        if same:
+            kept.append((queries.user[q], queries.time[q], same))
+    found = [
+        (
+            within.user[q],
+            within.time[q],
+            list(range(history.start, history.stop)),
+        )
+        for q, history in histories(within, events)
+    ]
+    assert found == kept
+
+
+def test_gaps_are_durations():
+    events = cleaned([("u", 0, "a", "buy"), ("u", 1800, "b", "buy")])
+    assert sessions(events, "30m").tolist() == [0, 0]
+    assert sessions(events, "29m").tolist() == [0, 1]
+    with pytest.raises(ValueError, match="gap=0 must be above 0"):
+        sessions(events, 0)
+    assert sessions(events.where(np.zeros(2, bool)), "1d").tolist() == []
+
+
+@settings(deadline=None)
+@given(ROWS)
+def test_feedback_that_is_kept_apart_is_found_by_user_and_time(rows):
+    events = cleaned(rows)
+    apart = with_actions(events, [one for one in ["view"] if one in events.actions])
+    views, others = events.where(apart), events.where(~apart)
+    queries = basket_queries(others)
+    first, at = events_before(views, queries.user, queries.time)
+    start, stop = events_at(views, queries.user, queries.time)
+    assert (start == at).all()
+    for q in range(len(queries)):
+        own = views.user == queries.user[q]
+        before = np.flatnonzero(own & (views.time < queries.time[q]))
+        now = np.flatnonzero(own & (views.time == queries.time[q]))
+        assert list(range(first[q], at[q])) == before.tolist()
+        assert list(range(start[q], stop[q])) == now.tolist()
+
+
+def test_an_unknown_action_is_named_wherever_it_is_asked_for():
+    events = cleaned(TABLE)
+    for ask in (with_actions, lambda e, a: event_queries(e, actions=a)):
+        with pytest.raises(ValueError, match=r"\['skip'\] not among the log's \['buy'"):
+            ask(events, ["skip"])

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from tfrs_decay.data import (
     Events,
+    LeakWarning,
     RawLog,
     TimeSplit,
     basket_queries,
     clean,
+    leave_last_out,
+    rolling_windows,
     split_by_time,
 )
 
@@ -102,3 +105,46 @@ def test_each_query_is_in_exactly_one_period(times, test, validation):
     together = np.concatenate([period.time for period in periods])
     assert together.tolist() == basket_queries(events).time.tolist()
     assert cuts.validation < cuts.test < events.time.max()
+
+
+def test_rolling_windows_follow_each_other_without_overlap():
+    events = events_at(*range(0, 101 * DAY, DAY))
+    windows = rolling_windows(events, windows=2, test="20d", validation="10d")
+    assert windows == [
+        (TimeSplit(50 * DAY, 60 * DAY), 80 * DAY),
+        (TimeSplit(70 * DAY, 80 * DAY), 100 * DAY),
+    ]
+    times = [
+        basket_queries(events, after=one.split.test, until=one.end).time
+        for one in windows
+    ]
+    assert np.concatenate(times).tolist() == list(range(61 * DAY, 101 * DAY, DAY))
+    (last,) = rolling_windows(events, windows=1)
+    assert last.split == split_by_time(events)
+
+
+def test_windows_that_leave_nothing_to_train_on_are_refused():
+    events = events_at(0, 100 * DAY)
+    with pytest.raises(ValueError, match="leaves nothing to train on before"):
+        rolling_windows(events, windows=4, test="30d")
+    with pytest.raises(ValueError, match="windows=0 must be 1 or more"):
+        rolling_windows(events, windows=0)
+
+
+def test_the_last_query_of_each_user_with_a_warning_that_it_leaks():
+    rows = [
+        *[("u", time, f"i{time}") for time in (0, 10, 20, 30)],
+        *[("v", time, f"i{time}") for time in (0, 12)],
+    ]
+    table = pd.DataFrame(rows, columns=["user", "time", "item"])
+    events = clean(RawLog(table, None, {})).events
+    queries = basket_queries(events)
+    with pytest.warns(LeakWarning, match=r"50% of the training queries lie after"):
+        earlier, last = leave_last_out(queries)
+    assert earlier.time.tolist() == [10, 20]
+    assert list(zip(events.users[last.user], last.time, strict=True)) == [
+        ("u", 30),
+        ("v", 12),
+    ]
+    with pytest.raises(ValueError, match="there are no queries to split"):
+        leave_last_out(queries.where(np.zeros(3, bool)))

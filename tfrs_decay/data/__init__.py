@@ -6,7 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tfrs_decay.data.events import Cleaned, Events, Items, RawLog, clean
-from tfrs_decay.data.histories import Queries, basket_queries
+from tfrs_decay.data.histories import (
+    Queries,
+    basket_queries,
+    event_queries,
+    events_at,
+    events_before,
+    sessions,
+    with_actions,
+)
 from tfrs_decay.data.simulated import SimulatedShop, simulated_shop
 from tfrs_decay.data.sources import (
     complete_journey,
@@ -14,7 +22,14 @@ from tfrs_decay.data.sources import (
     online_retail,
     open_log,
 )
-from tfrs_decay.data.split import TimeSplit, split_by_time
+from tfrs_decay.data.split import (
+    LeakWarning,
+    TimeSplit,
+    Window,
+    leave_last_out,
+    rolling_windows,
+    split_by_time,
+)
 from tfrs_decay.data.storage import load_events, save_events
 from tfrs_decay.data.vectors import ItemVectors, read_vectors
 
@@ -26,22 +41,31 @@ __all__ = [
     "Events",
     "ItemVectors",
     "Items",
+    "LeakWarning",
     "Queries",
     "RawLog",
     "SimulatedShop",
     "TimeSplit",
+    "Window",
     "basket_queries",
     "batches",
     "clean",
     "complete_journey",
+    "event_queries",
     "event_table",
+    "events_at",
+    "events_before",
+    "leave_last_out",
     "load_events",
     "online_retail",
     "open_log",
     "read_vectors",
+    "rolling_windows",
     "save_events",
+    "sessions",
     "simulated_shop",
     "split_by_time",
+    "with_actions",
 ]
 
 

@@ -6,12 +6,14 @@ and a query is a few integers, however long the history.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfrs_decay.data.events import Events
+from tfrs_decay.durations import Duration, to_seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,37 @@ class Queries:
     def target_count(self) -> np.ndarray:
         """[q] int64, targets a query."""
         return np.diff(self.target_offset)
+
+    def latest(self, events: int) -> Queries:
+        """The same queries, of whose histories only the latest events are left.
+
+        Raises:
+            ValueError: `events` is below 1.
+        """
+        if events < 1:
+            raise ValueError(f"events={events} must be 1 or more.")
+        start = np.maximum(self.history_start, self.history_stop - events)
+        return dataclasses.replace(self, history_start=start)
+
+    def within_sessions(self, events: Events, gap: Duration) -> Queries:
+        """Leaves of a history what belongs to the query's own session.
+
+        Queries that begin a session are dropped.
+
+        Args:
+            events: The events that the queries were made from.
+            gap: As in `sessions`.
+        """
+        session = sessions(events, gap)
+        begins = np.searchsorted(session, session, side="left")
+        # A query's targets stand where its history stops.
+        start = np.maximum(self.history_start, begins[self.target[self._first_target]])
+        kept = start < self.history_stop
+        return dataclasses.replace(self, history_start=start).where(kept)
+
+    @property
+    def _first_target(self) -> np.ndarray:
+        return self.target_offset[:-1]
 
     def where(self, kept: np.ndarray) -> Queries:
         """The queries that `kept`, [q] bool, is true for."""
@@ -129,31 +162,141 @@ def basket_queries(
     Raises:
         ValueError: An action is not one of the events'.
     """
-    n = len(events)
-    user_changes = np.diff(events.user) != 0
-    starts_user = np.concatenate([[True], user_changes])[:n]
-    starts_basket = np.concatenate([[True], user_changes | (np.diff(events.time) != 0)])
-    start = np.flatnonzero(starts_basket[:n])
-    first_of_user = np.flatnonzero(starts_user)[np.cumsum(starts_user)[start] - 1]
+    return _queries(events, _baskets(events), after, until, actions)
 
-    wanted = np.ones(n, bool)
-    if actions is not None:
-        unknown = sorted(set(actions) - set(events.actions))
-        if unknown:
-            raise ValueError(
-                f"actions={list(actions)}: {unknown} not among the log's "
-                f"{list(events.actions)}."
-            )
-        wanted = np.isin(events.action, [events.actions.index(one) for one in actions])
+
+def event_queries(
+    events: Events,
+    *,
+    after: int | None = None,
+    until: int | None = None,
+    actions: Sequence[str] | None = None,
+) -> Queries:
+    """Makes one query of every event whose user had acted before.
+
+    As `basket_queries`, but that the events of a basket are queries of their own, each
+    with the same history: what came strictly before the basket.
+
+    Args:
+        events: Clean events.
+        after: Only events strictly after this second.
+        until: Only events at or before this second.
+        actions: Only events with these actions; all when left out.
+
+    Returns:
+        Queries in the order of user and time, each with one target.
+
+    Raises:
+        ValueError: An action is not one of the events'.
+    """
+    return _queries(events, np.arange(len(events)), after, until, actions)
+
+
+def with_actions(events: Events, actions: Sequence[str]) -> np.ndarray:
+    """[n] bool, the events with one of some actions.
+
+    Negative feedback is kept apart by it: what was shown and not clicked, or returned,
+    is no interest. `events.where(~with_actions(events, ["skip"]))` makes queries;
+    `events.where(with_actions(events, ["skip"]))` is looked up in by `events_before`
+    and `events_at`.
+
+    Raises:
+        ValueError: An action is not one of the events'.
+    """
+    unknown = sorted(set(actions) - set(events.actions))
+    if unknown:
+        raise ValueError(
+            f"actions={list(actions)}: {unknown} not among the log's "
+            f"{list(events.actions)}."
+        )
+    return np.isin(events.action, [events.actions.index(one) for one in actions])
+
+
+def events_before(
+    events: Events, user: np.ndarray, time: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each user's events strictly before a time stand.
+
+    Args:
+        events: Clean events; not those that the moments come from, as a rule.
+        user: [q] int64, positions in the events' users.
+        time: [q] int64, seconds since the epoch.
+
+    Returns:
+        Two [q] int64: the first event of each, and one beyond the last.
+    """
+    first, at, _ = _moments(events, user, time)
+    return first, at
+
+
+def events_at(
+    events: Events, user: np.ndarray, time: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each user's events at a time stand, as in `events_before`."""
+    _, at, after = _moments(events, user, time)
+    return at, after
+
+
+def sessions(events: Events, gap: Duration) -> np.ndarray:
+    """Numbers each user's visits: [n] int64, from 0 on, in the order of the events.
+
+    Args:
+        events: Clean events.
+        gap: How long nothing may happen within a session, as in "30m".
+
+    Raises:
+        ValueError: The gap is no duration above 0.
+    """
+    longest = to_seconds(gap, "gap")
+    begins = (np.diff(events.user) != 0) | (np.diff(events.time) > longest)
+    return np.concatenate([[0], np.cumsum(begins)])[: len(events)]
+
+
+def _moments(
+    events: Events, user: np.ndarray, time: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three [q] int64: the user's first event, the first at a time and after it."""
+    moments, rank = np.unique(np.concatenate([events.time, time]), return_inverse=True)
+    # User and time in one number: times by their rank, which is small.
+    width = len(moments) + 1
+    own = events.user * width + rank[: len(events)]
+    asked = np.asarray(user, np.int64) * width
+    return (
+        np.searchsorted(own, asked),
+        np.searchsorted(own, asked + rank[len(events) :]),
+        np.searchsorted(own, asked + rank[len(events) :], side="right"),
+    )
+
+
+def _baskets(events: Events) -> np.ndarray:
+    """The first event of each of a user's moments."""
+    begins = (np.diff(events.user) != 0) | (np.diff(events.time) != 0)
+    return np.flatnonzero(np.concatenate([[True], begins])[: len(events)])
+
+
+def _queries(
+    events: Events,
+    start: np.ndarray,
+    after: int | None,
+    until: int | None,
+    actions: Sequence[str] | None,
+) -> Queries:
+    """One query of the events from each start to the next."""
+    n = len(events)
+    basket = _baskets(events)
+    starts_user = np.concatenate([[True], np.diff(events.user) != 0])[:n]
+    first_of_user = np.flatnonzero(starts_user)[np.cumsum(starts_user)[start] - 1]
+    stop = basket[np.searchsorted(basket, start, side="right") - 1]
+    wanted = np.ones(n, bool) if actions is None else with_actions(events, actions)
     everything = Queries(
         user=events.user[start],
         time=events.time[start],
         history_start=first_of_user,
-        history_stop=start,
+        history_stop=stop,
         target=np.arange(n),
         target_offset=np.concatenate([start, [n]]) if n else np.zeros(1, np.int64),
     )
-    kept = start > first_of_user
+    kept = stop > first_of_user
     if after is not None:
         kept &= everything.time > after
     if until is not None:

@@ -6,9 +6,13 @@ other users: ids that did not exist yet, and fashions that had not begun.
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
+import numpy as np
+
 from tfrs_decay.data.events import Events
+from tfrs_decay.data.histories import Queries
 from tfrs_decay.durations import Duration, to_seconds, to_text
 
 
@@ -53,3 +57,81 @@ def split_by_time(
             "shorten them."
         )
     return TimeSplit(validation_cut, test_cut)
+
+
+class Window(NamedTuple):
+    """A split whose test period ends.
+
+    split: The cuts of its validation and test periods.
+    end: The last second of its test period.
+    """
+
+    split: TimeSplit
+    end: int
+
+
+def rolling_windows(
+    events: Events,
+    *,
+    windows: int = 3,
+    test: Duration = "30d",
+    validation: Duration = "30d",
+) -> list[Window]:
+    """Cuts several test periods off a log, one after the other, each as in production.
+
+    The model of a window trains on all that came before it. Figures of several windows
+    say how much they vary from month to month.
+
+    Args:
+        events: Clean events.
+        windows: How many; the last ends with the last event.
+        test: How long each test period is.
+        validation: How long before each its validation period begins.
+
+    Returns:
+        The windows, the earliest first; no second is in two test periods.
+
+    Raises:
+        ValueError: `windows` is below 1, or nothing is left to train the first on.
+    """
+    if windows < 1:
+        raise ValueError(f"windows={windows} must be 1 or more.")
+    length = int(to_seconds(test, "test"))
+    split_by_time(events, test=windows * length, validation=validation)
+    last, before = int(events.time.max()), int(to_seconds(validation, "validation"))
+    ends = [last - number * length for number in reversed(range(windows))]
+    return [Window(TimeSplit(end - length - before, end - length), end) for end in ends]
+
+
+class LeakWarning(UserWarning):
+    """A split lets a model learn from what happened after a test query."""
+
+
+def leave_last_out(queries: Queries) -> tuple[Queries, Queries]:
+    """Each user's last query apart from the earlier ones, as many papers have it.
+
+    It leaks, and says so: other users' training queries lie after a test query, and
+    tell of items and fashions that had not begun. Use `split_by_time` for figures that
+    a launch will bear out.
+
+    Args:
+        queries: In the order of user and time, as they are made.
+
+    Returns:
+        The earlier queries, and each user's last one.
+
+    Raises:
+        ValueError: There are no queries.
+    """
+    if not len(queries):
+        raise ValueError("there are no queries to split.")
+    last = np.append(np.diff(queries.user) != 0, True)
+    earlier, held_out = queries.where(~last), queries.where(last)
+    later = float((earlier.time > held_out.time.min()).mean()) if len(earlier) else 0.0
+    warnings.warn(
+        f"leave_last_out leaks: {later:.0%} of the training queries lie after the "
+        "first test query. Figures will be too good; split_by_time has none of it.",
+        LeakWarning,
+        stacklevel=2,
+    )
+    return earlier, held_out
