@@ -147,4 +147,4 @@ def test_the_last_query_of_each_user_with_a_warning_that_it_leaks():
         ("v", 12),
     ]
     with pytest.raises(ValueError, match="there are no queries to split"):
-        leave_last_out(queries.where(np.zeros(3, bool)))
+        leave_last_out(queries.where(np.zeros(4, bool)))
