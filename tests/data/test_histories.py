@@ -407,7 +407,7 @@ def test_gaps_are_durations():
     events = cleaned([("u", 0, "a", "buy"), ("u", 1800, "b", "buy")])
     assert sessions(events, "30m").tolist() == [0, 0]
     assert sessions(events, "29m").tolist() == [0, 1]
-    with pytest.raises(ValueError, match="gap=0 must be above 0"):
+    with pytest.raises(ValueError, match="gap=0 must be finite and longer"):
         sessions(events, 0)
     assert sessions(events.where(np.zeros(2, bool)), "1d").tolist() == []
 
