@@ -97,6 +97,7 @@ ORDER = [
     "families",
     "data.times",
     "data.events",
+    "data.cleaning",
     "data.histories",
     "data.split",
     "data.storage",

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import tf_keras
 
-from tfrs_decay.data.events import Cleaned, Events
+from tfrs_decay.data.cleaning import Cleaned
+from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import basket_queries
 from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.data.storage import load_events, save_events

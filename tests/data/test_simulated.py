@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrs_decay.data.events import Events, clean
+from tfrs_decay.data.cleaning import clean
+from tfrs_decay.data.events import Events
 from tfrs_decay.data.simulated import START, SimulatedShop, simulated_shop
 from tfrs_decay.data.simulated_titles import THEMES
 
@@ -55,8 +56,9 @@ def log_likelihood(
 def test_the_log_is_clean_in_the_order_of_time_and_within_its_days(
     shop: SimulatedShop,
 ) -> None:
-    events, rejected, _ = clean(shop.log, actions=["browse", "purchase"])
-    assert rejected == {}
+    result = clean(shop.log, actions=["browse", "purchase"])
+    events = result.events
+    assert result.rejected == {}
     assert len(events) == len(shop.log.events) > 5_000
     time = shop.log.events["time"]
     assert time.dtype == np.int64

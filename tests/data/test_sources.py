@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrs_decay.data.events import RawLog, clean
+from tfrs_decay.data.cleaning import RawLog, clean
 from tfrs_decay.data.simulated import simulated_shop
 from tfrs_decay.data.sources import (
     complete_journey,
@@ -102,8 +102,9 @@ def retail_table(seed: int = 0) -> pd.DataFrame:
 
 def rows_of(log: RawLog) -> list[tuple[str, str, int]]:
     """A log's clean events as (user, item, time), sorted by time."""
-    events, rejected, _ = clean(log)
-    assert rejected == log.rejected, "clean should find nothing more"
+    result = clean(log)
+    events = result.events
+    assert result.rejected == log.rejected, "clean should find nothing more"
     order = np.argsort(events.time, kind="stable")
     return [
         (

@@ -57,3 +57,21 @@ def test_items_of_several_texts_come_back(shop_events, tmp_path):
     save_events(dataclasses.replace(shop_events, items=items), tmp_path / "events.npz")
     again = load_events(tmp_path / "events.npz")
     assert again.items.get_config() == items.get_config()
+
+
+def test_values_and_context_come_back(shop_events, tmp_path):
+    n = len(shop_events)
+    events = dataclasses.replace(
+        shop_events,
+        value=np.linspace(0, 1, n),
+        context={
+            "shop": np.array(["a", ""] * (n // 2) + ["é"] * (n % 2), dtype=object),
+            "shop_end": np.array(["b"] * n, dtype=object),
+        },
+    )
+    save_events(events, tmp_path / "events.npz")
+    again = load_events(tmp_path / "events.npz")
+    np.testing.assert_array_equal(again.value, events.value)
+    assert list(again.context) == ["shop", "shop_end"]
+    for name, column in events.context.items():
+        assert again.context[name].tolist() == column.tolist()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tfrs_decay.data.events import Cleaned, Events, Items, RawLog, clean
+from tfrs_decay.data.cleaning import Cleaned, RawLog, Rules, clean
+from tfrs_decay.data.events import Events, Items
 from tfrs_decay.data.histories import (
     Queries,
     basket_queries,
@@ -44,6 +45,7 @@ __all__ = [
     "LeakWarning",
     "Queries",
     "RawLog",
+    "Rules",
     "SimulatedShop",
     "TimeSplit",
     "Window",

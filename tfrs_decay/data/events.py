@@ -1,26 +1,13 @@
-"""A behaviour log as columns, and how it is cleaned.
-
-A raw log is a table with one row an event; `clean` turns it into `Events`: every
-column an integer code, sorted by user and time, with a count of each row that was left
-out and why.
-"""
+"""A clean behaviour log as columns, and the catalogue that it is about."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-
-from tfrs_decay.data.times import seconds_since_epoch
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-DEFAULT_ACTION = "purchase"
-"""The action of every row of a log that names none."""
 
 
 def _table_of_texts(texts: Sequence[Any]) -> np.ndarray:
@@ -140,6 +127,8 @@ class Events:
         users: The users' ids.
         actions: The actions' names.
         items: The catalogue.
+        value: [n] float64, such as a quantity or a rating; None for a log without.
+        context: Further columns by name, [n] strings, "" where a row has none.
     """
 
     user: np.ndarray
@@ -149,6 +138,8 @@ class Events:
     users: np.ndarray
     actions: tuple[str, ...]
     items: Items
+    value: np.ndarray | None = None
+    context: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time)
@@ -163,219 +154,6 @@ class Events:
             users=self.users,
             actions=self.actions,
             items=self.items,
+            value=None if self.value is None else self.value[kept],
+            context={name: column[kept] for name, column in self.context.items()},
         )
-
-
-class Cleaned(NamedTuple):
-    """What cleaning gives, and what it left out.
-
-    events: the clean events.
-    rejected: how many rows were left out, by reason.
-    items_without_event: how many items are described and never occur; they are not in
-        the catalogue.
-    """
-
-    events: Events
-    rejected: dict[str, int]
-    items_without_event: int = 0
-
-    def report(self) -> str:
-        """One line of kept rows, then one line a reason."""
-        span = (
-            f", {_day(self.events.time.min())} to {_day(self.events.time.max())}"
-            if len(self.events)
-            else ""
-        )
-        lines = [
-            f"{len(self.events):,} events kept ({len(self.events.users):,} users, "
-            f"{len(self.events.items):,} items{span})"
-        ]
-        lines += [
-            f"{count:,} rows left out: {why}" for why, count in self.rejected.items()
-        ]
-        nameless = int((self.events.items.titles == "").sum())
-        if nameless:
-            lines.append(f"{nameless:,} items have no text")
-        if self.items_without_event:
-            lines.append(
-                f"{self.items_without_event:,} described items have no event: they are "
-                "not in the catalogue"
-            )
-        return "\n".join(lines)
-
-
-class RawLog(NamedTuple):
-    """A log as a source reads it, before `clean`.
-
-    events: a table with the columns `user`, `item`, `time` and, optionally, `action`.
-    items: a table with the columns `item` and `text`, or None.
-    rejected: rows that the source's own rules left out, by reason.
-    texts: the columns of `items` to read instead of `text`, where items have several
-        texts.
-    """
-
-    events: pd.DataFrame
-    items: pd.DataFrame | None
-    rejected: dict[str, int]
-    texts: tuple[str, ...] = ("text",)
-
-
-def clean(
-    log: RawLog, *, actions: Sequence[str] | None = None, now: int | None = None
-) -> Cleaned:
-    """Turns a raw log into events, counting every row that it leaves out.
-
-    Left out, in this order: rows without user, item or time; times that cannot be read;
-    rows without an action, in a log that has the column; actions that are not among
-    `actions`; times after `now`; and all but one of the rows with the same user, item,
-    time and action. Nothing depends on the order of the rows.
-
-    Times may be integers or floats (seconds since the epoch), datetimes, or text that
-    pandas reads as a date (`seconds_since_epoch`); without a time zone they are UTC.
-    Fractions of a second are cut off. Ids are written as text, a whole float (17850.0)
-    as its integer. An item that is described twice keeps the text, or the row of texts,
-    that comes first in the alphabet.
-
-    Args:
-        log: The raw log. It is not written to.
-        actions: The actions that are known, each of which appears in the events'
-            `actions` in this order; all that occur, sorted, when left out.
-        now: Seconds since the epoch after which no event can have happened.
-
-    Returns:
-        The events and, by reason, the number of rows left out.
-
-    Raises:
-        ValueError: A column is missing, `actions` is not a list of distinct names,
-            times are in milliseconds or written as YYYYMMDD, or some dates have the day
-            first and some the month.
-        TypeError: `log` is a bare table.
-    """
-    import pandas as pd
-
-    if not isinstance(log, RawLog):
-        raise TypeError(
-            f"log is a {type(log).__name__}: wrap tables of your own as "
-            "RawLog(events, items, {}), items being a table or None."
-        )
-    table = log.events
-    if isinstance(actions, str) or len(set(actions or ())) != len(actions or ()):
-        raise ValueError(f"actions={actions!r} must be a list of distinct names.")
-    missing = {"user", "item", "time"} - set(table.columns)
-    if missing:
-        raise ValueError(
-            f"the events have no column {', '.join(sorted(missing))}; they have "
-            f"{', '.join(map(str, table.columns))}. Needed: user, item, time and, "
-            "optionally, action."
-        )
-    rejected = dict(log.rejected)
-    kept = np.ones(len(table), bool)
-
-    def reject(why: str, wrong: np.ndarray) -> None:
-        nonlocal kept
-        count = int((kept & wrong).sum())
-        if count:
-            rejected[why] = rejected.get(why, 0) + count
-        kept = kept & ~wrong
-
-    user, item = as_text(table["user"]), as_text(table["item"])
-    for name, column in (("user", user), ("item", item)):
-        reject(f"no {name}", column.isna().to_numpy())
-    reject("no time", table["time"].isna().to_numpy())
-    time = seconds_since_epoch(table["time"])
-    reject("time cannot be read", time.isna().to_numpy())
-    if "action" in table.columns:
-        action = as_text(table["action"])
-        reject("no action", action.isna().to_numpy())
-    else:
-        action = pd.Series(DEFAULT_ACTION, index=table.index, dtype=object)
-    if actions is not None:
-        reject(f"action not one of {list(actions)}", ~action.isin(actions).to_numpy())
-    if now is not None:
-        reject("time after now", (time > now).fillna(False).to_numpy(bool))
-
-    item_id = item[kept].tolist()
-    catalogue, without_event = _catalogue(item_id, log.items, log.texts)
-    user_code, users = _codes(user[kept].tolist())
-    action_name = action[kept].tolist()
-    names = tuple(sorted(set(action_name)) if actions is None else actions)
-    order_of = {name: code for code, name in enumerate(names)}
-    columns = np.stack(
-        [
-            user_code,
-            time[kept].to_numpy(np.int64),
-            np.array([order_of[one] for one in action_name], np.int64),
-            catalogue.codes(item_id),
-        ]
-    )
-    columns = columns[:, np.lexsort(columns[::-1])]
-    again = np.zeros(columns.shape[1], bool)
-    again[1:] = (columns[:, 1:] == columns[:, :-1]).all(axis=0)
-    if again.any():
-        why = "same user, item, time and action as another row"
-        rejected[why] = rejected.get(why, 0) + int(again.sum())
-    user_code, second, action_code, item_code = columns[:, ~again]
-    events = Events(
-        user=user_code,
-        time=second,
-        action=action_code,
-        item=item_code,
-        users=users,
-        actions=names,
-        items=catalogue,
-    )
-    return Cleaned(events, rejected, without_event)
-
-
-def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Ids as stripped text: 17850, 17850.0 and " 17850" are "17850"; a gap is None."""
-    values = column.astype(object)
-    there = values.notna()
-    distinct = {one: _written(one) for one in values[there].unique()}
-    text = values.map(distinct).astype(object)
-    return text.where(text.notna(), None)
-
-
-def _written(value: object) -> str | None:
-    # A gap among integers makes a column float in pandas: the ids are still integers.
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip() or None
-
-
-def _codes(values: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    names = sorted(set(values))
-    code = {name: code for code, name in enumerate(names)}
-    return np.array([code[one] for one in values], np.int64), np.array(names, object)
-
-
-def _catalogue(
-    item: list[str], table: pd.DataFrame | None, texts: tuple[str, ...]
-) -> tuple[Items, int]:
-    """The items that occur, by id, with their texts; how many others are described."""
-    ids = sorted(set(item))
-    if table is None:
-        return Items(ids), 0
-    needed = ("item", *texts)
-    missing = sorted(set(needed) - set(table.columns))
-    if missing:
-        raise ValueError(
-            f"the items have no column {', '.join(missing)}; they have "
-            f"{', '.join(map(str, table.columns))}. Needed: {', '.join(needed)}."
-        )
-    columns = [as_text(table[name]) for name in needed]
-    rows = {
-        (one, *(text or "" for text in its)) for one, *its in zip(*columns, strict=True)
-    }
-    described = sorted(row for row in rows if row[0] is not None and any(row[1:]))
-    # Of several rows of an item, the first by alphabet.
-    texts_of = {row[0]: row[1:] for row in reversed(described)}
-    without_event = len(texts_of.keys() - set(ids))
-    chosen = [texts_of.get(one, ("",) * len(texts)) for one in ids]
-    if len(texts) == 1:
-        return Items(ids, [row[0] for row in chosen]), without_event
-    return Items(ids, chosen), without_event
-
-
-def _day(seconds: int) -> str:
-    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_decay.data.events import RawLog
+from tfrs_decay.data.cleaning import RawLog
 from tfrs_decay.data.simulated_titles import THEMES
 from tfrs_decay.data.tables import need
 from tfrs_decay.durations import Duration, to_seconds

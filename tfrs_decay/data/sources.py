@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfrs_decay.data.events import RawLog, as_text
+from tfrs_decay.data.cleaning import RawLog, as_text
 from tfrs_decay.data.tables import EXPECTED, PathLike, read_table, require
 
 if TYPE_CHECKING:

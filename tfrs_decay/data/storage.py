@@ -34,6 +34,11 @@ def save_events(events: Events, path: str | os.PathLike[str]) -> None:
     ):
         columns |= _packed(name, strings)
     columns["fields"] = np.int64(events.items.fields)
+    if events.value is not None:
+        columns["value"] = events.value
+    columns |= _packed("context", events.context)
+    for number, values in enumerate(events.context.values()):
+        columns |= _packed(f"context_{number}", values)
     np.savez_compressed(partial, **columns)
     partial.replace(path)
 
@@ -52,6 +57,8 @@ def load_events(path: str | os.PathLike[str]) -> Events:
                 users=np.array(_unpacked("users", stored), dtype=object),
                 actions=tuple(_unpacked("actions", stored)),
                 items=Items(_unpacked("ids", stored), _texts(stored)),
+                value=stored["value"] if "value" in stored else None,
+                context=_context(stored),
             )
     except (
         KeyError,
@@ -86,6 +93,15 @@ def _texts(stored: Mapping[str, np.ndarray]) -> list[Any]:
     if fields == 1:
         return flat
     return [flat[at : at + fields] for at in range(0, len(flat), fields)]
+
+
+def _context(stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if "context" not in stored:  # Nor was it, once.
+        return {}
+    return {
+        name: np.array(_unpacked(f"context_{number}", stored), dtype=object)
+        for number, name in enumerate(_unpacked("context", stored))
+    }
 
 
 def _unpacked(name: str, stored: Mapping[str, np.ndarray]) -> list[str]:

@@ -17,20 +17,45 @@ LATEST_SECOND = 100_000_000_000
 MOSTLY = 0.9
 """The share of numbers that must be dates for a column to be taken for dates."""
 
+_NAMES = {
+    "s": "seconds",
+    "ms": "milliseconds",
+    "us": "microseconds",
+    "ns": "nanoseconds",
+}
+
+_WITH_ZONE = r"(?:[zZ]|[+-]\d{2}:?\d{2}| [A-Z]{3,4})\s*$"
+"""How a date ends that says in which time zone it is."""
+
 _NUMERIC_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}\b")
 
 
-def seconds_since_epoch(times: pd.Series[Any]) -> pd.Series[Any]:
-    """Reads times as nullable int64 seconds since the epoch; unreadable ones are NA.
+UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+"""Units of times that are numbers: how many of them a second has."""
+
+
+def seconds_since_epoch(
+    times: pd.Series[Any], *, unit: str = "s", zone: str = "UTC"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads times as seconds since the epoch.
 
     Each time is read by itself, with one exception. "01/12/2010" is the twelfth of
     January, unless a time of the same column, such as "13/12/2010", can only have its
     day first: then they all have.
 
+    Args:
+        times: [n] numbers, datetimes, or text.
+        unit: Of numbers, one of `UNITS`.
+        zone: The time zone of dates that name none.
+
+    Returns:
+        [n] int64 seconds, 0 where a time is missing or cannot be read; and [n] bool,
+        where it can.
+
     Raises:
         ValueError: Numbers are too large to be seconds, or most are dates written as
-            YYYYMMDD; or some dates can only have their day first, and others their
-            month.
+            YYYYMMDD; some dates can only have their day first, and others their month;
+            or there is no such time zone.
     """
     import pandas as pd
 
@@ -38,32 +63,49 @@ def seconds_since_epoch(times: pd.Series[Any]) -> pd.Series[Any]:
     if types.is_string_dtype(times) and not times.is_unique:
         # A log repeats its times, and text is slow to read: each is read once.
         code, distinct = pd.factorize(times)
-        read = seconds_since_epoch(pd.Series(distinct)).to_numpy(
-            "float64", na_value=np.nan
+        seconds, readable = seconds_since_epoch(
+            pd.Series(distinct), unit=unit, zone=zone
         )
-        seconds = np.append(read, np.nan)[code]  # a gap has the code -1
-        return pd.Series(seconds, index=times.index).astype("Int64")
+        # A gap has the code -1.
+        return np.append(seconds, 0)[code], np.append(readable, False)[code]
     seconds = np.full(len(times), np.nan)  # exact: far below 2^53
     left = times.notna().to_numpy()
     if types.is_bool_dtype(times) or types.is_timedelta64_dtype(times):
         left = np.zeros(len(times), bool)  # numbers to pandas, but no times
     elif not types.is_datetime64_any_dtype(times):
-        numbers = pd.to_numeric(times, errors="coerce").to_numpy(
-            "float64", na_value=np.nan
-        )
+        read = pd.to_numeric(times, errors="coerce")
+        if types.is_integer_dtype(read) and read.notna().all():
+            # Whole numbers throughout stay so: nanoseconds are beyond a float.
+            whole = read.to_numpy("int64") // UNITS[unit]
+            _refuse_other_numbers(whole, unit)
+            return whole, np.ones(len(times), bool)
+        numbers = read.to_numpy("float64", na_value=np.nan)
         numeric = np.isfinite(numbers)
-        seconds[numeric] = np.floor(numbers[numeric])
-        largest = np.abs(numbers[numeric]).max(initial=0)
-        if largest >= LATEST_SECOND:
-            raise ValueError(
-                f"a time of {largest:.0f} is too large to be seconds since the epoch; "
-                "it looks like milliseconds: divide by 1000."
-            )
-        _refuse_compact_dates(numbers[numeric])
+        seconds[numeric] = np.floor(numbers[numeric] / UNITS[unit])
+        _refuse_other_numbers(seconds[numeric], unit)
         left = left & ~numeric & (not types.is_numeric_dtype(times))
     if left.any():
-        seconds[left] = _read_dates(times[left])
-    return pd.Series(seconds, index=times.index).astype("Int64")
+        seconds[left] = _read_dates(times[left], zone)
+    readable = np.isfinite(seconds)
+    return np.where(readable, seconds, 0).astype(np.int64), readable
+
+
+def _refuse_other_numbers(seconds: np.ndarray, unit: str) -> None:
+    """Refuses numbers that are of another unit, or dates."""
+    largest = float(np.abs(seconds).max(initial=0))
+    if largest >= LATEST_SECOND:
+        raise ValueError(
+            f"a time of {largest * UNITS[unit]:.0f} is too large to be {_NAMES[unit]} "
+            "since the epoch; it looks like "
+            f"{_NAMES[_finer(unit)]}: say so (time_unit={_finer(unit)!r})."
+        )
+    if unit == "s":
+        _refuse_compact_dates(seconds)
+
+
+def _finer(unit: str) -> str:
+    order = list(UNITS)
+    return order[min(order.index(unit) + 1, len(order) - 1)]
 
 
 def _refuse_compact_dates(numbers: np.ndarray) -> None:
@@ -83,13 +125,15 @@ def _refuse_compact_dates(numbers: np.ndarray) -> None:
         )
 
 
-def _read_dates(dates: pd.Series[Any]) -> np.ndarray:
+def _read_dates(dates: pd.Series[Any], zone: str) -> np.ndarray:
     """[n] float64 seconds since the epoch of datetimes and text; NaN if unreadable."""
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(dates):
+        naive = np.full(len(dates), dates.dt.tz is None)
         parts = [(np.ones(len(dates), bool), False)]
     else:
+        naive = ~dates.astype(str).str.contains(_WITH_ZONE, regex=True).to_numpy(bool)
         fields = [
             _NUMERIC_DATE.match(one) if isinstance(one, str) else None for one in dates
         ]
@@ -110,7 +154,25 @@ def _read_dates(dates: pd.Series[Any]) -> np.ndarray:
         )
         whole = moments.dt.tz_localize(None).to_numpy("datetime64[s]")
         seconds[rows] = np.where(np.isnat(whole), np.nan, whole.astype(np.int64))
+    if zone != "UTC":
+        naive = naive & np.isfinite(seconds)
+        seconds[naive] = _in_zone(seconds[naive], zone)
     return seconds
+
+
+def _in_zone(seconds: np.ndarray, zone: str) -> np.ndarray:
+    """What a zone's clock showed as if it were UTC, read as that zone's."""
+    import pandas as pd
+
+    shown = pd.to_datetime(pd.Series(seconds.astype(np.int64)), unit="s")
+    try:
+        moments = shown.dt.tz_localize(
+            zone, ambiguous=np.ones(len(shown), bool), nonexistent="shift_forward"
+        )
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"time_zone={zone!r}: there is no such time zone.") from error
+    utc = moments.dt.tz_convert("UTC").dt.tz_localize(None)
+    return utc.to_numpy("datetime64[s]").astype(np.float64)
 
 
 def _day_comes_first(dates: Iterable[re.Match[str]]) -> bool:

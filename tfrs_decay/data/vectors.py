@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrs_decay.data.events import as_text
+from tfrs_decay.data.cleaning import as_text
 from tfrs_decay.data.tables import (
     UNREADABLE,
     PathLike,

@@ -1,0 +1,557 @@
+"""A raw log cleaned: from a table with one row an event to `Events`.
+
+Every row that is left out is counted under the first reason that applies to it, and can
+be listed with its reason. Nothing depends on the order of the rows, and a clean log
+stays as it is when it is cleaned again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tfrs_decay.data.events import Events, Items
+from tfrs_decay.data.times import UNITS, seconds_since_epoch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULT_ACTION = "purchase"
+"""The action of every row of a log that names none."""
+
+_MINUTE = 60
+
+_AGAIN = "same user, item, time and action as another row"
+
+
+class RawLog(NamedTuple):
+    """A log as a source reads it, before `clean`.
+
+    events: a table with the columns `user`, `item`, `time` and, optionally, `action`
+        and `value`.
+    items: a table with the columns `item` and `text`, or None.
+    rejected: rows that the source's own rules left out, by reason.
+    texts: the columns of `items` to read instead of `text`, where items have several
+        texts.
+    context: further columns of `events` to keep.
+    """
+
+    events: pd.DataFrame
+    items: pd.DataFrame | None
+    rejected: dict[str, int]
+    texts: tuple[str, ...] = ("text",)
+    context: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What `clean` does beyond leaving out what cannot be read.
+
+    Attributes:
+        missing_action: The action of a row that has none, in a log with that column;
+            such a row is left out when this is.
+        missing_value: The value of a row that has none, likewise.
+        time_unit: Of times that are numbers: "s", "ms", "us" or "ns".
+        time_zone: Of dates that name none, as in "Europe/London". A second that a clock
+            shows twice is its first; one that it skips is the next that it shows.
+        most_per_minute: A user with more events than this within a minute is a bot, and
+            left out altogether; None: nobody is.
+        taken_back: From an action such as "return" to the one that it takes back, such
+            as "purchase": both rows are left out, the latest purchase of the item
+            first, and so is a return of what was not bought.
+    """
+
+    missing_action: str | None = None
+    missing_value: float | None = None
+    time_unit: str = "s"
+    time_zone: str = "UTC"
+    most_per_minute: int | None = None
+    taken_back: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses what is no rule."""
+        if self.time_unit not in UNITS:
+            raise ValueError(
+                f"time_unit={self.time_unit!r} is not one of {tuple(UNITS)}."
+            )
+        if self.most_per_minute is not None and self.most_per_minute < 1:
+            raise ValueError(
+                f"most_per_minute={self.most_per_minute} must be 1 or more, or None."
+            )
+        if self.missing_value is not None and not np.isfinite(self.missing_value):
+            raise ValueError(f"missing_value={self.missing_value} must be finite.")
+        both = sorted(set(self.taken_back) & set(self.taken_back.values()))
+        if both:
+            raise ValueError(
+                f"taken_back={dict(self.taken_back)}: {both[0]!r} takes back and is "
+                "taken back."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Cleaned:
+    """What cleaning gives, and what it left out.
+
+    Attributes:
+        events: The clean events.
+        rejected: How many rows were left out, by reason; the source's own reasons, too.
+        filled: How many values were filled in, by rule.
+        items_without_event: Items that are described and never occur; they are not in
+            the catalogue.
+        items_described_twice: Items with several different descriptions, of which the
+            first by alphabet is kept.
+        reason: [rows] int8, 0 for each row of the raw log that is among the events,
+            else 1 + the place of its reason in `reasons`.
+        reasons: Why rows of the raw log were left out.
+    """
+
+    events: Events
+    rejected: dict[str, int]
+    filled: dict[str, int]
+    items_without_event: int
+    items_described_twice: int
+    reason: np.ndarray
+    reasons: tuple[str, ...]
+
+    def report(self) -> str:
+        """One line of kept rows, then one line for each thing that was done."""
+        events = self.events
+        span = (
+            f", {_day(events.time.min())} to {_day(events.time.max())}"
+            if len(events)
+            else ""
+        )
+        lines = [
+            f"{_counted(len(events), 'event')} kept "
+            f"({_counted(len(events.users), 'user')}, "
+            f"{_counted(len(events.items), 'item')}{span})"
+        ]
+        lines += [
+            f"{_counted(count, 'row')} left out: {why}"
+            for why, count in self.rejected.items()
+        ]
+        lines += [
+            f"{_counted(count, 'row')} filled in: {why}"
+            for why, count in self.filled.items()
+        ]
+        nameless = int((events.items.titles == "").sum())
+        if nameless:
+            lines.append(f"{_counted(nameless, 'item')} without a text")
+        if self.items_described_twice:
+            lines.append(
+                f"{_counted(self.items_described_twice, 'item')} described more than "
+                "once: the first text by alphabet is kept"
+            )
+        if self.items_without_event:
+            lines.append(
+                f"{_counted(self.items_without_event, 'described item')} without an "
+                "event: not in the catalogue"
+            )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report for machines."""
+        events = self.events
+        return {
+            "events": len(events),
+            "users": len(events.users),
+            "items": len(events.items),
+            "first_time": int(events.time.min()) if len(events) else None,
+            "last_time": int(events.time.max()) if len(events) else None,
+            "rejected": dict(self.rejected),
+            "filled": dict(self.filled),
+            "items_without_text": int((events.items.titles == "").sum()),
+            "items_described_twice": self.items_described_twice,
+            "items_without_event": self.items_without_event,
+        }
+
+    def rejected_rows(self) -> pd.DataFrame:
+        """The rows that were left out: `row`, from 0 on in the raw log, and `reason`.
+
+        Rows that the source's own rules left out are only counted.
+        """
+        import pandas as pd
+
+        rows = np.flatnonzero(self.reason)
+        why = np.array(["", *self.reasons], dtype=object)[self.reason[rows]]
+        return pd.DataFrame({"row": rows, "reason": why})
+
+
+def clean(
+    log: RawLog,
+    *,
+    actions: Sequence[str] | None = None,
+    now: int | None = None,
+    rules: Rules | None = None,
+) -> Cleaned:
+    """Turns a raw log into events, counting every row that it leaves out.
+
+    Left out, in this order: rows without user, item or time; times that cannot be read;
+    rows without an action, in a log that has the column; actions that are not among
+    `actions`; values that are no numbers, or missing; times after `now`; all but one of
+    the rows with the same user, item, time and action (that with the largest value);
+    bots; and what was taken back.
+
+    Times may be integers or floats (seconds since the epoch, but for
+    `rules.time_unit`), datetimes, or text that pandas reads as a date
+    (`seconds_since_epoch`). Fractions of a second are cut off. Ids are written as text,
+    a whole float (17850.0) as its integer. An item that is described twice keeps the
+    text, or the row of texts, that comes first in the alphabet.
+
+    Args:
+        log: The raw log. It is not written to.
+        actions: The actions that are known, each of which appears in the events'
+            `actions` in this order; all that occur, sorted, when left out.
+        now: Seconds since the epoch after which no event can have happened.
+        rules: What else is done.
+
+    Returns:
+        The events and, by reason, the number of rows left out.
+
+    Raises:
+        ValueError: A column is missing, `actions` is not a list of distinct names,
+            times are in milliseconds or written as YYYYMMDD, or some dates have the day
+            first and some the month.
+        TypeError: `log` is a bare table.
+    """
+    if not isinstance(log, RawLog):
+        raise TypeError(
+            f"log is a {type(log).__name__}: wrap tables of your own as "
+            "RawLog(events, items, {}), items being a table or None."
+        )
+    if isinstance(actions, str) or len(set(actions or ())) != len(actions or ()):
+        raise ValueError(f"actions={actions!r} must be a list of distinct names.")
+    _require_columns(log)
+    rules = rules or Rules()
+    raw = _Raw(log, actions, rules)
+    raw.leave_out_unreadable(now)
+    row = raw.sorted_rows()
+    for left_out in (_repeated, _bots, _taken_back):
+        row = left_out(raw, row, rules)
+    users, user = _occurring(raw.users, raw.user[row])
+    ids, item = _occurring(raw.items, raw.item[row])
+    names, action = raw.actions, raw.action[row]
+    if actions is None:
+        names, action = _occurring(names, action)
+    catalogue, without_event, twice = _catalogue(ids, log.items, log.texts)
+    events = Events(
+        user=user,
+        time=raw.time[row],
+        action=action,
+        item=item,
+        users=np.array(users, dtype=object),
+        actions=tuple(names),
+        items=catalogue,
+        value=None if raw.value is None else raw.value[row],
+        context={name: column[row] for name, column in raw.context.items()},
+    )
+    rejected = dict(log.rejected)
+    for why, count in zip(raw.reasons, raw.counts(), strict=True):
+        rejected[why] = rejected.get(why, 0) + count
+    return Cleaned(
+        events,
+        rejected,
+        raw.filled,
+        without_event,
+        twice,
+        raw.reason,
+        tuple(raw.reasons),
+    )
+
+
+class _Raw:
+    """A log's columns as codes, by row, and what becomes of each row."""
+
+    def __init__(
+        self, log: RawLog, actions: Sequence[str] | None, rules: Rules
+    ) -> None:
+        table = log.events
+        self._rules = rules
+        self.reason = np.zeros(len(table), np.int8)
+        self.reasons: list[str] = []
+        self.filled: dict[str, int] = {}
+        self.users, self.user = _coded(table["user"])
+        self.items, self.item = _coded(table["item"])
+        self._no_time = table["time"].isna().to_numpy()
+        self.time, self._readable = seconds_since_epoch(
+            table["time"], unit=rules.time_unit, zone=rules.time_zone
+        )
+        self._known_actions = actions
+        self.actions, self.action = [DEFAULT_ACTION], np.zeros(len(table), np.int32)
+        if "action" in table.columns:
+            self.actions, self.action = _coded(table["action"])
+            self._fill_action(rules.missing_action)
+        self._no_action = self.action < 0
+        if actions is not None:
+            self.action = _recoded(self.action, self.actions, actions)
+            self.actions = list(actions)
+        self.value: np.ndarray | None = None
+        self._no_value = self._bad_value = np.zeros(len(table), bool)
+        if "value" in table.columns:
+            self._read_value(table["value"], rules.missing_value)
+        self.context = {}
+        self._context_codes = []
+        for name in log.context:
+            names, code = _coded(table[name])
+            self.context[name] = np.array([*names, ""], dtype=object)[code]
+            self._context_codes.append(code)
+
+    def _fill_action(self, name: str | None) -> None:
+        missing = self.action < 0
+        if name is None or not missing.any():
+            return
+        names = sorted({*self.actions, name})
+        self.action = _recoded(self.action, self.actions, names)
+        self.action[missing] = names.index(name)
+        self.actions = names
+        self.filled[f"no action, read as {name!r}"] = int(missing.sum())
+
+    def _read_value(self, column: pd.Series[Any], filling: float | None) -> None:
+        import pandas as pd
+
+        numbers = pd.to_numeric(column, errors="coerce")
+        self.value = numbers.to_numpy("float64", na_value=np.nan).copy()
+        self._no_value = column.isna().to_numpy()
+        self._bad_value = ~np.isfinite(self.value) & ~self._no_value
+        if filling is not None and self._no_value.any():
+            self.value[self._no_value] = filling
+            self.filled[f"no value, read as {filling:g}"] = int(self._no_value.sum())
+            self._no_value = np.zeros(len(column), bool)
+
+    def leave_out(self, why: str, rows: np.ndarray) -> None:
+        """Gives rows, their places or a mask, a reason, unless they have one."""
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        rows = rows[self.reason[rows] == 0]
+        if len(rows):
+            self.reasons.append(why)
+            self.reason[rows] = len(self.reasons)
+
+    def leave_out_unreadable(self, now: int | None) -> None:
+        """What can be told of a row by itself."""
+        self.leave_out("no user", self.user < 0)
+        self.leave_out("no item", self.item < 0)
+        self.leave_out("no time", self._no_time)
+        self.leave_out("time cannot be read", ~self._readable)
+        self.leave_out("no action", self._no_action)
+        if self._known_actions is not None:
+            why = f"action not one of {list(self._known_actions)}"
+            self.leave_out(why, self.action < 0)
+        self.leave_out("no value", self._no_value)
+        self.leave_out("value is no number", self._bad_value)
+        if now is not None:
+            self.leave_out("time after now", self.time > now)
+
+    def sorted_rows(self) -> np.ndarray:
+        """The rows that are left, by user, time, action and item.
+
+        Among rows that are alike in these, the largest value and then the first context
+        by alphabet is the first, whatever the order that they came in.
+        """
+        rows = np.flatnonzero(self.reason == 0)
+        last = [code[rows] for code in reversed(self._context_codes)]
+        if self.value is not None:
+            last.append(-self.value[rows])
+        keys = _packed(
+            [column[rows] for column in (self.user, self.time, self.action, self.item)]
+        )
+        if len(keys) == 1 and not last:
+            return rows[np.argsort(keys[0])]
+        return rows[np.lexsort([*last, *reversed(keys)])]
+
+    def counts(self) -> list[int]:
+        """Rows left out, by reason."""
+        found = np.bincount(self.reason, minlength=len(self.reasons) + 1)
+        return [int(one) for one in found[1:]]
+
+
+def _repeated(raw: _Raw, row: np.ndarray, rules: Rules) -> np.ndarray:
+    """Sorted rows, each but once."""
+    again = np.ones(max(len(row) - 1, 0), bool)
+    for column in (raw.user, raw.time, raw.action, raw.item):
+        again &= np.diff(column[row]) == 0
+    again = np.concatenate([[False], again])[: len(row)]
+    raw.leave_out(_AGAIN, row[again])
+    return row[~again]
+
+
+def _bots(raw: _Raw, row: np.ndarray, rules: Rules) -> np.ndarray:
+    """Sorted rows, without users who do more within a minute than a person does."""
+    most = rules.most_per_minute
+    if most is None or len(row) <= most:
+        return row
+    user, time = raw.user[row], raw.time[row]
+    # One more than the cap, all of one user, and all within sixty seconds.
+    fast = (user[most:] == user[:-most]) & (time[most:] - time[:-most] < _MINUTE)
+    bots = np.zeros(len(raw.users), bool)
+    bots[user[most:][fast]] = True
+    raw.leave_out(f"user with more than {most} events in a minute", row[bots[user]])
+    return row[~bots[user]]
+
+
+def _taken_back(raw: _Raw, row: np.ndarray, rules: Rules) -> np.ndarray:
+    """Sorted rows, without what was taken back and what took it back."""
+    for back, done in sorted(rules.taken_back.items()):
+        if back not in raw.actions:
+            continue
+        step = np.zeros(len(raw.actions), np.int64)
+        step[raw.actions.index(back)] = -1
+        if done in raw.actions:
+            step[raw.actions.index(done)] = 1
+        concerned = row[step[raw.action[row]] != 0]
+        steps = step[raw.action[concerned]]
+        # By user, item and time; at one second what is done comes first.
+        order = np.lexsort(
+            [-steps, raw.time[concerned], raw.item[concerned], raw.user[concerned]]
+        )
+        concerned, steps = concerned[order], steps[order]
+        matched = _matched(steps, raw.user[concerned], raw.item[concerned])
+        raw.leave_out(f"taken back, and the {back} of it", concerned[matched])
+        alone = ~matched & (steps < 0)
+        raw.leave_out(f"{back} of what was not there", concerned[alone])
+        row = row[raw.reason[row] == 0]
+    return row
+
+
+def _matched(step: np.ndarray, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """[n] bool: the brackets that close, of 1 and -1, each pair of user and item apart.
+
+    A bracket opens at a height above the lowest that was reached before, and is closed
+    by the next step down from there.
+    """
+    if not len(step):
+        return np.zeros(0, bool)
+    begins = np.concatenate([[True], (np.diff(user) != 0) | (np.diff(item) != 0)])
+    group = np.cumsum(begins) - 1
+    total = np.cumsum(step)
+    height = total - (total - step)[begins][group]
+    # Running lowest of each group: a later group is shifted below all earlier ones.
+    shift = group * (2 * len(step) + 2)
+    lowest = np.minimum.accumulate(np.minimum(height, 0) - shift) + shift
+    level = np.where(step > 0, height - lowest, height + 1 - lowest)
+    # A step down at the lowest height itself closes nothing.
+    before = np.where(begins, 0, np.concatenate([[0], lowest[:-1]]))
+    closes = (step < 0) & (height >= before)
+    order = np.lexsort([np.arange(len(step)), level, group])
+    matched = np.zeros(len(step), bool)
+    here, there = order[1:], order[:-1]
+    pairs = (
+        closes[here]
+        & (step[there] > 0)
+        & (group[here] == group[there])
+        & (level[here] == level[there])
+    )
+    matched[here[pairs]] = matched[there[pairs]] = True
+    return matched
+
+
+def _packed(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Columns as few int64 keys that sort as they do, the first the most important."""
+    keys: list[np.ndarray] = []
+    free = 0
+    for column in columns:
+        least = int(column.min()) if len(column) else 0
+        bits = (int(column.max(initial=least)) - least).bit_length()
+        if not keys or bits > free:
+            keys.append(np.zeros(len(column), np.int64))
+            free = 63
+        keys[-1] = (keys[-1] << bits) | (column.astype(np.int64) - least)
+        free -= bits
+    return keys
+
+
+def _coded(column: pd.Series[Any]) -> tuple[list[str], np.ndarray]:
+    """The names that occur, sorted, and each row's place among them; -1 for a gap."""
+    import pandas as pd
+
+    code, distinct = pd.factorize(column)
+    written = [_written(one) for one in np.asarray(distinct, dtype=object)]
+    names = sorted({one for one in written if one is not None})
+    place = {name: number for number, name in enumerate(names)}
+    places = [-1 if one is None else place[one] for one in written]
+    return names, np.array([*places, -1], np.int32)[code]
+
+
+def _recoded(
+    code: np.ndarray, names: Sequence[str], others: Sequence[str]
+) -> np.ndarray:
+    """Places among other names; -1 for a name that is not among them."""
+    place = {name: number for number, name in enumerate(others)}
+    return np.array([*(place.get(one, -1) for one in names), -1], np.int32)[code]
+
+
+def _occurring(names: Sequence[str], code: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The names that occur, and int64 places among them."""
+    occurs = np.bincount(code, minlength=len(names)) > 0
+    place = np.cumsum(occurs) - 1
+    left = [name for name, kept in zip(names, occurs, strict=True) if kept]
+    return left, place[code]
+
+
+def _require_columns(log: RawLog) -> None:
+    table = log.events
+    missing = sorted({"user", "item", "time", *log.context} - set(table.columns))
+    if missing:
+        raise ValueError(
+            f"the events have no column {', '.join(missing)}; they have "
+            f"{', '.join(map(str, table.columns))}. Needed: user, item, time and, "
+            "optionally, action."
+        )
+
+
+def _catalogue(
+    ids: list[str], table: pd.DataFrame | None, texts: tuple[str, ...]
+) -> tuple[Items, int, int]:
+    """Items with their texts; how many others are described, and how many twice."""
+    if table is None:
+        return Items(ids), 0, 0
+    needed = ("item", *texts)
+    missing = sorted(set(needed) - set(table.columns))
+    if missing:
+        raise ValueError(
+            f"the items have no column {', '.join(missing)}; they have "
+            f"{', '.join(map(str, table.columns))}. Needed: {', '.join(needed)}."
+        )
+    columns = [as_text(table[name]) for name in needed]
+    rows = {
+        (one, *(text or "" for text in its)) for one, *its in zip(*columns, strict=True)
+    }
+    described = sorted(row for row in rows if row[0] is not None and any(row[1:]))
+    # Of several rows of an item, the first by alphabet.
+    texts_of = {row[0]: row[1:] for row in reversed(described)}
+    known = set(ids)
+    without_event = len(texts_of.keys() - known)
+    count = Counter(row[0] for row in described)
+    twice = sum(count[one] > 1 for one in known)
+    chosen = [texts_of.get(one, ("",) * len(texts)) for one in ids]
+    if len(texts) == 1:
+        return Items(ids, [row[0] for row in chosen]), without_event, twice
+    return Items(ids, chosen), without_event, twice
+
+
+def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Ids as stripped text: 17850, 17850.0 and " 17850" are "17850"; a gap is None."""
+    import pandas as pd
+
+    code, distinct = pd.factorize(column)
+    written = np.array([*map(_written, distinct), None], dtype=object)
+    return pd.Series(written[code], index=column.index, dtype=object)
+
+
+def _written(value: object) -> str | None:
+    # A gap among integers makes a column float in pandas: the ids are still integers.
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        value = int(value)
+    return str(value).strip() or None
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _day(seconds: int) -> str:
+    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
