@@ -103,6 +103,7 @@ ORDER = [
     "data.storage",
     "data.dataset",
     "data.tables",
+    "data.examples",
     "data.simulated_titles",
     "data.simulated",
     "data.sources",

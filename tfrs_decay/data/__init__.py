@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfrs_decay.data.cleaning import Cleaned, RawLog, Rules, clean
 from tfrs_decay.data.events import Events, Items
+from tfrs_decay.data.examples import example_table, write_examples
 from tfrs_decay.data.histories import (
     Queries,
     basket_queries,
@@ -57,6 +58,7 @@ __all__ = [
     "event_table",
     "events_at",
     "events_before",
+    "example_table",
     "leave_last_out",
     "load_events",
     "online_retail",
@@ -68,6 +70,7 @@ __all__ = [
     "simulated_shop",
     "split_by_time",
     "with_actions",
+    "write_examples",
 ]
 
 

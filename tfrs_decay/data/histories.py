@@ -79,6 +79,18 @@ class Queries:
     def _first_target(self) -> np.ndarray:
         return self.target_offset[:-1]
 
+    def between(self, start: int, stop: int) -> Queries:
+        """The queries from one place to another, at the cost of these alone."""
+        offset = self.target_offset[start : stop + 1]
+        return Queries(
+            user=self.user[start:stop],
+            time=self.time[start:stop],
+            history_start=self.history_start[start:stop],
+            history_stop=self.history_stop[start:stop],
+            target=self.target[offset[0] : offset[-1]],
+            target_offset=offset - offset[0],
+        )
+
     def where(self, kept: np.ndarray) -> Queries:
         """The queries that `kept`, [q] bool, is true for."""
         return self._with_targets(np.repeat(kept, self.target_count), kept)

@@ -1,0 +1,207 @@
+"""Queries as files of training examples: Parquet or TFRecord, in shards.
+
+One row is one query, with its history and its targets as lists, under the names that
+the model reads; `examples` turns the files into batches. Writing needs pyarrow, and
+TensorFlow for TFRecord alone.
+
+=================  ============  ====================================
+`user`             string
+`query_time`       int64         seconds since the epoch
+`history_item`     strings       ids, oldest first
+`history_time`     int64s        seconds since the epoch
+`history_action`   strings
+`target_item`      strings       ids
+=================  ============  ====================================
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfrs_decay.data.events import Events
+from tfrs_decay.data.histories import Queries
+from tfrs_decay.data.tables import need
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMATS = ("parquet", "tfrecord")
+
+_BLOCK = 65_536
+"""Queries that are written at a time, so that memory does not grow with the log."""
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+def example_table(
+    queries: Queries, events: Events, *, max_history: int = 100
+) -> pa.Table:
+    """Queries with their histories and targets, a row each.
+
+    Args:
+        queries: Made from these events.
+        events: Clean events.
+        max_history: Latest events of a history that are written.
+
+    Returns:
+        A table with the columns above; ids and actions as dictionaries.
+
+    Raises:
+        ImportError: pyarrow is missing.
+        ValueError: `max_history` is below 1.
+    """
+    need("pyarrow", "a table of examples", "data")
+    import pyarrow as pa
+
+    queries = queries.latest(max_history)
+    length = queries.history_stop - queries.history_start
+    event = _ranges(queries.history_start, length)
+    offsets = np.concatenate([[0], np.cumsum(length)])
+
+    def lists(ends: np.ndarray, values: Any) -> pa.Array:
+        return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), values)
+
+    def named(code: np.ndarray, names: Iterable[str]) -> pa.Array:
+        indices = pa.array(code.astype(np.int32))
+        return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string()))
+
+    ids = events.items.ids.tolist()
+    return pa.table(
+        {
+            "user": named(queries.user, events.users.tolist()),
+            "query_time": pa.array(queries.time, pa.int64()),
+            "history_item": lists(offsets, named(events.item[event], ids)),
+            "history_time": lists(offsets, pa.array(events.time[event], pa.int64())),
+            "history_action": lists(
+                offsets, named(events.action[event], events.actions)
+            ),
+            "target_item": lists(
+                queries.target_offset, named(events.item[queries.target], ids)
+            ),
+        }
+    )
+
+
+def write_examples(
+    queries: Queries,
+    events: Events,
+    directory: str | os.PathLike[str],
+    *,
+    max_history: int = 100,
+    shards: int = 1,
+    file_format: str = "parquet",
+    progress: Progress = iter,
+) -> list[Path]:
+    """Writes queries as files in a folder, which appears whole or not at all.
+
+    Queries are dealt out to the shards one after the other, so that each shard is like
+    the others.
+
+    Args:
+        queries: Made from these events.
+        events: Clean events.
+        directory: The folder to write; it must not be there.
+        max_history: Latest events of a history that are written.
+        shards: Files.
+        file_format: "parquet" or "tfrecord".
+        progress: Wraps the iterable of shards.
+
+    Returns:
+        The files, such as `examples-00000-of-00004.parquet`.
+
+    Raises:
+        FileExistsError: The folder is there.
+        ImportError: pyarrow is missing.
+        ValueError: A number is below 1, there are fewer queries than shards, or the
+            format is another.
+    """
+    directory = Path(directory)
+    if directory.exists():
+        raise FileExistsError(f"{directory} is there already: choose another folder.")
+    if file_format not in FORMATS:
+        raise ValueError(f"file_format={file_format!r} is not one of {FORMATS}.")
+    if not 1 <= shards <= len(queries):
+        raise ValueError(
+            f"shards={shards} must be 1 or more, and no more than the "
+            f"{len(queries)} queries."
+        )
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    write = _write_parquet if file_format == "parquet" else _write_tfrecord
+    try:
+        names = [
+            f"examples-{number:05d}-of-{shards:05d}.{file_format}"
+            for number in range(shards)
+        ]
+        place = np.arange(len(queries))
+        for number in progress(range(shards)):
+            mine = queries.where(place % shards == number)
+            write(_blocks(mine, events, max_history), partial / names[number])
+        partial.chmod(0o755)
+        partial.rename(directory)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return [directory / name for name in names]
+
+
+def _blocks(queries: Queries, events: Events, max_history: int) -> Iterable[pa.Table]:
+    for start in range(0, len(queries), _BLOCK):
+        some = queries.between(start, min(start + _BLOCK, len(queries)))
+        yield example_table(some, events, max_history=max_history)
+
+
+def _write_parquet(tables: Iterable[pa.Table], path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    writer = None
+    for table in tables:
+        if writer is None:
+            writer = pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+
+
+def _write_tfrecord(tables: Iterable[pa.Table], path: Path) -> None:
+    import tensorflow as tf
+
+    kinds = {"history_time": _integers, "query_time": _integers}
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for table in tables:
+            for row in table.to_pylist():
+                features = {
+                    name: kinds.get(name, _strings)(value)
+                    for name, value in row.items()
+                }
+                example = tf.train.Example(features=tf.train.Features(feature=features))
+                writer.write(example.SerializeToString())
+
+
+def _strings(value: Any) -> Any:
+    import tensorflow as tf
+
+    values = [value] if isinstance(value, str) else value
+    encoded = tf.train.BytesList(value=[one.encode("utf-8") for one in values])
+    return tf.train.Feature(bytes_list=encoded)
+
+
+def _integers(value: Any) -> Any:
+    import tensorflow as tf
+
+    values = [value] if isinstance(value, int) else value
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """The places from each start on, so many of each, one after the other."""
+    ends = np.cumsum(length)
+    first = np.repeat(start - (ends - length), length)
+    return first + np.arange(ends[-1] if len(ends) else 0)
