@@ -37,6 +37,7 @@ from tfrs_decay.data.vectors import ItemVectors, read_vectors
 
 if TYPE_CHECKING:
     from tfrs_decay.data.dataset import batches as batches
+    from tfrs_decay.data.dataset import read_examples as read_examples
 
 __all__ = [
     "Cleaned",
@@ -63,6 +64,7 @@ __all__ = [
     "load_events",
     "online_retail",
     "open_log",
+    "read_examples",
     "read_vectors",
     "rolling_windows",
     "save_events",
@@ -76,6 +78,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Batches are TensorFlow's; reading and cleaning a log should not load it.
-    if name == "batches":
-        return importlib.import_module("tfrs_decay.data.dataset").batches
+    if name in ("batches", "read_examples"):
+        return getattr(importlib.import_module("tfrs_decay.data.dataset"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
