@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,15 @@ def machine() -> str:
         f"{importlib.metadata.version('tensorflow-hub')}, NumPy {np.__version__}, "
         f"tfrs-decay {td.__version__}"
     )
+
+
+def own_peak_gib() -> float:
+    """The most memory that this process has had."""
+    status = Path("/proc/self/status")
+    if status.exists():  # What getrusage tells on Linux includes the parent's.
+        (line,) = (one for one in status.read_text().splitlines() if "VmHWM" in one)
+        return int(line.split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
 
 
 def write_json(path: Path | None, figures: Mapping[str, Any]) -> None:

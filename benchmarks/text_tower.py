@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -38,7 +37,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from printed import machine, write_json
+from printed import machine, own_peak_gib, write_json
 
 import tfrs_decay as td  # settles legacy Keras before anything touches it
 from tfrs_decay import demo
@@ -149,15 +148,6 @@ def step_of(
     if way not in DEAR:
         train()
     return train
-
-
-def own_peak_gib() -> float:
-    """The most memory that this process has had."""
-    status = Path("/proc/self/status")
-    if status.exists():  # What getrusage tells on Linux includes the parent's.
-        (line,) = (one for one in status.read_text().splitlines() if "VmHWM" in one)
-        return int(line.split()[1]) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
 
 
 def peak_gib(way: str, arguments: argparse.Namespace) -> float:

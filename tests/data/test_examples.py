@@ -216,9 +216,7 @@ def test_files_that_are_no_examples_are_named(shop_events, queries, tmp_path):
     files = sorted((tmp_path / "three").iterdir())
     assert len(rows_of(read_examples(files[:2]))) < len(queries)
     files[1].unlink()
-    with pytest.raises(
-        FileNotFoundError, match="lacks 1 of 3 shards, such as"
-    ):
+    with pytest.raises(FileNotFoundError, match="lacks 1 of 3 shards, such as"):
         read_examples(tmp_path / "three")
     files[0].write_bytes(files[0].read_bytes()[:500])
     with pytest.raises(ValueError, match=r"examples-00000.* cannot be read as \.parqu"):

@@ -281,6 +281,7 @@ def _check_columns(path: Path) -> None:
         )
 
 
+@tf.autograph.experimental.do_not_convert
 def _parquet_blocks(path: tf.Tensor) -> tf.data.Dataset:
     """A file's rows, as many at a time as were written together."""
 

@@ -1,0 +1,214 @@
+"""How fast a log becomes examples: cleaned, and turned into histories, on one core.
+
+Ten million events of a made-up shop, with the dirt of a real one (rows without a user,
+repeated rows, times that cannot be), are
+
+  cleaned    `clean`: a table of names to sorted codes, each row left out for a reason
+  histories  `basket_queries` and `example_table`: for every moment at which somebody
+             acted, up to 50 earlier events and what was done, as lists of names
+
+and, on a part of the log, by the loop over `groupby` that one writes first, which is
+given a clean log. The process is kept to one core where the system can do that.
+
+    python benchmarks/events.py
+    python benchmarks/events.py --events 1000000 --pandas-events 50000
+
+Keys of the JSON:
+  clean_events_per_s    events that are cleaned in a second
+  history_events_per_s  events that are turned into histories in a second
+  pandas_ratio          history_events_per_s over that of the loop
+  peak_gib              the most memory of the process, the raw table included
+  waiting_fraction      share of an epoch's time, training on files of examples, that is
+                        gone when the same batch is at hand instead (on all cores; the
+                        smallest of models, ids alone)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from printed import machine, own_peak_gib, write_json
+
+import tfrs_decay as td  # settles legacy Keras before anything touches it
+
+import numpy as np  # isort: skip
+import pandas as pd  # isort: skip
+import pyarrow as pa  # isort: skip
+import tensorflow as tf  # isort: skip
+import tf_keras  # isort: skip
+
+LENGTH = 50
+BLOCK = 65_536
+SPAN = 365 * 86_400
+
+
+def raw_log(events: int, seed: int) -> td.data.RawLog:
+    """A log of names, users and items by Zipf's law, with the dirt of a real one."""
+    rng = np.random.default_rng(seed)
+
+    def names(kind: str, count: int) -> np.ndarray:
+        weight = 1.0 / np.arange(1, count + 1) ** 0.6
+        written = np.array([f"{kind}{n:07d}" for n in range(count)], dtype=object)
+        return written[rng.choice(count, events, p=weight / weight.sum())]
+
+    actions = np.array(["browse", "cart", "purchase"], dtype=object)
+    user = names("user", max(events // 50, 1))
+    item = names("item", max(events // 200, 1))
+    action = actions[rng.choice(3, events, p=[0.7, 0.2, 0.1])]
+    moment = 1_700_000_000 + rng.integers(0, SPAN, events)
+    dirt = rng.random(events)
+    user[dirt < 0.01] = None
+    again = np.flatnonzero((dirt > 0.01) & (dirt < 0.02))
+    for column in (user, item, action, moment):
+        column[again] = column[again - 1]
+    table = pd.DataFrame(
+        {
+            "user": pd.Series(user, dtype="str"),
+            "item": pd.Series(item, dtype="str"),
+            "time": moment,
+            "action": pd.Series(action, dtype="str"),
+        }
+    )
+    return td.data.RawLog(table, None, {})
+
+
+def histories(events: td.data.Events) -> int:
+    """Every query with its history and targets, block by block; how many there are."""
+    queries = td.data.basket_queries(events)
+    for start in range(0, len(queries), BLOCK):
+        some = queries.between(start, min(start + BLOCK, len(queries)))
+        td.data.example_table(some, events, max_history=LENGTH)
+    return len(queries)
+
+
+def by_groupby(table: pd.DataFrame) -> int:
+    """The same by a loop over users and their moments, of a clean table."""
+    examples: list[dict[str, Any]] = []
+    for user, own in table.groupby("user"):
+        for moment, basket in own.groupby("time"):
+            earlier = own[own["time"] < moment].tail(LENGTH)
+            if len(earlier):
+                examples.append(
+                    {
+                        "user": user,
+                        "query_time": moment,
+                        "history_item": earlier["item"].tolist(),
+                        "history_time": earlier["time"].tolist(),
+                        "history_action": earlier["action"].tolist(),
+                        "target_item": basket["item"].tolist(),
+                    }
+                )
+    return len(examples)
+
+
+def waiting_fraction(events: td.data.Events, batch_size: int = 128) -> float:
+    """How much of an epoch on files of examples is spent on reading them."""
+    queries = td.data.basket_queries(events)
+    model = td.models.DecayRetrieval(
+        td.layers.ItemTower(events.items, dim=64), td.layers.TimeDecayPooling()
+    )
+    optimizer = tf_keras.optimizers.Adam(1e-3)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(reduce_retracing=True)
+    def step(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(batch, training=True)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(
+            zip(gradients, model.trainable_variables, strict=True)
+        )
+        return loss
+
+    def seconds(data: tf.data.Dataset) -> float:
+        start = time.perf_counter()
+        for batch in data:
+            step(batch)
+        return time.perf_counter() - start
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "examples"
+        td.data.write_examples(queries, events, path, max_history=LENGTH, shards=4)
+        files = td.data.read_examples(
+            path, batch_size=batch_size, max_targets=1, shuffle_seed=0
+        )
+        # As many batches that are all there, of the usual size.
+        (batch,) = files.skip(1).take(1)
+        memory = tf.data.Dataset.from_tensors(batch).repeat(sum(1 for _ in files))
+        seconds(files), seconds(memory)
+        spent = [(seconds(files), seconds(memory)) for _ in range(3)]
+    from_files, from_memory = np.median(spent, axis=0)
+    return float(1 - from_memory / from_files)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument(
+        "--pandas-events", type=int, default=100_000, help="that the loop is given"
+    )
+    parser.add_argument(
+        "--train-events", type=int, default=500_000, help="that training is fed with"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    arguments = parser.parse_args()
+    log = raw_log(arguments.events, arguments.seed)
+    part = raw_log(arguments.pandas_events, arguments.seed)
+    rows = len(log.events)
+    cores = None
+    if hasattr(os, "sched_setaffinity"):
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(cores)})
+    pa.set_cpu_count(1)
+    print(f"{machine()}; {rows:,} events, seed {arguments.seed}")
+
+    start = time.perf_counter()
+    cleaned = td.data.clean(log)
+    clean_s = time.perf_counter() - start
+    print(cleaned.report())
+    start = time.perf_counter()
+    made = histories(cleaned.events)
+    history_s = time.perf_counter() - start
+    peak = own_peak_gib()
+    print(f"{made:,} histories of up to {LENGTH} events, in lists")
+
+    few = td.data.clean(part).events
+    table = pd.DataFrame(
+        {
+            "user": few.users[few.user],
+            "item": few.items.ids[few.item],
+            "time": few.time,
+            "action": np.array(few.actions, dtype=object)[few.action],
+        }
+    )
+    start = time.perf_counter()
+    looped = by_groupby(table)
+    loop_s = time.perf_counter() - start
+    if looped != len(td.data.basket_queries(few)):
+        raise RuntimeError(f"the loop made {looped} histories: they should be the same")
+    if cores is not None:
+        os.sched_setaffinity(0, cores)
+    training = td.data.clean(raw_log(arguments.train_events, arguments.seed)).events
+    figures = {
+        "clean_events_per_s": rows / clean_s,
+        "history_events_per_s": len(cleaned.events) / history_s,
+        "pandas_ratio": (len(cleaned.events) / history_s) / (len(few) / loop_s),
+        "peak_gib": peak,
+        "waiting_fraction": waiting_fraction(training),
+    }
+    print("\n" + json.dumps(figures, indent=2))
+    write_json(arguments.json, figures)
+
+
+if __name__ == "__main__":
+    main()
