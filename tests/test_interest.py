@@ -359,7 +359,10 @@ def test_the_name_of_a_masked_event_may_be_missing(missing, as_array):
 
 def test_an_event_that_weighs_nothing_for_two_reasons_leaves_no_trace():
     interest = InterestState(
-        [Exponential("1d"), Gaussian("1d")], 1, action_weights={"buy": 1.0}, capacity=2
+        [Exponential("1d"), Gaussian("1d")],
+        1,
+        action_weights={"buy": 1.0, "ad": 0.0},
+        capacity=2,
     )
     empty = interest.empty()
     state = interest.update(empty, [[9.0]], [5], ["ad"], event_weights=[0.0])
@@ -522,7 +525,10 @@ def test_exact_heads_and_buffered_ones_keep_to_themselves():
 
 def test_actions_weigh_and_those_without_a_name_do_not_count():
     interest = InterestState(
-        Exponential("1d"), dim=1, action_weights={"purchase": 1.0, "browse": 0.25}
+        Exponential("1d"),
+        dim=1,
+        action_weights={"purchase": 1.0, "browse": 0.25},
+        unknown_action="ignore",
     )
     state = interest.update(
         interest.empty(),
@@ -533,6 +539,33 @@ def test_actions_weigh_and_those_without_a_name_do_not_count():
     assert state.time == DAY  # a share is no event
     assert state.denominator == approx(1.75)  # 1/2 + 1/4 + 1
     assert state.numerator == approx(10.5)  # 4/2 + 2/4 + 8
+
+
+def test_an_action_without_a_weight_is_refused_by_name():
+    # A rate of its own is no weight.
+    interest = InterestState(
+        Exponential({"share": "1d", "*": "2d"}),
+        dim=1,
+        action_weights={"purchase": 1.0, "ad": 0.0},
+    )
+    for strange in ("share", "gaze", "zoom"):
+        with pytest.raises(
+            ValueError,
+            match=rf"actions hold '{strange}': .* names ad, purchase, .*ignore",
+        ):
+            interest.update(
+                interest.empty(), [[4.0], [2.0]], [0, 1], ["purchase", strange]
+            )
+        state = interest.update(
+            interest.empty(),
+            [[4.0], [2.0]],
+            [0, 1],
+            ["purchase", strange],
+            mask=[True, False],
+        )
+        assert interest.read(state, 1) == approx(4.0)
+    with pytest.raises(ValueError, match="unknown_action='drop' is not one of"):
+        InterestState(Exponential("1d"), 1, unknown_action="drop")
 
 
 def test_rank_counts_events_that_count():

@@ -191,7 +191,8 @@ both_halves = pytest.mark.parametrize(
 def test_mixed_precision_trains_to_a_finite_loss(shop_events, policy):
     # Histories of browsing alone weigh nothing: they are as empty ones.
     pooling = TimeDecayPooling(
-        Exponential("3d", trainable=True), action_weights={"purchase": 1.0}
+        Exponential("3d", trainable=True),
+        action_weights={"browse": 0.0, "purchase": 1.0},
     )
     model = DecayRetrieval(ItemTower(shop_events.items, dim=3), pooling)
     assert model.item_tower.compute_dtype == policy.removeprefix("mixed_")

@@ -162,8 +162,21 @@ def test_a_period_without_baskets_is_named(drifting):
     last = int(events.time.max())
     split = td.data.TimeSplit(validation=last - 1, test=last - 1)
     model = make_model(events, SETTINGS, td.decay.Constant())
-    with pytest.raises(ValueError, match="the validation period holds no basket"):
+    days = r"the log goes from 2024-\d\d-\d\d to 2024-\d\d-\d\d\."
+    with pytest.raises(
+        ValueError, match=f"the validation period holds no basket .*; {days}"
+    ):
         train(model, events, split, SETTINGS, verbose=0)
+
+
+def test_an_action_of_the_log_without_a_weight_is_named(drifting):
+    events, split = drifting
+    settings = Settings(dim=4, epochs=1, action_weights={"buy": 1.0, "browse": 0.5})
+    model = make_model(events, settings, td.decay.Constant())
+    with pytest.raises(
+        ValueError, match=r"names \['browse', 'buy'\], .* has \['purchase'\]: name ev"
+    ):
+        train(model, events, split, settings, verbose=0)
 
 
 def test_a_loss_that_is_no_number_is_named(drifting):

@@ -205,7 +205,8 @@ class DecayRetrieval(tfrs.Model):
         Args:
             features: `history_item`, `history_time`, `history_length`, `query_time`
                 and, where the pooling weighs actions, `history_action`, as
-                `tfrs_decay.data.batches` describes them. `history_category`, [batch,
+                `tfrs_decay.data.batches` describes them; where it does not, they are
+                handed on and not read. `history_category`, [batch,
                 time] strings, where its rates depend on the category, and
                 `history_weight`, [batch, time] floating, a weight of each event's own,
                 are handed to the pooling as well. `history_vector`, [batch, time, dim],

@@ -40,6 +40,7 @@ from tfrs_decay.training import (
     Trained,
     make_model,
     queries_by_period,
+    refuse_no_queries,
     train,
 )
 
@@ -207,6 +208,7 @@ def train_run(
             "split": split._asdict(),
             "rejected": cleaned.rejected,
             "items_without_event": cleaned.items_without_event,
+            "items_described_twice": cleaned.items_described_twice,
             "trained": {
                 name: {
                     "decay": one.model.pooling.describe(),
@@ -360,6 +362,7 @@ def evaluate_run(
         "popularity": Popularity(events, until=until),
     }
     queries = basket_queries(events, after=until, actions=run.settings.target_actions)
+    refuse_no_queries(queries, events, "test")
     tracks = {"any": evaluate(scorers, queries, events, k=k, progress=progress)}
     fresh = queries.with_new_targets(events)
     # What a user never had has no count of its own.

@@ -15,6 +15,7 @@ from tfrs_decay.data.dataset import batches
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries, basket_queries
 from tfrs_decay.data.split import TimeSplit
+from tfrs_decay.data.times import days_of
 from tfrs_decay.data.vectors import ItemVectors
 from tfrs_decay.decay import Decay
 from tfrs_decay.evaluation import Figures, evaluate
@@ -54,7 +55,8 @@ class Settings:
         dim: Width of item vectors and interest.
         max_history: Latest events of a history that are read.
         max_targets: Most targets of a basket in one epoch, drawn anew in each.
-        action_weights: What each action weighs in a history; None: all the same.
+        action_weights: What each action of the log weighs in a history, 0 for one that
+            does not count; None: all the same.
         target_actions: The actions to predict; None: all.
         epochs: Most passes over the training queries.
         batch_size: Queries a batch.
@@ -228,8 +230,10 @@ def queries_by_period(events: Events, split: TimeSplit, settings: Settings) -> P
         settings: `target_actions`.
 
     Raises:
-        ValueError: A period holds no query, or an action is none of the log's.
+        ValueError: A period holds no query, a target's action is none of the log's, or
+            an action of the log has no weight.
     """
+    _refuse_unweighed(events, settings)
     cuts = (
         (None, split.validation),
         (split.validation, split.test),
@@ -244,12 +248,40 @@ def queries_by_period(events: Events, split: TimeSplit, settings: Settings) -> P
         )
     )
     for name, queries in periods._asdict().items():
-        if not len(queries):
-            raise ValueError(
-                f"the {name} period holds no basket of a user with an earlier event: "
-                "choose other periods, or a longer log."
-            )
+        refuse_no_queries(queries, events, name)
     return periods
+
+
+def refuse_no_queries(queries: Queries, events: Events, period: str) -> None:
+    """Refuses a period that asks nothing, and says from when to when the log is.
+
+    Args:
+        queries: The period's.
+        events: The log.
+        period: What it is called.
+
+    Raises:
+        ValueError: There is no query.
+    """
+    if len(queries):
+        return
+    days = f"the log goes from {days_of(events.time)}" if len(events) else "it is empty"
+    raise ValueError(
+        f"the {period} period holds no basket of a user with an earlier event: choose "
+        f"other periods, or a longer log; {days}."
+    )
+
+
+def _refuse_unweighed(events: Events, settings: Settings) -> None:
+    if settings.action_weights is None:
+        return
+    there = [events.actions[code] for code in np.unique(events.action)]
+    strange = [one for one in there if one not in settings.action_weights]
+    if strange:
+        raise ValueError(
+            f"action_weights names {sorted(settings.action_weights)}, and the log has "
+            f"{strange}: name every action, with 0 for one that is not to count."
+        )
 
 
 def train(

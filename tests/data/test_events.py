@@ -196,9 +196,9 @@ def test_the_report_says_what_was_kept_and_what_was_not() -> None:
     rows = [(f"u{n}", "i", n * 86_400) for n in range(1_500)]
     cleaned = clean(log_of([*rows, (None, "i", 1)], NAMES))
     assert cleaned.report().splitlines() == [
-        "1,500 events kept (1,500 users, 1 items, 1970-01-01 to 1974-02-08)",
-        "1 rows left out: no user",
-        "1 items have no text",
+        "1,500 events kept (1,500 users, 1 item, 1970-01-01 to 1974-02-08)",
+        "1 row left out: no user",
+        "1 item has no text",
     ]
 
 
@@ -357,7 +357,7 @@ def test_items_without_a_text_or_an_event_are_counted() -> None:
     cleaned = clean(log)
     assert cleaned.items_without_event == 2
     assert cleaned.report().splitlines()[1:] == [
-        "1 items have no text",
+        "1 item has no text",
         "2 described items have no event: they are not in the catalogue",
     ]
 
@@ -501,9 +501,34 @@ def test_several_columns_of_texts() -> None:
         ["", "red"],
         ["", ""],
     ]
-    assert "1 items have no text" in got.report()
+    assert "1 item has no text" in got.report()
+    assert got.items_described_twice == 1
     with pytest.raises(ValueError, match=r"no column other; .* Needed: item, other"):
         clean(log._replace(texts=("other",)))
+
+
+def test_items_of_several_texts_are_counted() -> None:
+    described = pd.DataFrame(
+        {
+            # "a" and "b" have two texts, "c" the same twice, "d" and "z" a gap beside;
+            # "z" has two, and does not occur.
+            "item": ["a", "a", "b", "b", "b", "c", "c", "d", "d", "z", "z"],
+            "text": [*"xyxyy", "x", " x", "x", None, "x", "y"],
+        }
+    )
+    rows = [("u", one, 1) for one in "abcd"]
+    cleaned = clean(log_of(rows, NAMES, items=described))
+    assert cleaned.items_described_twice == 2
+    assert cleaned.report().splitlines()[1:] == [
+        "2 items are described more than once: the first by alphabet is kept",
+        "1 described item has no event: it is not in the catalogue",
+    ]
+    # It unpacks, and is made, as before there was this count.
+    events, rejected, without_event = cleaned
+    again = Cleaned(events, rejected, without_event)
+    assert (again, again.items_described_twice) == (cleaned, 0)
+    one = clean(log_of([("u", "a", 1)], NAMES, items=described[:2]))
+    assert "1 item is described more than once" in one.report()
 
 
 def test_of_two_texts_the_first_by_alphabet_whatever_their_order() -> None:

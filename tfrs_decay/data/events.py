@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tfrs_decay.data.times import seconds_since_epoch
+from tfrs_decay.data.times import days_of, seconds_since_epoch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,42 +166,87 @@ class Events:
         )
 
 
-class Cleaned(NamedTuple):
+class _Cleaned(NamedTuple):
+    events: Events
+    rejected: dict[str, int]
+    items_without_event: int = 0
+
+
+class Cleaned(_Cleaned):
     """What cleaning gives, and what it left out.
+
+    It unpacks into the first three.
 
     events: the clean events.
     rejected: how many rows were left out, by reason.
     items_without_event: how many items are described and never occur; they are not in
         the catalogue.
+    items_described_twice: how many items of the catalogue are described by several
+        texts, of which the first by alphabet is kept.
     """
 
-    events: Events
-    rejected: dict[str, int]
-    items_without_event: int = 0
+    items_described_twice: int
+
+    def __new__(
+        cls,
+        events: Events,
+        rejected: dict[str, int],
+        items_without_event: int = 0,
+        *,
+        items_described_twice: int = 0,
+    ) -> Cleaned:
+        """The fields by position, the last one by name."""
+        made = super().__new__(cls, events, rejected, items_without_event)
+        made.items_described_twice = items_described_twice
+        return made
 
     def report(self) -> str:
         """One line of kept rows, then one line a reason."""
-        span = (
-            f", {_day(self.events.time.min())} to {_day(self.events.time.max())}"
-            if len(self.events)
-            else ""
-        )
+        events = self.events
+        span = f", {days_of(events.time)}" if len(events) else ""
         lines = [
-            f"{len(self.events):,} events kept ({len(self.events.users):,} users, "
-            f"{len(self.events.items):,} items{span})"
+            f"{counted(len(events), 'event')} kept "
+            f"({counted(len(events.users), 'user')}, "
+            f"{counted(len(events.items), 'item')}{span})"
         ]
         lines += [
-            f"{count:,} rows left out: {why}" for why, count in self.rejected.items()
+            f"{counted(count, 'row')} left out: {why}"
+            for why, count in self.rejected.items()
         ]
-        nameless = int((self.events.items.titles == "").sum())
-        if nameless:
-            lines.append(f"{nameless:,} items have no text")
-        if self.items_without_event:
-            lines.append(
-                f"{self.items_without_event:,} described items have no event: they are "
-                "not in the catalogue"
-            )
+        for count, one, many in (
+            (
+                int((events.items.titles == "").sum()),
+                "item has no text",
+                "items have no text",
+            ),
+            (
+                self.items_described_twice,
+                "item is described more than once: the first by alphabet is kept",
+                "items are described more than once: the first by alphabet is kept",
+            ),
+            (
+                self.items_without_event,
+                "described item has no event: it is not in the catalogue",
+                "described items have no event: they are not in the catalogue",
+            ),
+        ):
+            if count:
+                lines.append(counted(count, one, many))
         return "\n".join(lines)
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number and its word, one or many of which there are.
+
+    Args:
+        count: How many.
+        one: The word for 1.
+        many: For all other numbers; with an s when left out.
+
+    >>> counted(1, "row"), counted(1_500, "row"), counted(2, "is", "are")
+    ('1 row', '1,500 rows', '2 are')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 class RawLog(NamedTuple):
@@ -234,7 +279,7 @@ def clean(
     pandas reads as a date (`seconds_since_epoch`); without a time zone they are UTC.
     Fractions of a second are cut off. Ids are written as text, a whole float (17850.0)
     as its integer. An item that is described twice keeps the text, or the row of texts,
-    that comes first in the alphabet.
+    that comes first in the alphabet, and is counted.
 
     Args:
         log: The raw log. It is not written to.
@@ -295,7 +340,7 @@ def clean(
         reject("time after now", (time > now).fillna(False).to_numpy(bool))
 
     item_id = item[kept].tolist()
-    catalogue, without_event = _catalogue(item_id, log.items, log.texts)
+    catalogue, without_event, twice = _catalogue(item_id, log.items, log.texts)
     user_code, users = _codes(user[kept].tolist())
     action_name = action[kept].tolist()
     names = tuple(sorted(set(action_name)) if actions is None else actions)
@@ -324,7 +369,7 @@ def clean(
         actions=names,
         items=catalogue,
     )
-    return Cleaned(events, rejected, without_event)
+    return Cleaned(events, rejected, without_event, items_described_twice=twice)
 
 
 def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -351,11 +396,14 @@ def _codes(values: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def _catalogue(
     item: list[str], table: pd.DataFrame | None, texts: tuple[str, ...]
-) -> tuple[Items, int]:
-    """The items that occur, by id, with their texts; how many others are described."""
+) -> tuple[Items, int, int]:
+    """The items that occur, by id, with their texts.
+
+    Also how many others are described, and how many of these by several texts.
+    """
     ids = sorted(set(item))
     if table is None:
-        return Items(ids), 0
+        return Items(ids), 0, 0
     needed = ("item", *texts)
     missing = sorted(set(needed) - set(table.columns))
     if missing:
@@ -371,11 +419,9 @@ def _catalogue(
     # Of several rows of an item, the first by alphabet.
     texts_of = {row[0]: row[1:] for row in reversed(described)}
     without_event = len(texts_of.keys() - set(ids))
-    chosen = [texts_of.get(one, ("",) * len(texts)) for one in ids]
+    times = Counter(row[0] for row in described)
+    twice = sum(times[one] > 1 for one in ids)
+    chosen: list[Any] = [texts_of.get(one, ("",) * len(texts)) for one in ids]
     if len(texts) == 1:
-        return Items(ids, [row[0] for row in chosen]), without_event
-    return Items(ids, chosen), without_event
-
-
-def _day(seconds: int) -> str:
-    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
+        chosen = [row[0] for row in chosen]
+    return Items(ids, chosen), without_event, twice

@@ -20,6 +20,33 @@ MOSTLY = 0.9
 _NUMERIC_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}\b")
 
 
+def day_of(seconds: int) -> str:
+    """A moment's day in UTC.
+
+    >>> day_of(1_700_000_000)
+    '2023-11-14'
+    """
+    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
+
+
+def moment_of(seconds: int) -> str:
+    """A moment to the second in UTC.
+
+    >>> moment_of(1_700_000_000)
+    '2023-11-14 22:13:20 UTC'
+    """
+    return f"{np.datetime64(int(seconds), 's')!s} UTC".replace("T", " ", 1)
+
+
+def days_of(times: np.ndarray) -> str:
+    """The first and the last day of one time or more, for people.
+
+    >>> days_of(np.asarray([1_700_000_000, 0]))
+    '1970-01-01 to 2023-11-14'
+    """
+    return f"{day_of(times.min())} to {day_of(times.max())}"
+
+
 def seconds_since_epoch(times: pd.Series[Any]) -> pd.Series[Any]:
     """Reads times as nullable int64 seconds since the epoch; unreadable ones are NA.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ Numbers = float | Sequence[float] | Mapping[str, float] | np.ndarray
 
 LEAST_FLOAT32 = float(np.finfo(np.float32).tiny)
 MOST_FLOAT32 = float(np.finfo(np.float32).max)
+
+UNKNOWN_ACTIONS = ("error", "ignore")
+"""What becomes of an event whose action has no weight."""
 
 MOST_NAMED = 6
 """Values that are told one by one; of more, how they spread."""
@@ -109,6 +112,29 @@ def read_action_weights(
             )
         read[action] = float(weight)
     return read
+
+
+def check_unknown_action(choice: Any) -> None:
+    """Refuses what does not say how actions without a weight are treated.
+
+    Raises:
+        ValueError: It is neither "error" nor "ignore".
+    """
+    if choice not in UNKNOWN_ACTIONS:
+        raise ValueError(f"unknown_action={choice!r} is not one of {UNKNOWN_ACTIONS}.")
+
+
+def without_weight(known: Iterable[str]) -> str:
+    """What an error says of an action that `action_weights` does not name.
+
+    Args:
+        known: The actions that it names.
+    """
+    return (
+        f"action_weights names {', '.join(sorted(known))}, and what it does not name "
+        "would count for nothing: name every action there, with 0 for one that is not "
+        "to count, or pass unknown_action='ignore' to leave such events out."
+    )
 
 
 def in_events(number: float) -> str:
