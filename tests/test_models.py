@@ -299,6 +299,18 @@ def test_a_feature_of_another_kind_is_named(change, message):
         make().compute_loss({**features(["a", "b"]), **change})
 
 
+@pytest.mark.parametrize("name", ["history_time", "query_time"])
+def test_dates_are_named_before_keras_makes_tensors_of_them(name):
+    model, batch = make(), features(["a", "b"])
+    batch[name] = batch[name].numpy().astype("datetime64[s]")
+    for ask in (model, model.compute_loss):
+        with pytest.raises(
+            ValueError,
+            match=rf"{name} is datetime64\[s\]: give integer .*astype\('int64",
+        ):
+            ask({**batch, "target_item": tf.constant(["c", "c"])})
+
+
 @pytest.mark.parametrize(("length", "way"), [(9, "above the width"), (-1, "below 0")])
 def test_a_length_that_cannot_be_is_named(length, way):
     batch = features(["a", "b"])

@@ -797,7 +797,7 @@ def test_fixed_at_what_was_learned_it_gives_the_same():
     ("arguments", "error", "message"),
     [
         ({"decay": [Constant(), "7d"]}, TypeError, "decay is a str: give a decay"),
-        ({"decay": []}, TypeError, "decay is .*give a decay object"),
+        ({"decay": []}, ValueError, r"decay=\[\] is empty: give one decay or more"),
         ({"combine": "concat"}, ValueError, "combine='concat' is not one of"),
         ({"prior_mass": 0.0}, ValueError, "prior_mass=0.0 must be .*above 0"),
         (

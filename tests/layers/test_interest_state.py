@@ -380,6 +380,10 @@ EVENT = {"vectors": np.ones((1, 1, 2), "f"), "times": [[5]], "actions": [["buy"]
             r"shape \(1, 1, 3\): .* \[batch, n, 2\]",
         ),
         ({"times": [[1.5]]}, "times is float64"),
+        (
+            {"times": np.zeros((1, 1), "datetime64[s]")},
+            r"times is datetime64\[s\]: give",
+        ),
         ({"times": [5]}, r"times has the shape \(1,\)"),
         ({"mask": [True]}, r"mask has the shape \(1,\): give \[batch, n\]"),
         ({"actions": None}, r"actions are needed: .* on \['browse', 'buy'\]"),

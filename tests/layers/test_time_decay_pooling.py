@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -368,6 +370,19 @@ QUERY = np.asarray([NOW])
         ({"timestamps": None}, r"timestamps is needed: \[batch, time\]"),
         ({"query_time": None}, r"query_time is needed: \[batch\]"),
         ({"timestamps": TIMES.astype(np.float32)}, "timestamps is float32: .*int64"),
+        (
+            {"timestamps": tf.cast(TIMES, tf.float64)},
+            r"timestamps is float64: .* tf\.cast\(timestamps, tf\.int64\)",
+        ),
+        (
+            {"timestamps": TIMES.astype("datetime64[s]")},
+            r"timestamps is datetime64\[s\]: give integer seconds since the epoch, as "
+            r"\.astype\('datetime64\[s\]'\)\.astype\('int64'\)",
+        ),
+        (
+            {"query_time": [datetime.datetime(2024, 1, 1)]},
+            "query_time is an array of datetime: give integer seconds",
+        ),
         ({"query_time": QUERY[:, None]}, r"query_time has the shape \(1, 1\)"),
         ({"actions": None}, "actions are needed: .*'buy'"),
         ({"actions": np.asarray([[1.0, 2.0]])}, "actions are float64: give strings"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,27 @@ MOSTLY = 0.9
 """The share of numbers that must be dates for a column to be taken for dates."""
 
 _NUMERIC_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}\b")
+
+
+def refuse_dates(times: np.ndarray, name: str) -> None:
+    """Refuses dates where integer seconds are read.
+
+    Args:
+        times: An array of anything.
+        name: The argument's, for the error.
+
+    Raises:
+        ValueError: It holds dates.
+    """
+    found = times.dtype.name
+    if times.dtype.kind == "O":
+        dates = [type(one) for one in times.flat if isinstance(one, datetime.date)]
+        found = f"an array of {dates[0].__name__}" if dates else ""
+    if times.dtype.kind == "M" or (times.dtype.kind == "O" and found):
+        raise ValueError(
+            f"{name} is {found}: give integer seconds since the epoch, as "
+            ".astype('datetime64[s]').astype('int64') makes them of an array of dates."
+        )
 
 
 def day_of(seconds: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from tfrs_decay.arithmetic import Arithmetic
 from tfrs_decay.decay.base import NEVER
 from tfrs_decay.decay.family import Family
@@ -23,7 +25,8 @@ class Window(Family):
 
     A step has no slope to learn from. When trained, its gradient is that of a logistic
     step of a tenth of its length, from the events inside: they draw the end nearer or
-    push it away.
+    push it away. Nothing draws at a window of a second, or of one event: age and rank
+    are whole numbers, so all that is inside lies at 0, and the length stays.
 
     Args:
         length: Ages below it count: a duration, or events `by="rank"`. A list is one
@@ -63,6 +66,11 @@ class Window(Family):
             by=by,
             group=group,
         )
+
+    def initial_parameters(self, dim: int) -> dict[str, np.ndarray]:
+        """`log_length`, where any window is long enough to be learned."""
+        start = super().initial_parameters(dim)
+        return start if (self._values["length"] > 1).any() else {}
 
     def log_weight_of(
         self, elapsed: Any, values: Mapping[str, Any], xp: Arithmetic

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_decay.decay.base import OTHERS
+from tfrs_decay.decay.base import OTHERS, Decay
 from tfrs_decay.durations import Duration, to_seconds
 
 Extent = Duration | Sequence[Duration] | Mapping[str, Duration] | np.ndarray
@@ -26,6 +26,41 @@ UNKNOWN_ACTIONS = ("error", "ignore")
 
 MOST_NAMED = 6
 """Values that are told one by one; of more, how they spread."""
+
+
+def read_decays(decay: Decay | Sequence[Decay]) -> tuple[Decay, ...]:
+    """The decay of each head.
+
+    Args:
+        decay: One, or a list of them.
+
+    Raises:
+        ValueError: The list is empty.
+        TypeError: There is something else in it, or instead.
+    """
+    heads: list[Any] = list(decay) if isinstance(decay, (list, tuple)) else [decay]
+    for head in heads:
+        if not isinstance(head, Decay):
+            raise TypeError(
+                f"decay is a {type(head).__name__}: give a decay object, such as "
+                "tfrs_decay.decay.Exponential('7d'), or a list of them."
+            )
+    if not heads:
+        raise ValueError(
+            f"decay={decay!r} is empty: give one decay or more, one for each head."
+        )
+    return tuple(heads)
+
+
+def read_flag(value: Any, name: str) -> bool:
+    """A choice of yes or no.
+
+    Raises:
+        TypeError: It is something else, even what Python takes for true.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}: give a bool.")
+    return bool(value)
 
 
 def read_extent(value: Any, name: str, by: str) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_decay.arithmetic import NUMPY
-from tfrs_decay.data.times import LATEST_SECOND
+from tfrs_decay.data.times import LATEST_SECOND, refuse_dates
 from tfrs_decay.decay import Decay
 from tfrs_decay.decay.values import (
     MOST_FLOAT32,
@@ -467,10 +467,13 @@ def _check_shape(values: np.ndarray, name: str, shape: tuple[int, ...]) -> None:
 def _integers(times: Any, name: str) -> np.ndarray:
     """Times as integers, of any width: what is beyond int64 is still to be refused."""
     given = np.asarray(times)
+    refuse_dates(given, name)
     if given.dtype.kind not in "iu" and given.size:
+        # The name of a string's dtype is how many bits it has.
+        found = "str" if given.dtype.kind == "U" else given.dtype.name
         raise ValueError(
-            f"{name} is {given.dtype.name}: give integer seconds since the epoch "
-            "(float32 holds them to two minutes only)."
+            f"{name} is {found}: give integer seconds since the epoch, such as "
+            ".astype('int64') of float64 ones (float32 holds them to two minutes only)."
         )
     return given if given.size else given.astype(np.int64)
 

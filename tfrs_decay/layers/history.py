@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrs_decay.data.times import LATEST_SECOND
+from tfrs_decay.data.times import LATEST_SECOND, refuse_dates
 from tfrs_decay.decay.values import without_weight
 
 FOREVER = 2**62
@@ -269,11 +269,13 @@ def integers(tensor: Any, name: str, shape: str) -> tf.Tensor:
     if not tf.is_tensor(tensor):
         # NumPy reads lists of integers as int64, TensorFlow as int32.
         tensor = np.asarray(tensor)
+        refuse_dates(tensor, name)
     tensor = tf.convert_to_tensor(tensor)
     if not tensor.dtype.is_integer:
         raise ValueError(
-            f"{name} is {tensor.dtype.name}: give {shape} int64 seconds since the "
-            "epoch (float32 holds them to two minutes only)."
+            f"{name} is {tensor.dtype.name}: give {shape} seconds since the epoch as "
+            f"integers, such as tf.cast({name}, tf.int64) of float64 ones (float32 "
+            "holds them to two minutes only)."
         )
     if tensor.shape.rank not in (None, shape.count(",") + 1):
         raise ValueError(f"{name} has the shape {tensor.shape}: give {shape}.")

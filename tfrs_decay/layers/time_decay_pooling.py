@@ -15,6 +15,7 @@ from tfrs_decay.decay import Decay, Elapsed, Labels, PowerLaw
 from tfrs_decay.decay.values import (
     UNKNOWN_ACTIONS,
     read_action_weights,
+    read_decays,
     read_number,
 )
 from tfrs_decay.layers.heads import Events, Head, Normalization, Pooled, pool_heads
@@ -140,13 +141,7 @@ class TimeDecayPooling(tf_keras.layers.Layer):
             raise ValueError(f"speed={speed} must be finite and above 0.")
         if decay is None:
             decay = PowerLaw("1h", 0.25, trainable=True)
-        heads: list[Any] = list(decay) if isinstance(decay, (list, tuple)) else [decay]
-        for head in heads or [None]:
-            if not isinstance(head, Decay):
-                raise TypeError(
-                    f"decay is a {type(head).__name__}: give a decay object, such as "
-                    "tfrs_decay.decay.Exponential('7d'), or a list of them."
-                )
+        heads = read_decays(decay)
         for name, choice, choices in (
             ("normalize", normalize, _NORMALIZATIONS),
             ("combine", combine, _COMBINATIONS),
@@ -180,7 +175,7 @@ class TimeDecayPooling(tf_keras.layers.Layer):
                 raise ValueError(f"prior={prior} must be finite.")
         # Not under their own names: Keras would wrap dicts and lists, and its copies
         # are not JSON.
-        self._heads: tuple[Decay, ...] = tuple(heads)
+        self._heads = heads
         self._several = isinstance(decay, (list, tuple))
         self._action_weights = (
             None if action_weights is None else tuple(action_weights.items())
