@@ -85,7 +85,9 @@ def test_similar_shows_items_near_texts(run, capsys):
 def test_evaluate_prints_both_tracks_and_writes_them(run, tmp_path, capsys):
     path = tmp_path / "figures.json"
     assert cli.main(["evaluate", "--run", str(run), "--json", str(path)]) == 0
-    printed = capsys.readouterr().out
+    printed, aside = capsys.readouterr()
+    # To a file each bar is its label.
+    assert "Ranking for track any\nRanking for track new\n" in aside
     for name in ("decay", "mean pooling", "personal frequency", "popularity"):
         assert re.search(rf"^{name} ", printed, re.MULTILINE)
     figures = json.loads(path.read_text())
@@ -562,6 +564,9 @@ def test_rows_left_out_are_printed(tmp_path, capsys, log):
     printed = capsys.readouterr().out
     assert "5 rows left out: no time" in printed
     assert "1 row left out: time after now" in printed
+    # A line a pass, where nobody watches bars move.
+    assert "\b" not in printed and "ETA" not in printed
+    assert printed.count("s/step") == 4
 
 
 def test_vectors_beside_the_text_train_reload_and_export(

@@ -157,6 +157,24 @@ def test_validation_recall_is_that_of_the_evaluation(drifting):
     assert logs == {"loss": 1.0, "val_recall_at_20": figures["m"].mean_recall}
 
 
+@pytest.mark.parametrize("watched", [False, True])
+def test_bars_are_for_a_terminal(drifting, monkeypatch, watched):
+    told = []
+    monkeypatch.setattr(td.training, "on_terminal", lambda: watched)
+
+    def fit(*_, verbose, **__):
+        told.append(verbose)
+        raise RuntimeError("that is all")
+
+    monkeypatch.setattr(td.training, "_fit", fit)
+    events, split = drifting
+    for arguments in ({}, {"verbose": 0}):
+        model = make_model(events, SETTINGS, td.decay.Constant())
+        with pytest.raises(RuntimeError, match="that is all"):
+            train(model, events, split, SETTINGS, **arguments)
+    assert told == [1 if watched else 2, 0]
+
+
 def test_a_period_without_baskets_is_named(drifting):
     events, _ = drifting
     last = int(events.time.max())

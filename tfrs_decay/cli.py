@@ -395,8 +395,8 @@ def _without_notices() -> Iterator[None]:
             os.close(kept)
 
 
-def _progress(blocks: Iterable[Any]) -> Iterator[Any]:
-    with click.progressbar(list(blocks), label="Ranking", file=sys.stderr) as bar:
+def _progress(blocks: Iterable[Any], label: str) -> Iterator[Any]:
+    with click.progressbar(list(blocks), label=label, file=sys.stderr) as bar:
         yield from bar
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -272,6 +273,20 @@ def refuse_no_queries(queries: Queries, events: Events, period: str) -> None:
     )
 
 
+def on_terminal() -> bool:
+    """Whether somebody watches standard output, and a bar can move there.
+
+    Keras does not ask: into a pipe its bars are a backspace for every character.
+    """
+    return sys.stdout.isatty()
+
+
+def _shown(verbose: int | None) -> int:
+    if verbose is None:
+        return 1 if on_terminal() else 2
+    return verbose
+
+
 def _refuse_unweighed(events: Events, settings: Settings) -> None:
     if settings.action_weights is None:
         return
@@ -291,7 +306,7 @@ def train(
     settings: Settings,
     *,
     directory: str | os.PathLike[str] | None = None,
-    verbose: int = 1,
+    verbose: int | None = None,
 ) -> Trained:
     """Fits a model twice: to find how long, then on all that came before the test cut.
 
@@ -309,12 +324,14 @@ def train(
         split: The cuts.
         settings: How to train.
         directory: Where checkpoints and a CSV of the losses go; nowhere when left out.
-        verbose: Keras' own: 1 shows a progress bar, 2 a line a pass, 0 nothing.
+        verbose: Keras' own: 1 shows a progress bar, 2 a line a pass, 0 nothing. When
+            left out a bar is shown on a terminal, and lines go to a pipe or a file.
 
     Raises:
         ValueError: A period holds no query.
         RuntimeError: The loss is no longer a number.
     """
+    verbose = _shown(verbose)
     queries = queries_by_period(events, split, settings)
     start = [(variable, variable.numpy()) for variable in model.trainable_variables]
     recall = train_and_validate(
@@ -358,7 +375,7 @@ def train_and_validate(
     settings: Settings,
     *,
     directory: str | os.PathLike[str] | None = None,
-    verbose: int = 1,
+    verbose: int | None = None,
 ) -> Validated:
     """The first fit of `train`: up to the validation cut, stopped by that period.
 
@@ -368,7 +385,7 @@ def train_and_validate(
         queries: From `queries_by_period`; the validation period's are not trained on.
         settings: How to train.
         directory: As in `train`.
-        verbose: Keras' own.
+        verbose: As in `train`.
 
     Raises:
         RuntimeError: The loss is no longer a number.
@@ -383,7 +400,7 @@ def train_and_validate(
         settings,
         validation=_batches(queries.validation, events, settings),
         callbacks=[watching, *_callbacks(directory)],
-        verbose=verbose,
+        verbose=_shown(verbose),
     )
     assert watching.best is not None  # or the fit had raised
     return Validated([float(one) for one in searched.history[RECALL]], watching.best)
