@@ -51,13 +51,13 @@ def test_a_window_learns_from_what_is_inside(wanted: str, longer: bool) -> None:
     "one",
     [
         Window(1, by="rank", trainable=True),
-        Window("1s", trainable=True, per_feature=True),
-        Window({"buy": "0.5s", "*": "1s"}, trainable=True),
+        Window(1, by="rank", trainable=True, per_feature=True),
+        Window({"buy": 0.5, "*": 1}, by="rank", trainable=True),
     ],
     ids=repr,
 )
-def test_a_window_of_one_has_nothing_to_learn(one: Window) -> None:
-    # Of whole ages and ranks only 0 is inside, whatever becomes of the length.
+def test_a_window_of_one_event_has_nothing_to_learn(one: Window) -> None:
+    # Only rank 0 is inside, whatever becomes of the length.
     assert one.initial_parameters(2) == {}
     assert "learned" not in one.describe({})
     pool = TimeDecayPooling(one)
@@ -68,6 +68,8 @@ def test_a_window_of_one_has_nothing_to_learn(one: Window) -> None:
     )
     longer = Window([1, 2], by="rank", trainable=True)
     assert list(longer.initial_parameters(2)) == ["log_length"]
+    # Ages need not be whole.
+    assert Window("1s", trainable=True).initial_parameters(2)
 
 
 def test_a_logistic_step_by_hand() -> None:

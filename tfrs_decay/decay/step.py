@@ -25,8 +25,8 @@ class Window(Family):
 
     A step has no slope to learn from. When trained, its gradient is that of a logistic
     step of a tenth of its length, from the events inside: they draw the end nearer or
-    push it away. Nothing draws at a window of a second, or of one event: age and rank
-    are whole numbers, so all that is inside lies at 0, and the length stays.
+    push it away. Nothing draws at a window of one event: all that is inside has no
+    later one, whatever becomes of the length, so it stays as it is given.
 
     Args:
         length: Ages below it count: a duration, or events `by="rank"`. A list is one
@@ -68,9 +68,10 @@ class Window(Family):
         )
 
     def initial_parameters(self, dim: int) -> dict[str, np.ndarray]:
-        """`log_length`, where any window is long enough to be learned."""
+        """`log_length`; nothing where every window is of one event."""
         start = super().initial_parameters(dim)
-        return start if (self._values["length"] > 1).any() else {}
+        stays = self.by == "rank" and (self._values["length"] <= 1).all()
+        return {} if stays else start
 
     def log_weight_of(
         self, elapsed: Any, values: Mapping[str, Any], xp: Arithmetic
