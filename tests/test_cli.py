@@ -85,7 +85,9 @@ def test_similar_shows_items_near_texts(run, capsys):
 def test_evaluate_prints_both_tracks_and_writes_them(run, tmp_path, capsys):
     path = tmp_path / "figures.json"
     assert cli.main(["evaluate", "--run", str(run), "--json", str(path)]) == 0
-    printed = capsys.readouterr().out
+    printed, aside = capsys.readouterr()
+    # To a file each bar is its label.
+    assert "Ranking for track any\nRanking for track new\n" in aside
     for name in ("decay", "mean pooling", "personal frequency", "popularity"):
         assert re.search(rf"^{name} ", printed, re.MULTILINE)
     figures = json.loads(path.read_text())
@@ -454,6 +456,23 @@ def test_help_is_there(command, capsys):
             "it has no ['gaze']",
         ),
         (
+            "train --data {log}/events.csv --out {tmp}/r --column user",
+            "--column 'user' is not NAME=COLUMN, as in user=customer_id",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --column user=a --column "
+            "user=b",
+            "--column says user twice, 'a' and 'b'",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --column usr=a",
+            "columns names usr; it maps the names user, item, time, action",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --column user=who",
+            "has no column who",
+        ),
+        (
             "train --data {log}/events.csv --out {tmp}/r --action-weight browse",
             "'browse' is not ACTION=WEIGHT",
         ),
@@ -532,14 +551,22 @@ def test_weights_of_actions_are_all_given_or_usual():
 def test_rows_left_out_are_printed(tmp_path, capsys, log):
     table = pd.read_csv(log / "events.csv")
     table.loc[:4, "time"] = None
+    table.loc[5, "time"] = 4_000_000_000  # in 2096
+    table = table.rename(columns={"user": "who", "time": "when"})
     table.to_csv(tmp_path / "holes.csv", index=False)
     out = str(tmp_path / "run")
     arguments = ["train", "--data", str(tmp_path / "holes.csv"), "--out", out]
+    arguments += ["--column", "user=who", "--column", "time=when"]
     assert (
         cli.main([*arguments, "--epochs", "1", "--test", "20d", "--validation", "20d"])
         == 0
     )
-    assert "5 rows left out: no time" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "5 rows left out: no time" in printed
+    assert "1 row left out: time after now" in printed
+    # A line a pass, where nobody watches bars move.
+    assert "\b" not in printed and "ETA" not in printed
+    assert printed.count("s/step") == 4
 
 
 def test_vectors_beside_the_text_train_reload_and_export(

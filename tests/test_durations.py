@@ -53,6 +53,33 @@ def test_refuses_other_writing_and_shows_the_right_one(written: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("7", "7s"),
+        ("7D", "7d"),
+        ("7days", "7d"),
+        ("7 Days", "7d"),
+        ("1 week", "1w"),
+        ("1.5 hrs", "1.5h"),
+        ("30min", "30m"),
+        ("2 years", "2y"),
+        ("7M", None),  # minutes, or months
+        ("3 months", None),
+        ("-7d", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_what_was_meant_is_said_where_it_can_be_told(
+    written: str, meant: str | None
+) -> None:
+    with pytest.raises(ValueError, match="as in '7d' or '36h'") as caught:
+        to_seconds(written)
+    hint = "" if meant is None else f" Did you mean '{meant}'?"
+    assert str(caught.value).endswith(f"or '36h'.{hint}")
+
+
+@pytest.mark.parametrize(
     "nothing",
     [
         "0s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import itertools
 import struct
@@ -359,7 +360,10 @@ def test_the_name_of_a_masked_event_may_be_missing(missing, as_array):
 
 def test_an_event_that_weighs_nothing_for_two_reasons_leaves_no_trace():
     interest = InterestState(
-        [Exponential("1d"), Gaussian("1d")], 1, action_weights={"buy": 1.0}, capacity=2
+        [Exponential("1d"), Gaussian("1d")],
+        1,
+        action_weights={"buy": 1.0, "ad": 0.0},
+        capacity=2,
     )
     empty = interest.empty()
     state = interest.update(empty, [[9.0]], [5], ["ad"], event_weights=[0.0])
@@ -522,7 +526,10 @@ def test_exact_heads_and_buffered_ones_keep_to_themselves():
 
 def test_actions_weigh_and_those_without_a_name_do_not_count():
     interest = InterestState(
-        Exponential("1d"), dim=1, action_weights={"purchase": 1.0, "browse": 0.25}
+        Exponential("1d"),
+        dim=1,
+        action_weights={"purchase": 1.0, "browse": 0.25},
+        unknown_action="ignore",
     )
     state = interest.update(
         interest.empty(),
@@ -533,6 +540,33 @@ def test_actions_weigh_and_those_without_a_name_do_not_count():
     assert state.time == DAY  # a share is no event
     assert state.denominator == approx(1.75)  # 1/2 + 1/4 + 1
     assert state.numerator == approx(10.5)  # 4/2 + 2/4 + 8
+
+
+def test_an_action_without_a_weight_is_refused_by_name():
+    # A rate of its own is no weight.
+    interest = InterestState(
+        Exponential({"share": "1d", "*": "2d"}),
+        dim=1,
+        action_weights={"purchase": 1.0, "ad": 0.0},
+    )
+    for strange in ("share", "gaze", "zoom"):
+        with pytest.raises(
+            ValueError,
+            match=rf"actions hold '{strange}': .* names ad, purchase, .*ignore",
+        ):
+            interest.update(
+                interest.empty(), [[4.0], [2.0]], [0, 1], ["purchase", strange]
+            )
+        state = interest.update(
+            interest.empty(),
+            [[4.0], [2.0]],
+            [0, 1],
+            ["purchase", strange],
+            mask=[True, False],
+        )
+        assert interest.read(state, 1) == approx(4.0)
+    with pytest.raises(ValueError, match="unknown_action='drop' is not one of"):
+        InterestState(Exponential("1d"), 1, unknown_action="drop")
 
 
 def test_rank_counts_events_that_count():
@@ -926,7 +960,7 @@ def test_a_state_is_a_few_hundred_bytes():
     ("arguments", "message"),
     [
         ({"decay": "7d"}, "decay is a str: give a decay object"),
-        ({"decay": []}, "decay is a NoneType: give a decay object"),
+        ({"decay": [None]}, "decay is a NoneType: give a decay object"),
     ],
 )
 def test_what_is_no_decay_is_refused(arguments, message):
@@ -937,6 +971,7 @@ def test_what_is_no_decay_is_refused(arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"decay": []}, r"decay=\[\] is empty: give one decay or more"),
         ({"dim": 0}, "dim=0 must be a whole number, 1 or more"),
         ({"dim": 2.5}, "dim=2.5 must be a whole number, 1 or more"),
         ({"capacity": 0}, "capacity=0 must be a whole number, 1 or more"),
@@ -970,7 +1005,19 @@ def test_arguments_out_of_range_are_refused(arguments, message):
         ({"vectors": [[[1.0, 2.0]]]}, r"vectors have the shape \(1, 1, 2\)"),
         ({"vectors": [[1.0, np.nan]]}, "1 numbers that are not finite .* such as nan"),
         ({"vectors": [[1e300, 1.0]]}, "1 numbers that are not finite .* such as inf"),
-        ({"times": [1.5]}, "times is float64: give integer seconds"),
+        (
+            {"times": [1.5]},
+            r"times is float64: give integer seconds.*astype\('int64'\)",
+        ),
+        (
+            {"times": np.asarray(["2024-01-01"], "datetime64[s]")},
+            r"times is datetime64\[s\]: give integer seconds .* "
+            r"\.astype\('datetime64\[s\]'\)\.astype\('int64'\)",
+        ),
+        (
+            {"times": [datetime.datetime(2024, 1, 1)]},
+            "times is an array of datetime: give integer seconds",
+        ),
         ({"times": [1, 2]}, r"times have the shape \(2,\), and vectors \(1,\)"),
         ({"times": [1_700_000_000_000]}, "times=1700000000000 looks like milliseconds"),
         ({"times": [-(2**63)]}, "times=-9223372036854775808 looks like milliseconds"),
@@ -1007,6 +1054,12 @@ def test_a_time_before_the_clock_is_refused():
         interest.read(users, 8)
     with pytest.raises(ValueError, match=r"time has the shape \(3,\): .* user, \(2,\)"):
         interest.read(users, [9, 9, 9])
+    for time, found in (
+        ("2020-01-01", "str"),
+        (np.datetime64("2020-01-01"), r"datetime64\[D\]"),
+    ):
+        with pytest.raises(ValueError, match=f"time is {found}: give integer seconds"):
+            interest.read(state, time)
     with pytest.raises(ValueError, match="time is float64: give integer seconds"):
         interest.read(state, 1e9)
     with pytest.raises(ValueError, match="time=1700000000000 looks like milliseconds"):

@@ -192,7 +192,8 @@ both_halves = pytest.mark.parametrize(
 def test_mixed_precision_trains_to_a_finite_loss(shop_events, policy):
     # Histories of browsing alone weigh nothing: they are as empty ones.
     pooling = TimeDecayPooling(
-        Exponential("3d", trainable=True), action_weights={"purchase": 1.0}
+        Exponential("3d", trainable=True),
+        action_weights={"browse": 0.0, "purchase": 1.0},
     )
     model = DecayRetrieval(ItemTower(shop_events.items, dim=3), pooling)
     assert model.item_tower.compute_dtype == policy.removeprefix("mixed_")
@@ -297,6 +298,18 @@ def test_a_missing_feature_is_named():
 def test_a_feature_of_another_kind_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         make().compute_loss({**features(["a", "b"]), **change})
+
+
+@pytest.mark.parametrize("name", ["history_time", "query_time"])
+def test_dates_are_named_before_keras_makes_tensors_of_them(name):
+    model, batch = make(), features(["a", "b"])
+    batch[name] = batch[name].numpy().astype("datetime64[s]")
+    for ask in (model, model.compute_loss):
+        with pytest.raises(
+            ValueError,
+            match=rf"{name} is datetime64\[s\]: give integer .*astype\('int64",
+        ):
+            ask({**batch, "target_item": tf.constant(["c", "c"])})
 
 
 @pytest.mark.parametrize(("length", "way"), [(9, "above the width"), (-1, "below 0")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,33 @@ def test_a_history_shows_age_and_weight_and_names_the_heaviest():
     assert [one.split("  ")[-1] for one in named] == [
         labels[number] for number in (4, 5, 6, 3, 2)
     ]
+
+
+def test_no_curve_lies_under_the_legend():
+    decays = {f"{days} days": Exponential(f"{days}d") for days in (1, 7, 30, 365)}
+    figure = plots.decay_curves({**decays, "none": Constant()})
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    legend = axes.get_legend().get_window_extent()
+    assert not legend.overlaps(axes.get_window_extent())
+    assert figure.bbox.x1 >= legend.x1
+
+
+def test_of_stems_too_close_for_two_numbers_the_heavier_is_named():
+    labels = ["new", "beside it", "same moment", "old"]
+    ages = np.array([0, 1, 0, 99])
+    weights = [0.9, 0.8, 0.85, 0.1]
+    figure = plots.history_weights(-ages * DAY, weights, 0, labels=labels)
+    legend = figure.axes[0].get_legend()
+    named = [text.get_text().split("  ")[-1] for text in legend.get_texts()]
+    assert named == ["new", "old"]
+    assert legend.get_title().get_text() == "the heaviest, of close neighbours one"
+    # Events of one moment are one stem: nothing is passed over.
+    there = [0, 2, 3]
+    apart = plots.history_weights(
+        -ages[there] * DAY, [0.9, 0.85, 0.1], 0, labels=["a", "b", "c"]
+    )
+    assert apart.axes[0].get_legend().get_title().get_text() == ""
 
 
 def test_labels_may_be_an_array():
@@ -129,3 +158,11 @@ def test_bars_are_the_scores():
 def test_what_does_not_fit_is_named(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+@pytest.mark.parametrize("decays", [[Exponential("7d")], {"a week": "7d"}, None])
+def test_curves_are_of_decays_by_name(decays):
+    with pytest.raises(
+        TypeError, match=f"decays={re.escape(repr(decays))}: give a mapping from names"
+    ):
+        plots.decay_curves(decays)

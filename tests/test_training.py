@@ -157,13 +157,44 @@ def test_validation_recall_is_that_of_the_evaluation(drifting):
     assert logs == {"loss": 1.0, "val_recall_at_20": figures["m"].mean_recall}
 
 
+@pytest.mark.parametrize("watched", [False, True])
+def test_bars_are_for_a_terminal(drifting, monkeypatch, watched):
+    told = []
+    monkeypatch.setattr(td.training, "on_terminal", lambda: watched)
+
+    def fit(*_, verbose, **__):
+        told.append(verbose)
+        raise RuntimeError("that is all")
+
+    monkeypatch.setattr(td.training, "_fit", fit)
+    events, split = drifting
+    for arguments in ({}, {"verbose": 0}):
+        model = make_model(events, SETTINGS, td.decay.Constant())
+        with pytest.raises(RuntimeError, match="that is all"):
+            train(model, events, split, SETTINGS, **arguments)
+    assert told == [1 if watched else 2, 0]
+
+
 def test_a_period_without_baskets_is_named(drifting):
     events, _ = drifting
     last = int(events.time.max())
     split = td.data.TimeSplit(validation=last - 1, test=last - 1)
     model = make_model(events, SETTINGS, td.decay.Constant())
-    with pytest.raises(ValueError, match="the validation period holds no basket"):
+    days = r"the log goes from 2024-\d\d-\d\d to 2024-\d\d-\d\d\."
+    with pytest.raises(
+        ValueError, match=f"the validation period holds no basket .*; {days}"
+    ):
         train(model, events, split, SETTINGS, verbose=0)
+
+
+def test_an_action_of_the_log_without_a_weight_is_named(drifting):
+    events, split = drifting
+    settings = Settings(dim=4, epochs=1, action_weights={"buy": 1.0, "browse": 0.5})
+    model = make_model(events, settings, td.decay.Constant())
+    with pytest.raises(
+        ValueError, match=r"names \['browse', 'buy'\], .* has \['purchase'\]: name ev"
+    ):
+        train(model, events, split, settings, verbose=0)
 
 
 def test_a_loss_that_is_no_number_is_named(drifting):

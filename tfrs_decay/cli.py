@@ -290,7 +290,8 @@ def recommend(export_directory: str, **options: Any) -> None:
     from tfrs_decay.serving import asking
 
     k = options.pop("k")
-    history, query_time = asking.read_history(**options)
+    known = asking.texts_of(export_directory)
+    history, query_time = asking.read_history(**options, known=known)
     with _without_notices():
         answer = asking.ask(export_directory, history, query_time, k=k)
     click.echo(answer.report())
@@ -394,8 +395,8 @@ def _without_notices() -> Iterator[None]:
             os.close(kept)
 
 
-def _progress(blocks: Iterable[Any]) -> Iterator[Any]:
-    with click.progressbar(list(blocks), label="Ranking", file=sys.stderr) as bar:
+def _progress(blocks: Iterable[Any], label: str) -> Iterator[Any]:
+    with click.progressbar(list(blocks), label=label, file=sys.stderr) as bar:
         yield from bar
 
 

@@ -41,7 +41,7 @@ def run(
         cache: Where the encoder is fetched to and kept.
         sample: Users; enough for a good look when left out.
         seed: Of everything random.
-        progress: Wraps an iterable of blocks of queries.
+        progress: As in `runs.evaluate_run`.
 
     Raises:
         FileExistsError: `out` is there, and not an earlier demo's.

@@ -18,6 +18,21 @@ _SECONDS = {
     "w": 7 * 86_400,
     "y": 365 * 86_400,
 }
+_CALLED = {
+    called: unit
+    for unit, names in {
+        "s": ("s", "sec", "secs", "second", "seconds"),
+        "m": ("m", "min", "mins", "minute", "minutes"),
+        "h": ("h", "hr", "hrs", "hour", "hours"),
+        "d": ("d", "day", "days"),
+        "w": ("w", "wk", "wks", "week", "weeks"),
+        "y": ("y", "yr", "yrs", "year", "years"),
+    }.items()
+    for called in names
+}
+"""Units as people call them."""
+
+_NEARLY = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)\s*")
 _WRITTEN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([smhdwy])\s*")
 
 
@@ -45,7 +60,7 @@ def to_seconds(duration: Duration, name: str = "duration") -> float:
         if written is None:
             raise ValueError(
                 f"{name}={duration!r} is not a duration: write a number and one of "
-                f"{', '.join(_SECONDS)}, as in '7d' or '36h'."
+                f"{', '.join(_SECONDS)}, as in '7d' or '36h'.{_meant(duration)}"
             )
         seconds = float(written[1]) * _SECONDS[written[2]]
     elif isinstance(duration, datetime.timedelta):
@@ -64,6 +79,16 @@ def to_seconds(duration: Duration, name: str = "duration") -> float:
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"{name}={duration!r} must be finite and longer than nothing.")
     return seconds
+
+
+def _meant(written: str) -> str:
+    """What may have been meant by a duration that is not written as one is."""
+    found = _NEARLY.fullmatch(written)
+    unit = "" if found is None else found[2].lower()
+    # A capital M is as often a month.
+    if found is None or found[2] == "M" or (unit and unit not in _CALLED):
+        return ""
+    return f" Did you mean '{found[1]}{_CALLED.get(unit, 's')}'?"
 
 
 def to_text(seconds: float) -> str:

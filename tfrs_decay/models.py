@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 import tf_keras
 
+from tfrs_decay.data.times import refuse_dates
 from tfrs_decay.layers.item_tower import ItemTower, unit_length
 from tfrs_decay.layers.streaming_probability import StreamingProbability
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
@@ -213,6 +214,14 @@ class DecayRetrieval(tfrs.Model):
                 new.set_weights(old.get_weights())
         return made
 
+    def __call__(self, features: Any, *args: Any, **options: Any) -> Any:
+        """Keras' own, which makes tensors of arrays before `call` can say what of."""
+        if isinstance(features, Mapping):
+            for name in ("history_time", "query_time"):
+                if isinstance(features.get(name), np.ndarray):
+                    refuse_dates(features[name], name)
+        return super().__call__(features, *args, **options)
+
     def call(
         self, features: Mapping[str, tf.Tensor], training: bool | None = None
     ) -> tf.Tensor:
@@ -221,7 +230,8 @@ class DecayRetrieval(tfrs.Model):
         Args:
             features: `history_item`, `history_time`, `history_length`, `query_time`
                 and, where the pooling weighs actions, `history_action`, as
-                `tfrs_decay.data.batches` describes them. `history_category`, [batch,
+                `tfrs_decay.data.batches` describes them; where it does not, they are
+                handed on and not read. `history_category`, [batch,
                 time] strings, where its rates depend on the category, and
                 `history_weight`, [batch, time] floating, a weight of each event's own,
                 are handed to the pooling as well. `history_vector`, [batch, time, dim],
@@ -451,6 +461,8 @@ def _checked(
             )
         if not tf.is_tensor(tensor):
             tensor = np.asarray(tensor)
+            if kind == "integers":
+                refuse_dates(tensor, name)
             tensor = tf.convert_to_tensor(
                 tensor.astype(object) if tensor.dtype.kind == "U" else tensor
             )

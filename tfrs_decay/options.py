@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,14 @@ log_options = _together(
     ),
     click.option(
         "--items", help="Table with the columns item and text, for your own log."
+    ),
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        help="What your own log calls a column, such as user=customer_id; for each of "
+        "user, item, time and action that it calls otherwise.",
     ),
     click.option(
         "--text-column",
@@ -208,10 +217,12 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
         options["data"],
         items=options["items"],
         texts=options["text_columns"],
+        columns=_columns(options["columns"]),
         sample=options["sample"],
         seed=options["seed"],
     )
-    cleaned = clean(log)
+    # An event that has not happened would move the periods, and leave them empty.
+    cleaned = clean(log, now=int(time.time()))
     click.echo(cleaned.report())
     split = split_by_time(
         cleaned.events, test=options["test"], validation=options["validation"]
@@ -291,6 +302,23 @@ def was_given(name: str) -> bool:
     """Whether an option was typed, and does not only have its default."""
     source = click.get_current_context().get_parameter_source(name)
     return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _columns(written: Iterable[str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for one in written:
+        name, _, column = one.partition("=")
+        if not (name and column):
+            raise click.UsageError(
+                f"--column {one!r} is not NAME=COLUMN, as in user=customer_id."
+            )
+        if name in columns:
+            raise click.UsageError(
+                f"--column says {name} twice, {columns[name]!r} and {column!r}: leave "
+                "one of them out."
+            )
+        columns[name] = column
+    return columns
 
 
 def _pairs(written: Iterable[str]) -> dict[str, float]:

@@ -47,7 +47,15 @@ def decay_curves(
 
     Raises:
         ValueError: There is nothing to draw, or one axis does not do for all.
+        TypeError: `decays` is no mapping from names to decays.
     """
+    if not isinstance(decays, Mapping) or not all(
+        hasattr(one, "clocks") and hasattr(one, "weight") for one in decays.values()
+    ):
+        raise TypeError(
+            f"decays={decays!r}: give a mapping from names to decays, such as "
+            "{'a week': Exponential('7d')}."
+        )
     if not decays:
         raise ValueError("decays={}: name at least one decay to draw.")
     clocks = {clock for decay in decays.values() for clock in decay.clocks}
@@ -63,7 +71,7 @@ def decay_curves(
     else:
         last = to_seconds("90d" if until is None else until, "until")
         elapsed = np.linspace(0, last, 400)
-    figure, axes = _figure(7, 4)
+    figure, axes = _figure(9, 4)
     for index, (name, decay) in enumerate(decays.items()):
         weight = np.asarray(decay.weight(elapsed))
         lines = weight if weight.ndim == 2 else weight[:, None]
@@ -80,7 +88,8 @@ def decay_curves(
         ylabel="weight",
         ylim=(0, 1.05),
     )
-    axes.legend(frameon=False)
+    # Beside, for wherever it lay it could lie on a curve.
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
 
@@ -106,6 +115,8 @@ def history_weights(
         weights: [n] the weights, as `TimeDecayPooling.weights_of_events` gives them.
         query_time: Now, seconds since the epoch.
         labels: [n] what to write at the events: at the five heaviest, one a moment.
+            Less than a fiftieth of the axis beside a stem that has a number, a second
+            number could not be read: that event is passed over, and the legend says so.
         title: Above the picture.
 
     Raises:
@@ -125,10 +136,15 @@ def history_weights(
         axes.stem(age, weights, markerfmt=".", basefmt=" ")
     # Numbers stand at the stems, names beside: the heaviest, no two of one moment.
     heaviest: list[int] = []
+    passed_over = False
     for event in np.lexsort([age, -weights]) if len(labels) else ():
-        near = np.abs(age[heaviest] - age[event]) <= np.ptp(age) / 50
-        if len(heaviest) < MOST_LABELS and not near.any():
+        if len(heaviest) == MOST_LABELS:
+            break
+        away = np.abs(age[heaviest] - age[event])
+        if (away > np.ptp(age) / 50).all():
             heaviest.append(int(event))
+        else:
+            passed_over |= bool((away > 0).all())
     for number, event in enumerate(heaviest, start=1):
         name = f"{number}  {weights[event]:.3f}  {_short(labels[event])}"
         axes.plot([], [], " ", label=name)
@@ -142,7 +158,12 @@ def history_weights(
         )
     if heaviest:
         axes.legend(
-            loc="upper left", bbox_to_anchor=(1, 1), frameon=False, handlelength=0
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+            frameon=False,
+            handlelength=0,
+            title="the heaviest, of close neighbours one" if passed_over else None,
+            alignment="left",
         )
     axes.set(xlabel="days before the query", ylabel="weight", title=title)
     axes.invert_xaxis()

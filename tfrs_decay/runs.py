@@ -40,7 +40,9 @@ from tfrs_decay.training import (
     Settings,
     Trained,
     make_model,
+    on_terminal,
     queries_by_period,
+    refuse_no_queries,
     train,
 )
 
@@ -51,7 +53,8 @@ own counts are equal."""
 USUAL_WEIGHTS = {"browse": 0.2, "cart": 0.5, "purchase": 1.0}
 """What the usual actions of a shop weigh where nobody says otherwise."""
 
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
+Progress = Callable[[Iterable[Any], str], Iterable[Any]]
+"""Gives blocks back one by one and shows how far it is, under a label, as `tqdm`."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,7 @@ def train_run(
             "split": split._asdict(),
             "rejected": cleaned.rejected,
             "items_without_event": cleaned.items_without_event,
+            "items_described_twice": cleaned.items_described_twice,
             "trained": {
                 name: {
                     "decay": one.model.pooling.describe(),
@@ -340,7 +344,7 @@ def evaluate_run(
     Args:
         run: A finished run.
         k: Items a list.
-        progress: Wraps an iterable of blocks of queries.
+        progress: Wraps an iterable of blocks of queries, and is told of which track.
 
     Returns:
         Figures by track and model, as `evaluation.table` prints them.
@@ -361,13 +365,20 @@ def evaluate_run(
         "popularity": Popularity(events, until=until),
     }
     queries = basket_queries(events, after=until, actions=run.settings.target_actions)
-    tracks = {"any": evaluate(scorers, queries, events, k=k, progress=progress)}
+    refuse_no_queries(queries, events, "test")
+
+    def shown(track: str) -> Callable[[Iterable[Any]], Iterable[Any]] | None:
+        if progress is None:
+            return None
+        return lambda blocks: progress(blocks, f"Ranking for track {track}")
+
+    tracks = {"any": evaluate(scorers, queries, events, k=k, progress=shown("any"))}
     fresh = queries.with_new_targets(events)
     # What a user never had has no count of its own.
     del scorers["personal frequency"]
     if len(fresh):
         tracks["new"] = evaluate(
-            scorers, fresh, events, k=k, exclude_seen=True, progress=progress
+            scorers, fresh, events, k=k, exclude_seen=True, progress=shown("new")
         )
     return tracks
 
@@ -444,7 +455,9 @@ def similar_items(
 def _keras_progress(batches: Iterable[Any]) -> Iterable[Any]:
     """Shows how far it is, in the manner of the training that follows."""
     batches = list(batches)
-    bar = tf_keras.utils.Progbar(len(batches), unit_name="batch")
+    bar = tf_keras.utils.Progbar(
+        len(batches), verbose=int(on_terminal()), unit_name="batch"
+    )
     for batch in batches:
         yield batch
         bar.add(1)

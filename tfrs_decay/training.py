@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from tfrs_decay.data.dataset import batches
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries, basket_queries
 from tfrs_decay.data.split import TimeSplit
+from tfrs_decay.data.times import days_of
 from tfrs_decay.data.vectors import ItemVectors
 from tfrs_decay.decay import Decay
 from tfrs_decay.evaluation import Figures, evaluate
@@ -54,7 +56,8 @@ class Settings:
         dim: Width of item vectors and interest.
         max_history: Latest events of a history that are read.
         max_targets: Most targets of a basket in one epoch, drawn anew in each.
-        action_weights: What each action weighs in a history; None: all the same.
+        action_weights: What each action of the log weighs in a history, 0 for one that
+            does not count; None: all the same.
         target_actions: The actions to predict; None: all.
         epochs: Most passes over the training queries.
         batch_size: Queries a batch.
@@ -228,8 +231,10 @@ def queries_by_period(events: Events, split: TimeSplit, settings: Settings) -> P
         settings: `target_actions`.
 
     Raises:
-        ValueError: A period holds no query, or an action is none of the log's.
+        ValueError: A period holds no query, a target's action is none of the log's, or
+            an action of the log has no weight.
     """
+    _refuse_unweighed(events, settings)
     cuts = (
         (None, split.validation),
         (split.validation, split.test),
@@ -244,12 +249,54 @@ def queries_by_period(events: Events, split: TimeSplit, settings: Settings) -> P
         )
     )
     for name, queries in periods._asdict().items():
-        if not len(queries):
-            raise ValueError(
-                f"the {name} period holds no basket of a user with an earlier event: "
-                "choose other periods, or a longer log."
-            )
+        refuse_no_queries(queries, events, name)
     return periods
+
+
+def refuse_no_queries(queries: Queries, events: Events, period: str) -> None:
+    """Refuses a period that asks nothing, and says from when to when the log is.
+
+    Args:
+        queries: The period's.
+        events: The log.
+        period: What it is called.
+
+    Raises:
+        ValueError: There is no query.
+    """
+    if len(queries):
+        return
+    days = f"the log goes from {days_of(events.time)}" if len(events) else "it is empty"
+    raise ValueError(
+        f"the {period} period holds no basket of a user with an earlier event: choose "
+        f"other periods, or a longer log; {days}."
+    )
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches standard output, and a bar can move there.
+
+    Keras does not ask: into a pipe its bars are a backspace for every character.
+    """
+    return sys.stdout.isatty()
+
+
+def _shown(verbose: int | None) -> int:
+    if verbose is None:
+        return 1 if on_terminal() else 2
+    return verbose
+
+
+def _refuse_unweighed(events: Events, settings: Settings) -> None:
+    if settings.action_weights is None:
+        return
+    there = [events.actions[code] for code in np.unique(events.action)]
+    strange = [one for one in there if one not in settings.action_weights]
+    if strange:
+        raise ValueError(
+            f"action_weights names {sorted(settings.action_weights)}, and the log has "
+            f"{strange}: name every action, with 0 for one that is not to count."
+        )
 
 
 def train(
@@ -259,7 +306,7 @@ def train(
     settings: Settings,
     *,
     directory: str | os.PathLike[str] | None = None,
-    verbose: int = 1,
+    verbose: int | None = None,
 ) -> Trained:
     """Fits a model twice: to find how long, then on all that came before the test cut.
 
@@ -277,12 +324,14 @@ def train(
         split: The cuts.
         settings: How to train.
         directory: Where checkpoints and a CSV of the losses go; nowhere when left out.
-        verbose: Keras' own: 1 shows a progress bar, 2 a line a pass, 0 nothing.
+        verbose: Keras' own: 1 shows a progress bar, 2 a line a pass, 0 nothing. When
+            left out a bar is shown on a terminal, and lines go to a pipe or a file.
 
     Raises:
         ValueError: A period holds no query.
         RuntimeError: The loss is no longer a number.
     """
+    verbose = _shown(verbose)
     queries = queries_by_period(events, split, settings)
     start = [(variable, variable.numpy()) for variable in model.trainable_variables]
     recall = train_and_validate(
@@ -326,7 +375,7 @@ def train_and_validate(
     settings: Settings,
     *,
     directory: str | os.PathLike[str] | None = None,
-    verbose: int = 1,
+    verbose: int | None = None,
 ) -> Validated:
     """The first fit of `train`: up to the validation cut, stopped by that period.
 
@@ -336,7 +385,7 @@ def train_and_validate(
         queries: From `queries_by_period`; the validation period's are not trained on.
         settings: How to train.
         directory: As in `train`.
-        verbose: Keras' own.
+        verbose: As in `train`.
 
     Raises:
         RuntimeError: The loss is no longer a number.
@@ -351,7 +400,7 @@ def train_and_validate(
         settings,
         validation=_batches(queries.validation, events, settings),
         callbacks=[watching, *_callbacks(directory)],
-        verbose=verbose,
+        verbose=_shown(verbose),
     )
     assert watching.best is not None  # or the fit had raised
     return Validated([float(one) for one in searched.history[RECALL]], watching.best)

@@ -198,7 +198,7 @@ def test_the_report_says_what_was_kept_and_what_was_not() -> None:
     assert cleaned.report().splitlines() == [
         "1,500 events kept (1,500 users, 1 item, 1970-01-01 to 1974-02-08)",
         "1 row left out: no user",
-        "1 item without a text",
+        "1 item has no text",
     ]
 
 
@@ -235,7 +235,7 @@ def test_items_that_are_described_twice_are_counted() -> None:
     cleaned = clean(log)
     assert cleaned.items_described_twice == 1
     assert (
-        "1 item described more than once: the first text by alphabet is kept"
+        "1 item is described more than once: the first by alphabet is kept"
         in cleaned.report()
     )
 
@@ -600,8 +600,8 @@ def test_items_without_a_text_or_an_event_are_counted() -> None:
     cleaned = clean(log)
     assert cleaned.items_without_event == 2
     assert cleaned.report().splitlines()[1:] == [
-        "1 item without a text",
-        "2 described items without an event: not in the catalogue",
+        "1 item has no text",
+        "2 described items have no event: they are not in the catalogue",
     ]
 
 
@@ -743,7 +743,7 @@ def test_several_columns_of_texts() -> None:
         ["", "red"],
         ["", ""],
     ]
-    assert "1 item without a text" in got.report()
+    assert "1 item has no text" in got.report()
     with pytest.raises(ValueError, match=r"no column other; .* Needed: item, other"):
         clean(log._replace(texts=("other",)))
 

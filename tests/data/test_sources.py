@@ -414,6 +414,42 @@ def test_columns_by_the_files_own_names(tmp_path: Path) -> None:
     assert clean(log).events.items.texts.tolist() == ["lamp", "mug"]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
+def test_an_id_may_be_a_word_that_stands_for_nothing(
+    tmp_path: Path, suffix: str
+) -> None:
+    times = [MORNING, "NaN", "nan", "NULL", MORNING + 1, MORNING + 2]
+    events = pd.DataFrame(
+        {
+            "user": ["NA", "ann", "ann", "ann", "null", None],
+            "item": ["None", "7", "7", "7", "NA", "NA"],
+            "time": times,
+            "action": ["n/a"] * 6,
+        }
+    )
+    items = pd.DataFrame({"item": ["NA", "None"], "text": ["nan", "null"]})
+    cleaned = clean(
+        event_table(
+            written(tmp_path, f"events{suffix}", events),
+            written(tmp_path, f"items{suffix}", items),
+        )
+    )
+    assert cleaned.rejected == {"no user": 1, "no time": 3}
+    assert cleaned.events.users.tolist() == ["NA", "null"]
+    assert cleaned.events.items.ids.tolist() == ["NA", "None"]
+    assert cleaned.events.items.texts.tolist() == ["nan", "null"]
+    assert cleaned.events.actions == ("n/a",)
+
+
+def test_words_for_nothing_are_no_customers_and_no_numbers(tmp_path: Path) -> None:
+    table = retail_table().astype(object)
+    gaps = ["CustomerID", "Description", "Quantity", "UnitPrice"]
+    table[gaps] = table[gaps].where(table[gaps].notna(), "NA")  # as R writes a gap
+    log = online_retail(written(tmp_path, "retail.csv", table))
+    assert log.rejected == RETAIL_REJECTED
+    assert "NA" not in set(log.events["user"])
+
+
 def test_a_csv_with_excels_byte_mark(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     EVENTS.to_csv(path, index=False, encoding="utf-8-sig")
@@ -451,6 +487,7 @@ def test_ids_that_a_gap_turned_into_floats_meet_their_items(tmp_path: Path) -> N
         ),
         ({"text": "title"}, "text='title', a column of the items file: give items_pa"),
         ({"user": "uid"}, r"events\.csv has no column uid; its columns are 'user'"),
+        ({"time": "t"}, r"no column t; .* map them: columns=.* or --column user="),
         ({"action": "kind"}, r"events\.csv has no column kind; its columns are 'user'"),
     ],
 )
@@ -529,6 +566,23 @@ def test_a_sample_of_a_file(tmp_path: Path) -> None:
     log = open_log(retail, sample=1, seed=0)
     assert len({row[0] for row in rows_of(log)}) == 1
     assert "no customer" not in log.rejected  # their rows are not the sample's
+
+
+def test_columns_of_a_log_that_is_opened(tmp_path: Path) -> None:
+    own = {"user": "customer_id", "text": "title"}
+    events = written(tmp_path, "events.csv", EVENTS.rename(columns=own))
+    items = written(tmp_path, "items.csv", ITEMS.rename(columns=own))
+    log = open_log(events, items=items, columns=own, sample=1, seed=0)
+    assert len({row[0] for row in rows_of(log)}) == 1
+    both = {"user": "customer_id"}
+    texts = open_log(events, items=items, columns=both, texts=["title"])
+    assert clean(texts).events.items.texts.tolist() == ["lamp", "mug"]
+    with pytest.raises(ValueError, match="both say where an item's text is"):
+        open_log(events, items=items, columns=own, texts=["title"])
+    retail = written(tmp_path, "retail.csv", retail_table())
+    for data in ("simulated", retail):
+        with pytest.raises(ValueError, match=r"columns=.* known: leave columns out"):
+            open_log(data, columns=both)
 
 
 @pytest.mark.parametrize("sample", [0, 3])
@@ -610,7 +664,13 @@ def test_a_csv_that_is_none(tmp_path: Path) -> None:
     path.write_text("user;item;time\nu;i;1\n")
     with pytest.raises(
         ValueError,
-        match=r"log\.csv has no column user, item, time; .* 'user;item;time'",
+        match=r"log\.csv has no column user, item, time; .* 'user;item;time'. "
+        "They seem to be separated by ';': write the file with commas",
+    ):
+        open_log(str(path))
+    path.write_text("user\titem\ttime\nu\ti\t1\n")
+    with pytest.raises(
+        ValueError, match=r"no column user, .* separated by tabs: write"
     ):
         open_log(str(path))
 

@@ -70,7 +70,10 @@ def test_one_event_at_the_validation_cut_is_enough_to_train_on():
 
 def test_a_log_too_short_for_its_periods_says_how_long_it_is():
     events = events_at(40 * DAY + 1, 100 * DAY)
-    with pytest.raises(ValueError, match=r"spans 60d, .* of 30d and .* 30d: shorten"):
+    with pytest.raises(
+        ValueError,
+        match=r"spans 60d, from 1970-02-10 to 1970-04-11, .* of 30d .* 30d: shorten",
+    ):
         split_by_time(events)
     with pytest.raises(ValueError, match=r"validation period of 50d and .* of 15d"):
         split_by_time(events, test="15d", validation="50d")

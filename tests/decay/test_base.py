@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,15 @@ def test_it_draws_itself_over_days() -> None:
     figure = Exponential("7d").plot()
     assert figure.axes[0].get_xlabel() == "age (days)"
     assert figure.axes[0].lines[0].get_xdata()[-1] == 90
+
+
+@pytest.mark.parametrize("path", ["x.png", "out/x.SVG", Path("a/x.pdf"), Path("x")])
+def test_a_file_is_no_age_to_draw_until(path: Any) -> None:
+    with pytest.raises(
+        ValueError, match=rf"is a file's name: .* plot\(\)\.savefig\('{path}'\) writes"
+    ):
+        Exponential("7d").plot(path)
+    assert Exponential("7d").plot("7.d").axes
 
 
 def test_it_draws_itself_over_later_events() -> None:

@@ -39,6 +39,32 @@ DAY = 86_400
 YEAR = 365 * DAY
 DIM = 2
 
+FLAGGED: list[Callable[..., Decay]] = [
+    lambda **flags: Exponential("7d", **flags),
+    lambda **flags: PowerLaw("1h", 0.25, **flags),
+    lambda **flags: Gaussian("30d", **flags),
+    lambda **flags: Linear("90d", **flags),
+    lambda **flags: Window("90d", **flags),
+    lambda **flags: Logistic("30d", "3d", **flags),
+    lambda **flags: Mixture(["1h", "1d"], **flags),
+    lambda **flags: LogBucketed(**flags),
+    lambda **flags: Sum([Exponential("1d"), Constant()], **flags),
+]
+
+
+@pytest.mark.parametrize("make", FLAGGED)
+@pytest.mark.parametrize("wrong", ["no", 1, 0.0, None])
+def test_what_is_learned_is_a_yes_or_a_no(
+    make: Callable[..., Decay], wrong: Any
+) -> None:
+    with pytest.raises(TypeError, match=f"trainable is {wrong!r}, a .*: give a bool"):
+        make(trainable=wrong)
+    assert make(trainable=np.True_) == make(trainable=True)
+    if "per_feature" in make().get_config():
+        with pytest.raises(TypeError, match=f"per_feature is {wrong!r}, a .*: give a"):
+            make(per_feature=wrong)
+
+
 FIXED: list[Decay] = [
     Constant(),
     Exponential("7d"),

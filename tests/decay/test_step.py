@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfrs_decay.decay import Elapsed, Logistic, Window
+from tfrs_decay.layers import TimeDecayPooling
 from tfrs_decay.layers.tensors import TENSORS
 
 DAY = 86_400
@@ -44,6 +45,31 @@ def test_a_window_learns_from_what_is_inside(wanted: str, longer: bool) -> None:
         gain = share[1] if wanted == "old" else share[0]
     np.testing.assert_array_equal(share, [0.5, 0.5, 0])
     assert (float(tape.gradient(gain, log_length)) > 0) == longer
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        Window(1, by="rank", trainable=True),
+        Window(1, by="rank", trainable=True, per_feature=True),
+        Window({"buy": 0.5, "*": 1}, by="rank", trainable=True),
+    ],
+    ids=repr,
+)
+def test_a_window_of_one_event_has_nothing_to_learn(one: Window) -> None:
+    # Only rank 0 is inside, whatever becomes of the length.
+    assert one.initial_parameters(2) == {}
+    assert "learned" not in one.describe({})
+    pool = TimeDecayPooling(one)
+    pool.build([None, None, 2])
+    assert not pool.trainable_variables and "learned" not in pool.describe()
+    assert pool.learned_decays()[0].weight(0, **dict.fromkeys(one.groups, "buy")) == (
+        pytest.approx(1)
+    )
+    longer = Window([1, 2], by="rank", trainable=True)
+    assert list(longer.initial_parameters(2)) == ["log_length"]
+    # Ages need not be whole.
+    assert Window("1s", trainable=True).initial_parameters(2)
 
 
 def test_a_logistic_step_by_hand() -> None:

@@ -107,7 +107,32 @@ def test_few_lists_are_a_warning():
 )
 def test_how_many_lists_are_few(queries, lists, personal, warned):
     one = figures(0.1, 0.1, queries=queries, lists=lists, personal=personal)
-    assert bool(warnings({"model": one})) is warned
+    lines = [line for line in warnings({"model": one}) if line.startswith("model: ")]
+    assert bool(lines) is warned
+
+
+@pytest.mark.parametrize(
+    ("queries", "said"),
+    [
+        # 0.5 / sqrt(n)
+        (1, "only 1 query: the standard error of a recall can be 0.50, and a"),
+        (25, "only 25 queries: the standard error of a recall can be 0.10, and a"),
+        (99, "only 99 queries: the standard error of a recall can be 0.05, and a"),
+        (100, None),
+    ],
+)
+def test_few_queries_are_said_once_for_all_models(queries, said):
+    models = {
+        "decay": figures(0.1, 0.1, queries=queries, lists=queries),
+        "popularity": figures(0.1, 0.1, queries=queries, lists=1, personal=False),
+    }
+    lines = warnings(models)
+    if said is None:
+        assert lines == []
+    else:
+        (line,) = lines
+        assert line.startswith(said)
+    assert warnings({}) == []
 
 
 def test_one_list_is_written_in_the_singular():

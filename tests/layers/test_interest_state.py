@@ -87,7 +87,10 @@ def test_the_layer_reads_as_the_numpy_class(options):
         "l2": {"normalize": "l2"},
         "prior": {"prior_mass": 0.7, "prior": [1.0, 2.0, 3.0]},
         "combination": {"combination": np.full((3, DIM), 1 / 3)},
-        "stack": {"action_weights": {"cart": 2.0, "browse": 0.5}},
+        "stack": {
+            "action_weights": {"cart": 2.0, "browse": 0.5},
+            "unknown_action": "ignore",
+        },
     }[options]
     layer = InterestState(several, DIM, capacity=40, **arguments)
     events = some_events(1, 30)
@@ -219,6 +222,7 @@ def test_config_makes_the_same_layer(name):
         FAMILIES[name][0],
         DIM,
         action_weights={"buy": 2.0},
+        unknown_action="ignore",
         prior_mass=0.5,
         prior=[1.0, 2.0, 3.0],
         capacity=7,
@@ -281,6 +285,7 @@ def test_mixed_precision_keeps_states_exact():
             Exponential({"cart": "1d", "*": "9d"}, trainable=True),
             {
                 "action_weights": {"cart": 1.0, "browse": 0.3, "ad": 0.0},
+                "unknown_action": "ignore",
                 "learn_action_weights": True,
             },
         ),
@@ -323,6 +328,7 @@ def test_what_a_pooling_layer_offers_is_handed_on():
         learned_decays=lambda: [Exponential("3d"), Constant()],
         dim=2,
         action_weights={"buy": 2.0},
+        unknown_action="ignore",
         normalize="mean",
         prior_mass=0.5,
         prior_vector=lambda: np.array([1.0, 2.0]),
@@ -334,6 +340,7 @@ def test_what_a_pooling_layer_offers_is_handed_on():
         one.decay for one in layer.arrays.formulas.heads
     ] == pooling.learned_decays()
     assert config["action_weights"] == {"buy": 2.0}
+    assert config["unknown_action"] == "ignore"
     assert (config["dim"], config["capacity"], config["horizon"]) == (2, 9, YEAR)
     assert (config["prior_mass"], config["prior"]) == (0.5, [1.0, 2.0])
     assert config["combination"] == [[0.5, 1.0], [0.5, 0.0]]
@@ -373,6 +380,10 @@ EVENT = {"vectors": np.ones((1, 1, 2), "f"), "times": [[5]], "actions": [["buy"]
             r"shape \(1, 1, 3\): .* \[batch, n, 2\]",
         ),
         ({"times": [[1.5]]}, "times is float64"),
+        (
+            {"times": np.zeros((1, 1), "datetime64[s]")},
+            r"times is datetime64\[s\]: give",
+        ),
         ({"times": [5]}, r"times has the shape \(1,\)"),
         ({"mask": [True]}, r"mask has the shape \(1,\): give \[batch, n\]"),
         ({"actions": None}, r"actions are needed: .* on \['browse', 'buy'\]"),
@@ -395,6 +406,10 @@ def test_events_that_cannot_fit_are_refused(arguments, message):
         ({"times": [[5, 6]]}, "times must agree with the others in shape"),
         ({"mask": [[True, True]]}, "mask must agree with the others in shape"),
         ({"actions": [["buy"] * 2]}, "actions must agree with the others in shape"),
+        (
+            {"actions": [["gaze"]]},
+            "(?s)one without a weight.* browse, buy,.* It is:.*gaze",
+        ),
         ({"vectors": np.full((1, 1, 2), np.nan, "f")}, "numbers that are not finite"),
         ({"vectors": np.ones((2, 1, 2), "f")}, "state.time must agree"),
         ({"event_weights": [[-1.0]]}, "event_weights must be finite, 0 or more"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -83,11 +85,58 @@ def test_a_purchase_outweighs_browsing():
     np.testing.assert_allclose(got, [(0.25 * 8 + 0.5 * 1) / 0.75])
 
 
-def test_an_unnamed_action_weighs_nothing():
-    pool = TimeDecayPooling(Exponential("1d"), action_weights={"purchase": 1.0})
+def test_an_unnamed_action_weighs_nothing_where_it_is_ignored():
+    pool = TimeDecayPooling(
+        Exponential("1d"), action_weights={"purchase": 1.0}, unknown_action="ignore"
+    )
     actions = np.asarray([["gaze", "purchase"]])
     got = pooled(pool, [[8.0], [1.0]], [0, DAY], actions=actions)
     np.testing.assert_allclose(got, [1.0])
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize(
+    ("actions", "said"), [(["buy", "gaze"], "gaze"), ([0, 7], "7")], ids=str
+)
+def test_an_action_without_a_weight_is_an_error_that_names_it(traced, actions, said):
+    # A rate of its own is no weight.
+    decay = Exponential({"gaze": "1d", "*": "2d"})
+    layer = TimeDecayPooling(decay, action_weights={"buy": 1.0, "ad": 0.0})
+    pool = tf.function(layer) if traced else layer
+
+    def call(actions, **others):
+        return pool(
+            tf.constant([[[8.0], [1.0]]]),
+            timestamps=tf.constant([[NOW, NOW]], tf.int64),
+            query_time=tf.constant([NOW], tf.int64),
+            actions=tf.constant([actions]),
+            **others,
+        )
+
+    message = rf"(?s)one without a weight.* names ad, buy, .*ignore.* It is:.*{said}"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        call(actions)
+    # Padding may have any action, and an event after the query is no event.
+    got = call(actions, mask=tf.constant([[True, False]]))
+    np.testing.assert_allclose(got, [[8.0]])
+    assert call([actions[0], actions[0]]).numpy().tolist() == [[4.5]]
+
+
+def test_no_event_at_all_has_no_unknown_action():
+    pool = TimeDecayPooling(Constant(), action_weights={"buy": 1.0})
+    for shape in ((0, 3), (2, 0)):
+        got = pool(
+            tf.zeros([*shape, 1]),
+            timestamps=tf.zeros(shape, tf.int64),
+            query_time=tf.zeros(shape[:1], tf.int64),
+            actions=tf.zeros(shape, tf.string),
+        )
+        np.testing.assert_array_equal(got, np.zeros([shape[0], 1]))
+
+
+def test_actions_are_handed_on_to_a_pooling_that_does_not_read_them():
+    got = pooled(TimeDecayPooling(Constant()), [[8.0]], [0], actions=[["gaze"]])
+    np.testing.assert_allclose(got, [8.0])
 
 
 @pytest.mark.parametrize("normalize", ["mean", "sum"])
@@ -297,11 +346,17 @@ def test_config_round_trip():
         action_weights={"buy": 1.0},
         normalize="sum",
         future="ignore",
+        unknown_action="ignore",
         name="interest",
     )
     again = TimeDecayPooling.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert again.decay == Exponential("36h", trainable=True)
+    assert again.unknown_action == "ignore"
+    # As it was written before there was such a choice.
+    config = {**layer.get_config()}
+    del config["unknown_action"]
+    assert TimeDecayPooling.from_config(config).unknown_action == "error"
 
 
 VECTORS = np.ones([1, 2, 3], np.float32)
@@ -315,6 +370,19 @@ QUERY = np.asarray([NOW])
         ({"timestamps": None}, r"timestamps is needed: \[batch, time\]"),
         ({"query_time": None}, r"query_time is needed: \[batch\]"),
         ({"timestamps": TIMES.astype(np.float32)}, "timestamps is float32: .*int64"),
+        (
+            {"timestamps": tf.cast(TIMES, tf.float64)},
+            r"timestamps is float64: .* tf\.cast\(timestamps, tf\.int64\)",
+        ),
+        (
+            {"timestamps": TIMES.astype("datetime64[s]")},
+            r"timestamps is datetime64\[s\]: give integer seconds since the epoch, as "
+            r"\.astype\('datetime64\[s\]'\)\.astype\('int64'\)",
+        ),
+        (
+            {"query_time": [datetime.datetime(2024, 1, 1)]},
+            "query_time is an array of datetime: give integer seconds",
+        ),
         ({"query_time": QUERY[:, None]}, r"query_time has the shape \(1, 1\)"),
         ({"actions": None}, "actions are needed: .*'buy'"),
         ({"actions": np.asarray([[1.0, 2.0]])}, "actions are float64: give strings"),
@@ -358,6 +426,7 @@ def test_shapes_that_do_not_agree_are_named(arguments, message):
         ({"decay": "exp"}, TypeError, "decay is a str: give a decay object"),
         ({"normalize": "max"}, ValueError, "normalize='max' is not one of"),
         ({"future": "clip"}, ValueError, "future='clip' is not one of"),
+        ({"unknown_action": 0}, ValueError, "unknown_action=0 is not one of"),
         (
             {"action_weights": {"buy": -1.0}},
             ValueError,

@@ -255,6 +255,27 @@ def test_an_event_that_cannot_count_is_left_out(served, shop_events, event):
     assert chosen(answer, 2) == chosen(answer, 3)
 
 
+@pytest.mark.parametrize("choice", ["error", "ignore"])
+def test_unknown_actions_take_a_place_only_where_training_knows_them(
+    tmp_path, shop_events, choice
+):
+    own = DecayRetrieval(
+        ItemTower(shop_events.items, dim=4),
+        TimeDecayPooling(
+            Exponential("1d"), action_weights={"buy": 1.0}, unknown_action=choice
+        ),
+    )
+    ids = shop_events.items.ids
+    bought, seen = (ids[0], NOW - DAY, "buy"), (ids[1], NOW - 5, "gaze")
+    with NativeModel(export(own, tmp_path, k=3, max_history=1)) as loaded:
+        answer = loaded("serving_default", inputs([bought], [bought, seen]))
+    if choice == "error":
+        np.testing.assert_array_equal(answer["score"][1], answer["score"][0])
+    else:
+        # The latest event is all that is read, and it weighs nothing.
+        assert chosen(answer, 1) == [""] * 3
+
+
 @pytest.mark.parametrize("age", [0, 50 * 365 * DAY])
 def test_an_event_of_any_age_has_a_direction(served, shop_events, age):
     one = shop_events.items.ids[3]

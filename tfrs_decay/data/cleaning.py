@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tfrs_decay.data.events import Events, Items
-from tfrs_decay.data.times import UNITS, seconds_since_epoch
+from tfrs_decay.data.times import UNITS, days_of, seconds_since_epoch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,37 +120,39 @@ class Cleaned:
     def report(self) -> str:
         """One line of kept rows, then one line for each thing that was done."""
         events = self.events
-        span = (
-            f", {_day(events.time.min())} to {_day(events.time.max())}"
-            if len(events)
-            else ""
-        )
+        span = f", {days_of(events.time)}" if len(events) else ""
         lines = [
-            f"{_counted(len(events), 'event')} kept "
-            f"({_counted(len(events.users), 'user')}, "
-            f"{_counted(len(events.items), 'item')}{span})"
+            f"{counted(len(events), 'event')} kept "
+            f"({counted(len(events.users), 'user')}, "
+            f"{counted(len(events.items), 'item')}{span})"
         ]
         lines += [
-            f"{_counted(count, 'row')} left out: {why}"
+            f"{counted(count, 'row')} left out: {why}"
             for why, count in self.rejected.items()
         ]
         lines += [
-            f"{_counted(count, 'row')} filled in: {why}"
+            f"{counted(count, 'row')} filled in: {why}"
             for why, count in self.filled.items()
         ]
-        nameless = int((events.items.titles == "").sum())
-        if nameless:
-            lines.append(f"{_counted(nameless, 'item')} without a text")
-        if self.items_described_twice:
-            lines.append(
-                f"{_counted(self.items_described_twice, 'item')} described more than "
-                "once: the first text by alphabet is kept"
-            )
-        if self.items_without_event:
-            lines.append(
-                f"{_counted(self.items_without_event, 'described item')} without an "
-                "event: not in the catalogue"
-            )
+        for count, one, many in (
+            (
+                int((events.items.titles == "").sum()),
+                "item has no text",
+                "items have no text",
+            ),
+            (
+                self.items_described_twice,
+                "item is described more than once: the first by alphabet is kept",
+                "items are described more than once: the first by alphabet is kept",
+            ),
+            (
+                self.items_without_event,
+                "described item has no event: it is not in the catalogue",
+                "described items have no event: they are not in the catalogue",
+            ),
+        ):
+            if count:
+                lines.append(counted(count, one, many))
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -200,7 +202,7 @@ def clean(
     `rules.time_unit`), datetimes, or text that pandas reads as a date
     (`seconds_since_epoch`). Fractions of a second are cut off. Ids are written as text,
     a whole float (17850.0) as its integer. An item that is described twice keeps the
-    text, or the row of texts, that comes first in the alphabet.
+    text, or the row of texts, that comes first in the alphabet, and is counted.
 
     Args:
         log: The raw log. It is not written to.
@@ -549,9 +551,15 @@ def _written(value: object) -> str | None:
     return str(value).strip() or None
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number and its word, one or many of which there are.
 
+    Args:
+        count: How many.
+        one: The word for 1.
+        many: For all other numbers; with an s when left out.
 
-def _day(seconds: int) -> str:
-    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
+    >>> counted(1, "row"), counted(1_500, "row"), counted(2, "is", "are")
+    ('1 row', '1,500 rows', '2 are')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

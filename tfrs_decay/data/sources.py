@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrs_decay.data.cleaning import RawLog, as_text
-from tfrs_decay.data.tables import EXPECTED, PathLike, read_table, require
+from tfrs_decay.data.tables import (
+    EXPECTED,
+    PathLike,
+    read_table,
+    require,
+    without_words,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +37,11 @@ _RETAIL = (
 )
 # As "Online Retail II" writes two of them.
 _RETAIL_II = {"Price": "UnitPrice", "Customer ID": "CustomerID"}
+
+_RENAME = (
+    "Where the file has its own names, map them: columns={'user': 'customer_id'} of "
+    "event_table, or --column user=customer_id."
+)
 
 
 def online_retail(path: PathLike) -> RawLog:
@@ -133,6 +144,9 @@ def event_table(
 ) -> RawLog:
     """Reads anyone's log: one row an event, and optionally one row an item.
 
+    Of a .csv or .xlsx only an empty cell is missing: an id, an action or a text may be
+    the word NA.
+
     Args:
         events_path: A .csv, .parquet or .xlsx file with the columns user, item, time
             and, optionally, action.
@@ -160,6 +174,7 @@ def open_log(
     *,
     items: str | None = None,
     texts: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
     sample: int | None = None,
     seed: int = 0,
 ) -> RawLog:
@@ -170,6 +185,8 @@ def open_log(
             (known by its columns) or any event table (see `event_table`).
         items: The path of an event table's items.
         texts: The columns of `items` that are an item's texts; "text" when left out.
+        columns: An event table's own names where they differ, by ours; as
+            `event_table` takes them.
         sample: Only this many users, drawn at random (the simulated shop: this many
             users altogether). Rows of others are not counted as left out.
         seed: Of everything random.
@@ -177,8 +194,8 @@ def open_log(
     Raises:
         FileNotFoundError: `data` is neither a known name nor a file.
         ValueError: A file cannot be read or lacks a column, `sample` is not a number of
-            users that the log has, `items` is given for a log that has its own, or
-            `texts` without `items`.
+            users that the log has, `items` or `columns` is given for a log that has its
+            own, or `texts` without `items` or twice.
         ImportError: A package that the log needs is not installed.
     """
     named = data in (COMPLETE_JOURNEY, SIMULATED)
@@ -194,6 +211,17 @@ def open_log(
             f"items={items!r} goes with a table of events; {data} describes its items "
             "itself: leave items out."
         )
+    columns = dict(columns or {})
+    if columns and own_items:
+        raise ValueError(
+            f"columns={columns} goes with a table of events; {data} has names that are "
+            "known: leave columns out."
+        )
+    if texts and "text" in columns:
+        raise ValueError(
+            f"texts={list(texts)} and columns={columns} both say where an item's text "
+            "is: leave one of them out."
+        )
     if texts and items is None:
         raise ValueError(
             f"texts={list(texts)} names columns of a table of items: give items."
@@ -208,20 +236,24 @@ def open_log(
         if sample < 1:
             raise ValueError(f"sample={sample}: draw at least 1 user.")
         return simulated_shop(users=sample, seed=seed).log
-    user = "CustomerID" if own_items else "user"
+    user = "CustomerID" if own_items else columns.get("user", "user")
     if sample is not None and user in table.columns:
         table = table[_drawn(_ids(table[user]), sample, seed)]
     if own_items:
         return _online_retail(table, data)
-    return _event_table(table, data, items, {"text": texts} if texts else {})
+    own: dict[str, str | Sequence[str]] = {**columns}
+    if texts:
+        own["text"] = texts
+    return _event_table(table, data, items, own)
 
 
 def _online_retail(table: pd.DataFrame, path: PathLike) -> RawLog:
     import pandas as pd
 
     require(table, _RETAIL, path)
-    customer, code = _ids(table["CustomerID"]), as_text(table["StockCode"])
-    text = as_text(table["Description"])
+    customer = _ids(without_words(table["CustomerID"]))
+    code = as_text(table["StockCode"])
+    text = as_text(without_words(table["Description"]))
     quantity, price = (
         pd.to_numeric(table[name], errors="coerce")
         for name in ("Quantity", "UnitPrice")
@@ -244,7 +276,9 @@ def _online_retail(table: pd.DataFrame, path: PathLike) -> RawLog:
         ["item", "count", "text"], ascending=[True, False, True]
     ).drop_duplicates("item")
     return RawLog(
-        _table(user=customer, item=code, time=table["InvoiceDate"][kept]),
+        _table(
+            user=customer, item=code, time=without_words(table["InvoiceDate"])[kept]
+        ),
         counted[["item", "text"]],
         rejected,
     )
@@ -273,15 +307,16 @@ def _event_table(
     wanted = [name for name in known[:4] if name != "action"]
     if "action" in columns or "action" in events.columns:
         wanted.append("action")
-    require(events, [own[name] for name in wanted], events_path)
+    require(events, [own[name] for name in wanted], events_path, hint=_RENAME)
     log = _table(**{name: events[own[name]] for name in wanted})
     log["user"], log["item"] = _ids(log["user"]), _ids(log["item"])
+    log["time"] = without_words(log["time"])
     if items_path is None:
         return RawLog(log, None, {})
     items = read_table(items_path)
     if own["item"] not in items.columns:
         own["item"] = "item"
-    require(items, (own["item"], *texts.values()), items_path)
+    require(items, (own["item"], *texts.values()), items_path, hint=_RENAME)
     described = _table(
         item=_ids(items[own["item"]]),
         **{name: items[column] for name, column in texts.items()},

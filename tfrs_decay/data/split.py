@@ -13,6 +13,7 @@ import numpy as np
 
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
+from tfrs_decay.data.times import days_of
 from tfrs_decay.durations import Duration, to_seconds, to_text
 
 
@@ -52,9 +53,9 @@ def split_by_time(
     first = int(events.time.min())
     if first > validation_cut:
         raise ValueError(
-            f"the log spans {to_text(last - first)}, which leaves nothing to train on "
-            f"before a validation period of {validation} and a test period of {test}: "
-            "shorten them."
+            f"the log spans {to_text(last - first)}, from {days_of(events.time)}, "
+            "which leaves nothing to train on before a validation period of "
+            f"{validation} and a test period of {test}: shorten them."
         )
     return TimeSplit(validation_cut, test_cut)
 

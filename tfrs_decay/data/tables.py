@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
+WORDS_FOR_NOTHING = (
+    *("nan", "NaN", "-nan", "-NaN", "NaT", "NA", "<NA>", "N/A", "n/a", "#N/A", "#NA"),
+    *("null", "NULL", "none", "None"),
+)
+"""What programs write for a number or a time that is missing."""
+
+_ONLY_EMPTY_IS_MISSING: Any = {"keep_default_na": False, "na_values": [""]}
+
 EXPECTED = "a .csv, .parquet or .xlsx file"
 
 
@@ -70,8 +78,16 @@ def unreadable(path: Path, error: Exception) -> ValueError:
     )
 
 
-def require(table: pd.DataFrame, columns: Iterable[str], path: PathLike) -> None:
+def require(
+    table: pd.DataFrame, columns: Iterable[str], path: PathLike, *, hint: str = ""
+) -> None:
     """Refuses a table that lacks a column.
+
+    Args:
+        table: As it was read.
+        columns: What it needs.
+        path: Where it was read.
+        hint: What to do about it.
 
     Raises:
         ValueError: Naming the file, what is missing and what was found.
@@ -80,8 +96,26 @@ def require(table: pd.DataFrame, columns: Iterable[str], path: PathLike) -> None
     if missing:
         raise ValueError(
             f"{path} has no column {', '.join(missing)}; its columns are "
-            f"{found_in(table)}."
+            f"{found_in(table)}. {_separator(table) or hint}".rstrip()
         )
+
+
+def _separator(table: pd.DataFrame) -> str:
+    """What to do about a table whose columns were not told apart; "" if they were."""
+    if len(table.columns) > 1:
+        return ""
+    for mark, said in ((";", "';'"), ("\t", "tabs")):
+        if mark in table.columns[0]:
+            return f"They seem to be separated by {said}: write the file with commas."
+    return ""
+
+
+def without_words(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of numbers, times or the like: words such as NA stand for a gap.
+
+    An id may be such a word, as the country code of Namibia is.
+    """
+    return column.where(~column.astype(object).isin(WORDS_FOR_NOTHING))
 
 
 def found_in(table: pd.DataFrame) -> str:
@@ -108,12 +142,14 @@ def need(package: str, what: str, extra: str) -> None:
 def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    # As text, so that the id 00123 keeps its zeros.
+    # As text, so that the id 00123 keeps its zeros, and the id NA is one.
     try:
-        return pd.read_csv(path, dtype=str)
+        return pd.read_csv(path, dtype=str, **_ONLY_EMPTY_IS_MISSING)
     except UnicodeDecodeError:
         # Older Excel, and the CSV of Online Retail that goes round, with pound signs.
-        return pd.read_csv(path, dtype=str, encoding="latin-1")
+        return pd.read_csv(
+            path, dtype=str, encoding="latin-1", **_ONLY_EMPTY_IS_MISSING
+        )
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -127,7 +163,13 @@ def _read_excel(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     need("openpyxl", "an .xlsx file", "excel")
-    sheets = pd.read_excel(path, sheet_name=None, dtype=object, engine="openpyxl")
+    sheets = pd.read_excel(
+        path,
+        sheet_name=None,
+        dtype=object,
+        engine="openpyxl",
+        **_ONLY_EMPTY_IS_MISSING,
+    )
     filled = {name: sheet for name, sheet in sheets.items() if len(sheet.columns)}
     if not filled:
         raise ValueError("no sheet has any cells")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,54 @@ _WITH_ZONE = r"(?:[zZ]|[+-]\d{2}:?\d{2}| [A-Z]{3,4})\s*$"
 """How a date ends that says in which time zone it is."""
 
 _NUMERIC_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}\b")
+
+
+def refuse_dates(times: np.ndarray, name: str) -> None:
+    """Refuses dates where integer seconds are read.
+
+    Args:
+        times: An array of anything.
+        name: The argument's, for the error.
+
+    Raises:
+        ValueError: It holds dates.
+    """
+    found = times.dtype.name
+    if times.dtype.kind == "O":
+        dates = [type(one) for one in times.flat if isinstance(one, datetime.date)]
+        found = f"an array of {dates[0].__name__}" if dates else ""
+    if times.dtype.kind == "M" or (times.dtype.kind == "O" and found):
+        raise ValueError(
+            f"{name} is {found}: give integer seconds since the epoch, as "
+            ".astype('datetime64[s]').astype('int64') makes them of an array of dates."
+        )
+
+
+def day_of(seconds: int) -> str:
+    """A moment's day in UTC.
+
+    >>> day_of(1_700_000_000)
+    '2023-11-14'
+    """
+    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
+
+
+def moment_of(seconds: int) -> str:
+    """A moment to the second in UTC.
+
+    >>> moment_of(1_700_000_000)
+    '2023-11-14 22:13:20 UTC'
+    """
+    return f"{np.datetime64(int(seconds), 's')!s} UTC".replace("T", " ", 1)
+
+
+def days_of(times: np.ndarray) -> str:
+    """The first and the last day of one time or more, for people.
+
+    >>> days_of(np.asarray([1_700_000_000, 0]))
+    '1970-01-01 to 2023-11-14'
+    """
+    return f"{day_of(times.min())} to {day_of(times.max())}"
 
 
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}

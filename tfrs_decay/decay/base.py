@@ -5,6 +5,8 @@ from __future__ import annotations
 import abc
 import itertools
 import json
+import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +31,9 @@ CLOCKS = ("age", "rank")
 GROUPS = ("action", "category")
 OTHERS = "*"
 """Stands for every action or category that has no name of its own."""
+
+
+_PICTURE = re.compile(r"\.(png|pdf|svg|jpe?g|webp)$", re.IGNORECASE)
 
 
 class Labels(NamedTuple):
@@ -320,10 +325,19 @@ class Decay(abc.ABC):
         Args:
             until: The right end; 90 days, or 50 events, when left out.
 
+        Returns:
+            A figure; `figure.savefig(path)` writes it.
+
         Raises:
-            ValueError: It runs over both age and rank: draw its parts.
+            ValueError: It runs over both age and rank: draw its parts. Or `until` is no
+                duration.
             ImportError: Matplotlib is not installed.
         """
+        if isinstance(until, os.PathLike) or _PICTURE.search(str(until)):
+            raise ValueError(
+                f"until={str(until)!r} is a file's name: plot() returns a figure, and "
+                f"plot().savefig({str(until)!r}) writes it."
+            )
         if len(self.clocks) > 1:
             raise ValueError(
                 f"{self!r} runs over both age and rank, and a curve has one axis: plot "

@@ -16,7 +16,7 @@ from tfrs_decay.decay.constant import Constant
 from tfrs_decay.decay.exponential import Exponential
 from tfrs_decay.decay.fit import MOST_RELATIVE_TERMS, MOST_TERMS, fit_terms
 from tfrs_decay.decay.mixture import Mixture
-from tfrs_decay.decay.values import listed, plain
+from tfrs_decay.decay.values import listed, plain, read_flag
 from tfrs_decay.durations import Duration, to_seconds
 
 
@@ -258,7 +258,7 @@ class Sum(_Composition):
                 "and above 0."
             )
         self._shares = given / given.sum()
-        self.trainable = trainable
+        self.trainable = read_flag(trainable, "trainable")
 
     def initial_parameters(self, dim: int) -> dict[str, np.ndarray]:
         """The parts', and `share_logits`, [parts], when they are learned."""

@@ -33,6 +33,7 @@ from tfrs_decay.decay.values import (
     listed,
     plain,
     read_extent,
+    read_flag,
     read_number,
 )
 from tfrs_decay.durations import Duration, to_seconds, to_text
@@ -62,6 +63,7 @@ class Family(Decay):
     Raises:
         ValueError: A value is not positive, does not fit the clock, or has other names
             or another length than the others.
+        TypeError: A value is no number, or `trainable` or `per_feature` no bool.
     """
 
     relative: ClassVar[Mapping[str, str]] = {}
@@ -83,7 +85,7 @@ class Family(Decay):
             raise ValueError(f"group={group!r} is not one of {GROUPS}.")
         self.by = by
         self.group = group
-        self.trainable = trainable
+        self.trainable = read_flag(trainable, "trainable")
         given = {**extents, **(numbers or {})}
         self._extents = tuple(extents)
         self._names = common_names(given, group)
@@ -109,7 +111,7 @@ class Family(Decay):
                 self._values[name] = np.asarray(read(value, name))
                 continue
             self._values[name] = np.asarray(each, np.float64)
-        self.per_feature = per_feature
+        self.per_feature = read_flag(per_feature, "per_feature")
         if per_feature and self._names is not None:
             raise ValueError(
                 f"{' and '.join(given)}: give one for each feature (a list, or "

@@ -11,7 +11,7 @@ import numpy as np
 from tfrs_decay.arithmetic import NUMPY, Arithmetic
 from tfrs_decay.decay.base import CLOCKS, Decay, Elapsed, Parameters, beside
 from tfrs_decay.decay.power_law import PowerLaw
-from tfrs_decay.decay.values import listed, plain
+from tfrs_decay.decay.values import listed, plain, read_flag
 
 GROWTH = math.sqrt(2)
 """Each bucket ends at an age this many times the last one's."""
@@ -84,7 +84,7 @@ class LogBucketed(Decay):
                 "never rises with age."
             )
         self.weights = given.tolist()
-        self.trainable = trainable
+        self.trainable = read_flag(trainable, "trainable")
         self.by = by
 
     @classmethod

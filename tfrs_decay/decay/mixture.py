@@ -22,6 +22,7 @@ from tfrs_decay.decay.values import (
     listed,
     plain,
     read_extent,
+    read_flag,
     read_number,
 )
 from tfrs_decay.durations import Duration, to_seconds, to_text
@@ -111,8 +112,8 @@ class Mixture(Decay):
         if max_error:
             read_number(max_error, "max_error")
         self._shares = given / given.sum(axis=-1, keepdims=True)
-        self.trainable = trainable
-        self.per_feature = per_feature or given.ndim == 2
+        self.trainable = read_flag(trainable, "trainable")
+        self.per_feature = read_flag(per_feature, "per_feature") or given.ndim == 2
         self.by = by
         self.max_error = float(max_error)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from tfrs_decay.arithmetic import Arithmetic
 from tfrs_decay.decay.base import NEVER
 from tfrs_decay.decay.family import Family
@@ -23,7 +25,8 @@ class Window(Family):
 
     A step has no slope to learn from. When trained, its gradient is that of a logistic
     step of a tenth of its length, from the events inside: they draw the end nearer or
-    push it away.
+    push it away. Nothing draws at a window of one event: all that is inside has no
+    later one, whatever becomes of the length, so it stays as it is given.
 
     Args:
         length: Ages below it count: a duration, or events `by="rank"`. A list is one
@@ -63,6 +66,12 @@ class Window(Family):
             by=by,
             group=group,
         )
+
+    def initial_parameters(self, dim: int) -> dict[str, np.ndarray]:
+        """`log_length`; nothing where every window is of one event."""
+        start = super().initial_parameters(dim)
+        stays = self.by == "rank" and (self._values["length"] <= 1).all()
+        return {} if stays else start
 
     def log_weight_of(
         self, elapsed: Any, values: Mapping[str, Any], xp: Arithmetic

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tfrs_decay.decay.base import OTHERS
+from tfrs_decay.decay.base import OTHERS, Decay
 from tfrs_decay.durations import Duration, to_seconds
 
 Extent = Duration | Sequence[Duration] | Mapping[str, Duration] | np.ndarray
@@ -21,8 +21,46 @@ Numbers = float | Sequence[float] | Mapping[str, float] | np.ndarray
 LEAST_FLOAT32 = float(np.finfo(np.float32).tiny)
 MOST_FLOAT32 = float(np.finfo(np.float32).max)
 
+UNKNOWN_ACTIONS = ("error", "ignore")
+"""What becomes of an event whose action has no weight."""
+
 MOST_NAMED = 6
 """Values that are told one by one; of more, how they spread."""
+
+
+def read_decays(decay: Decay | Sequence[Decay]) -> tuple[Decay, ...]:
+    """The decay of each head.
+
+    Args:
+        decay: One, or a list of them.
+
+    Raises:
+        ValueError: The list is empty.
+        TypeError: There is something else in it, or instead.
+    """
+    heads: list[Any] = list(decay) if isinstance(decay, (list, tuple)) else [decay]
+    for head in heads:
+        if not isinstance(head, Decay):
+            raise TypeError(
+                f"decay is a {type(head).__name__}: give a decay object, such as "
+                "tfrs_decay.decay.Exponential('7d'), or a list of them."
+            )
+    if not heads:
+        raise ValueError(
+            f"decay={decay!r} is empty: give one decay or more, one for each head."
+        )
+    return tuple(heads)
+
+
+def read_flag(value: Any, name: str) -> bool:
+    """A choice of yes or no.
+
+    Raises:
+        TypeError: It is something else, even what Python takes for true.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}: give a bool.")
+    return bool(value)
 
 
 def read_extent(value: Any, name: str, by: str) -> float:
@@ -109,6 +147,29 @@ def read_action_weights(
             )
         read[action] = float(weight)
     return read
+
+
+def check_unknown_action(choice: Any) -> None:
+    """Refuses what does not say how actions without a weight are treated.
+
+    Raises:
+        ValueError: It is neither "error" nor "ignore".
+    """
+    if choice not in UNKNOWN_ACTIONS:
+        raise ValueError(f"unknown_action={choice!r} is not one of {UNKNOWN_ACTIONS}.")
+
+
+def without_weight(known: Iterable[str]) -> str:
+    """What an error says of an action that `action_weights` does not name.
+
+    Args:
+        known: The actions that it names.
+    """
+    return (
+        f"action_weights names {', '.join(sorted(known))}, and what it does not name "
+        "would count for nothing: name every action there, with 0 for one that is not "
+        "to count, or pass unknown_action='ignore' to leave such events out."
+    )
 
 
 def in_events(number: float) -> str:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
+from tfrs_decay.data.cleaning import counted
 from tfrs_decay.evaluation.figures import Figures
 
 FEW_LISTS = 0.05
 """Distinct lists a query below which a personal model is thought to have collapsed."""
+
+FEW_QUERIES = 100
+"""Queries below which figures tell little. A recall of 0.2 has a standard error of
+sqrt(0.2 x 0.8 / 100) = 0.04 there, which is about what a decay is worth."""
 
 LEGEND = (
     "any: everything may be recommended. new: what the user never had. "
@@ -62,6 +68,8 @@ def warnings(figures: Mapping[str, Figures]) -> list[str]:
     taste get the same list. Two queries are the least that can tell. Models with
     `personal = False`, such as popularity, are passed over.
 
+    Below 100 queries a first line says how little they tell, whatever the models are.
+
     Args:
         figures: Figures by model.
 
@@ -69,6 +77,14 @@ def warnings(figures: Mapping[str, Figures]) -> list[str]:
         One line a warning, none when there is nothing to say.
     """
     lines = []
+    queries = min(map(len, figures.values()), default=FEW_QUERIES)
+    if queries < FEW_QUERIES:
+        # No spread of numbers in 0 to 1 is above 1/2.
+        most = 0.5 / math.sqrt(queries)
+        lines.append(
+            f"only {counted(queries, 'query', 'queries')}: the standard error of a "
+            f"recall can be {most:.2f}, and a smaller difference may be chance."
+        )
     for name, one in figures.items():
         few = one.distinct_lists < FEW_LISTS * len(one) or one.distinct_lists == 1
         if one.personal and len(one) > 1 and few:

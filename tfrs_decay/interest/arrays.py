@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 
 from tfrs_decay.arithmetic import NUMPY
-from tfrs_decay.data.times import LATEST_SECOND
+from tfrs_decay.data.times import LATEST_SECOND, refuse_dates
 from tfrs_decay.decay import Decay
-from tfrs_decay.decay.values import MOST_FLOAT32
+from tfrs_decay.decay.values import (
+    MOST_FLOAT32,
+    check_unknown_action,
+    without_weight,
+)
 from tfrs_decay.durations import Duration
 from tfrs_decay.interest import stored
 from tfrs_decay.interest.formulas import COLUMNS, Events, Formulas
@@ -44,8 +48,9 @@ class InterestState:
         decay: A decay, or a list of them, one for each head.
         dim: Features of the vectors.
         action_weights: What an action weighs, such as {"browse": 0.2, "purchase": 1.0}.
-            An event whose action is not named weighs 0 and does not count. Without it
-            every event weighs 1.
+            Without it every event weighs 1.
+        unknown_action: "error" refuses an event that is not masked and whose action
+            `action_weights` does not name; for "ignore" it does not count.
         normalize: "mean" divides by the sum of the weights, each feature by its own;
             "sum" does not; "l2" scales the sum to length 1.
         prior_mass: Under "mean", the weight of the prior: an idle user cools towards it
@@ -90,6 +95,7 @@ class InterestState:
         dim: int,
         *,
         action_weights: Mapping[str, float] | None = None,
+        unknown_action: str = "error",
         normalize: str = "mean",
         prior_mass: float | None = None,
         prior: Any = None,
@@ -98,6 +104,8 @@ class InterestState:
         max_error: float = 1e-3,
         horizon: Duration = "10y",
     ) -> None:
+        check_unknown_action(unknown_action)
+        self.unknown_action = unknown_action
         self.formulas = Formulas(
             decay,
             dim,
@@ -167,7 +175,7 @@ class InterestState:
 
         Raises:
             ValueError: An argument is missing, of another shape or dtype, or out of
-                its range.
+                its range; or an action has no weight and `unknown_action` is "error".
             TypeError: `state` is no `State`.
         """
         users = self._users(state)
@@ -429,7 +437,16 @@ class InterestState:
         if not len(names) or not strings.size:
             return np.full(counts.shape, len(names), np.int32)
         place = np.minimum(np.searchsorted(names, strings), len(names) - 1)
-        return np.where(names[place] == strings, place, len(names)).astype(np.int32)
+        known = names[place] == strings
+        weights = self.formulas.action_weights
+        if group == "action" and weights is not None and self.unknown_action == "error":
+            strange = counts & ~(known & np.isin(strings, list(weights)))
+            if strange.any():
+                raise ValueError(
+                    f"actions hold {str(strings[strange][0])!r}: "
+                    f"{without_weight(weights)}"
+                )
+        return np.where(known, place, len(names)).astype(np.int32)
 
     @functools.cached_property
     def _vocabularies(self) -> dict[str, np.ndarray]:
@@ -450,10 +467,13 @@ def _check_shape(values: np.ndarray, name: str, shape: tuple[int, ...]) -> None:
 def _integers(times: Any, name: str) -> np.ndarray:
     """Times as integers, of any width: what is beyond int64 is still to be refused."""
     given = np.asarray(times)
+    refuse_dates(given, name)
     if given.dtype.kind not in "iu" and given.size:
+        # The name of a string's dtype is how many bits it has.
+        found = "str" if given.dtype.kind == "U" else given.dtype.name
         raise ValueError(
-            f"{name} is {given.dtype.name}: give integer seconds since the epoch "
-            "(float32 holds them to two minutes only)."
+            f"{name} is {found}: give integer seconds since the epoch, such as "
+            ".astype('int64') of float64 ones (float32 holds them to two minutes only)."
         )
     return given if given.size else given.astype(np.int64)
 

@@ -14,7 +14,7 @@ import numpy as np
 from tfrs_decay.arithmetic import Arithmetic
 from tfrs_decay.decay import Decay, Elapsed, Labels
 from tfrs_decay.decay.base import GROUPS, OTHERS
-from tfrs_decay.decay.values import read_action_weights
+from tfrs_decay.decay.values import read_action_weights, read_decays
 from tfrs_decay.durations import Duration, to_seconds
 from tfrs_decay.interest.heads import compile_heads, takes, written
 from tfrs_decay.interest.state import BEFORE, NEVER, NOTHING, State
@@ -65,13 +65,7 @@ class Formulas:
         max_error: float,
         horizon: Duration,
     ) -> None:
-        decays: list[Any] = [decay] if isinstance(decay, Decay) else list(decay)
-        for one in decays or [None]:
-            if not isinstance(one, Decay):
-                raise TypeError(
-                    f"decay is a {type(one).__name__}: give a decay object, such as "
-                    "tfrs_decay.decay.Exponential('7d'), or a list of them."
-                )
+        decays = list(read_decays(decay))
         _check_size(dim, "dim")
         _check_size(capacity, "capacity")
         if not 0 < max_error < 1:

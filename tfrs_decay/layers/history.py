@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_decay.data.times import LATEST_SECOND
+from tfrs_decay.data.times import LATEST_SECOND, refuse_dates
+from tfrs_decay.decay.values import without_weight
 
 FOREVER = 2**62
 """Seconds: the age of what does not count. No difference of two ages overflows."""
@@ -174,8 +176,8 @@ def dense(
     return padded, filled, tf.sequence_mask(lengths, tf.shape(padded)[1])
 
 
-def places(values: Any, column: str, names: tuple[str, ...]) -> tf.Tensor:
-    """Each event's place in a vocabulary.
+def read_names(values: Any, column: str, names: tuple[str, ...]) -> tf.Tensor:
+    """Names of actions or categories as a tensor.
 
     Args:
         values: [batch, time] strings, or integers that are places already.
@@ -183,7 +185,7 @@ def places(values: Any, column: str, names: tuple[str, ...]) -> tf.Tensor:
         names: The vocabulary.
 
     Returns:
-        [batch, time] int32, `len(names)` for what is not in the vocabulary.
+        [batch, time] strings or integers.
 
     Raises:
         ValueError: There are none, or they are neither strings nor integers.
@@ -197,20 +199,54 @@ def places(values: Any, column: str, names: tuple[str, ...]) -> tf.Tensor:
         if values.dtype.kind == "U":
             values = values.astype(object)
     values = tf.convert_to_tensor(values)
-    if values.dtype.is_integer:
-        known = (values >= 0) & (values < len(names))
-        return tf.cast(tf.where(known, values, len(names)), tf.int32)
-    if values.dtype != tf.string:
+    if not (values.dtype.is_integer or values.dtype == tf.string):
         raise ValueError(
             f"{column} are {values.dtype.name}: give strings, or integer places in "
             f"{list(names)}."
         )
+    return values
+
+
+def places(values: tf.Tensor, names: tuple[str, ...]) -> tf.Tensor:
+    """Each event's place in a vocabulary.
+
+    Args:
+        values: [batch, time] strings, or integers that are places already.
+        names: The vocabulary.
+
+    Returns:
+        [batch, time] int32, `len(names)` for what is not in the vocabulary.
+    """
+    if values.dtype.is_integer:
+        known = (values >= 0) & (values < len(names))
+        return tf.cast(tf.where(known, values, len(names)), tf.int32)
     # Compared one by one, names being few: a lookup table would be a resource that
     # whoever exports the layer has to know of.
     place = tf.fill(tf.shape(values), len(names))
     for number, name in enumerate(names):
         place = tf.where(values == name, number, place)
     return place
+
+
+def assert_weighed(
+    actions: tf.Tensor, unknown: tf.Tensor, known: Iterable[str]
+) -> tf.Operation | None:
+    """Asserts that no event has an action without a weight; None where that is known.
+
+    Args:
+        actions: [batch, time] strings or integers, one of which the error shows.
+        unknown: [batch, time] bool, true for events that count and whose action has no
+            weight.
+        known: The actions that have one.
+    """
+    # Followed by one that is always there, so that an empty batch has a first as well.
+    wrong = tf.concat([tf.reshape(unknown, [-1]), [True]], 0)
+    named = tf.concat([tf.reshape(actions, [-1]), tf.zeros([1], actions.dtype)], 0)
+    first = tf.argmax(tf.cast(wrong, tf.int32))
+    message = f"actions hold one without a weight: {without_weight(known)} It is:"
+    return tf.debugging.Assert(
+        ~tf.reduce_any(unknown), [message, tf.gather(named, first)]
+    )
 
 
 def assert_seconds(times: tf.Tensor, name: str) -> tf.Operation | None:
@@ -233,11 +269,13 @@ def integers(tensor: Any, name: str, shape: str) -> tf.Tensor:
     if not tf.is_tensor(tensor):
         # NumPy reads lists of integers as int64, TensorFlow as int32.
         tensor = np.asarray(tensor)
+        refuse_dates(tensor, name)
     tensor = tf.convert_to_tensor(tensor)
     if not tensor.dtype.is_integer:
         raise ValueError(
-            f"{name} is {tensor.dtype.name}: give {shape} int64 seconds since the "
-            "epoch (float32 holds them to two minutes only)."
+            f"{name} is {tensor.dtype.name}: give {shape} seconds since the epoch as "
+            f"integers, such as tf.cast({name}, tf.int64) of float64 ones (float32 "
+            "holds them to two minutes only)."
         )
     if tensor.shape.rank not in (None, shape.count(",") + 1):
         raise ValueError(f"{name} has the shape {tensor.shape}: give {shape}.")

@@ -16,7 +16,7 @@ from tfrs_decay.durations import Duration, to_seconds
 from tfrs_decay.interest import State
 from tfrs_decay.interest.formulas import COLUMNS, Events
 from tfrs_decay.interest.state import BEFORE, NEVER, need_state
-from tfrs_decay.layers.history import integers
+from tfrs_decay.layers.history import assert_weighed, integers
 from tfrs_decay.layers.tensors import TENSORS
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
 
@@ -35,8 +35,10 @@ class InterestState(tf_keras.layers.Layer):
         decay: A decay, or a list of them, one for each head.
         dim: Features of the vectors.
         action_weights: What an action weighs, such as {"browse": 0.2, "purchase": 1.0}.
-            An event whose action is not named weighs 0 and does not count. Without it
-            every event weighs 1.
+            Without it every event weighs 1.
+        unknown_action: "error" raises `InvalidArgumentError` when an event that is not
+            masked has an action that `action_weights` does not name; for "ignore" it
+            does not count.
         normalize: "mean", "sum" or "l2".
         prior_mass: Under "mean", the weight of the prior.
         prior: [dim]; zeros when left out.
@@ -71,6 +73,7 @@ class InterestState(tf_keras.layers.Layer):
         dim: int,
         *,
         action_weights: Mapping[str, float] | None = None,
+        unknown_action: str = "error",
         normalize: str = "mean",
         prior_mass: float | None = None,
         prior: Any = None,
@@ -86,6 +89,7 @@ class InterestState(tf_keras.layers.Layer):
             decay,
             dim,
             action_weights=action_weights,
+            unknown_action=unknown_action,
             normalize=normalize,
             prior_mass=prior_mass,
             prior=prior,
@@ -134,6 +138,7 @@ class InterestState(tf_keras.layers.Layer):
             decays if isinstance(pooling.decay, (list, tuple)) else decays[0],
             pooling.dim,
             action_weights=pooling.action_weights,
+            unknown_action=pooling.unknown_action,
             normalize=pooling.normalize,
             prior_mass=pooling.prior_mass,
             prior=pooling.prior_vector(),
@@ -211,7 +216,8 @@ class InterestState(tf_keras.layers.Layer):
                 fit.
             TypeError: `state` is no `State`.
             tf.errors.InvalidArgumentError: At run time: shapes do not agree, times are
-                in milliseconds, or numbers are not finite.
+                in milliseconds, numbers are not finite, or an action has no weight and
+                `unknown_action` is "error".
         """
         state, checks = self._checked(state, "state")
         vectors = tf.cast(tf.convert_to_tensor(vectors), tf.float32)
@@ -236,7 +242,7 @@ class InterestState(tf_keras.layers.Layer):
         ]
         names = {"action": actions, "category": categories}
         places = {
-            group: self._places(names[group], group, shape)
+            group: self._places(names[group], group, counts)
             for group in self._formulas.names
         }
         with _after(checks):
@@ -437,6 +443,7 @@ class InterestState(tf_keras.layers.Layer):
             "decay": heads if formulas.several else heads[0],
             "dim": self.dim,
             "action_weights": formulas.action_weights,
+            "unknown_action": self.arrays.unknown_action,
             "normalize": formulas.normalize,
             "prior_mass": formulas.prior_mass,
             **arrays,
@@ -514,8 +521,9 @@ class InterestState(tf_keras.layers.Layer):
         with _after([check]):
             return state, tf.identity(now)
 
-    def _places(self, values: Any, group: str, shape: tf.Tensor) -> tf.Tensor:
+    def _places(self, values: Any, group: str, counts: tf.Tensor) -> tf.Tensor:
         """[batch, n] int32 places of strings among the names of a group."""
+        shape = tf.shape(counts)
         column, names = COLUMNS[group], self._formulas.names[group]
         if values is None:
             raise ValueError(
@@ -535,7 +543,16 @@ class InterestState(tf_keras.layers.Layer):
             # that whoever exports the layer has to know of.
             same = values[..., None] == tf.constant(names)
         place = tf.argmax(tf.cast(same, tf.int32), axis=-1, output_type=tf.int32)
-        return tf.where(tf.reduce_any(same, axis=-1), place, len(names))
+        place = tf.where(tf.reduce_any(same, axis=-1), place, len(names))
+        weights = self._formulas.action_weights
+        if group != "action" or weights is None:
+            return place
+        if self.arrays.unknown_action == "ignore":
+            return place
+        unweighed = tf.constant([*(one not in weights for one in names), True])
+        unknown = counts & tf.gather(unweighed, place)
+        with _after([assert_weighed(values, unknown, weights)]):
+            return tf.identity(place)
 
 
 def _concrete(function: Callable[..., Any], spec: Mapping[str, tf.TensorSpec]) -> Any:

@@ -12,16 +12,23 @@ import tf_keras
 
 import tfrs_decay.decay
 from tfrs_decay.decay import Decay, Elapsed, Labels, PowerLaw
-from tfrs_decay.decay.values import read_action_weights, read_number
+from tfrs_decay.decay.values import (
+    UNKNOWN_ACTIONS,
+    read_action_weights,
+    read_decays,
+    read_number,
+)
 from tfrs_decay.layers.heads import Events, Head, Normalization, Pooled, pool_heads
 from tfrs_decay.layers.history import (
     FOREVER,
     History,
+    assert_weighed,
     dense,
     in_shape,
     later_events,
     places,
     read_history,
+    read_names,
 )
 
 for _name in tfrs_decay.decay.__all__:
@@ -57,6 +64,8 @@ class TimeDecayPooling(tf_keras.layers.Layer):
       only strictly earlier ones.
     - An event after the query time is an error, or left out (`future`); it never weighs
       more than a new one.
+    - So is an event whose action has no weight (`unknown_action`): under weights for
+      actions that a log calls otherwise nothing would count.
     - A history with no event (all masked, ignored or of weight 0) pools to the prior:
       zeros where there is none.
     - Under "sum", or with a prior mass, interest cools while nothing happens. Under a
@@ -68,8 +77,7 @@ class TimeDecayPooling(tf_keras.layers.Layer):
             mean. When left out it is a heavy tail that starts near the mean and is
             learned, `PowerLaw("1h", 0.25, trainable=True)`.
         action_weights: What an action weighs, such as {"browse": 0.2, "purchase": 1.0}.
-            An action that is not named weighs 0; there is no name for all others.
-            Without it every event weighs 1.
+            There is no name for all others. Without it every event weighs 1.
         learn_action_weights: Learn them, starting from these. A weight of 0 stays.
         normalize: "mean" divides by the sum of the weights (each feature by its own,
             with a rate per feature); "sum" does not; "l2" scales each head's sum to
@@ -84,6 +92,9 @@ class TimeDecayPooling(tf_keras.layers.Layer):
             gives all of them, [batch, heads, dim].
         future: "error" raises `InvalidArgumentError` when an event that is not masked
             is later than its query; "ignore" leaves such events out.
+        unknown_action: "error" raises `InvalidArgumentError` when an event that is not
+            masked has an action that `action_weights` does not name; "ignore" leaves
+            such events out.
         speed: How many times as far as any other variable the logarithms of learned
             rates and action weights move in a step of Adam. It moves a variable by
             about its learning rate, and from hours to months is a way of seven: at 1,
@@ -121,6 +132,7 @@ class TimeDecayPooling(tf_keras.layers.Layer):
         prior: str | Sequence[float] | np.ndarray | None = None,
         combine: str = "learned",
         future: str = "error",
+        unknown_action: str = "error",
         speed: float = 10.0,
         **kwargs: Any,
     ) -> None:
@@ -129,17 +141,12 @@ class TimeDecayPooling(tf_keras.layers.Layer):
             raise ValueError(f"speed={speed} must be finite and above 0.")
         if decay is None:
             decay = PowerLaw("1h", 0.25, trainable=True)
-        heads: list[Any] = list(decay) if isinstance(decay, (list, tuple)) else [decay]
-        for head in heads or [None]:
-            if not isinstance(head, Decay):
-                raise TypeError(
-                    f"decay is a {type(head).__name__}: give a decay object, such as "
-                    "tfrs_decay.decay.Exponential('7d'), or a list of them."
-                )
+        heads = read_decays(decay)
         for name, choice, choices in (
             ("normalize", normalize, _NORMALIZATIONS),
             ("combine", combine, _COMBINATIONS),
             ("future", future, _FUTURES),
+            ("unknown_action", unknown_action, UNKNOWN_ACTIONS),
         ):
             if choice not in choices:
                 raise ValueError(f"{name}={choice!r} is not one of {choices}.")
@@ -168,7 +175,7 @@ class TimeDecayPooling(tf_keras.layers.Layer):
                 raise ValueError(f"prior={prior} must be finite.")
         # Not under their own names: Keras would wrap dicts and lists, and its copies
         # are not JSON.
-        self._heads: tuple[Decay, ...] = tuple(heads)
+        self._heads = heads
         self._several = isinstance(decay, (list, tuple))
         self._action_weights = (
             None if action_weights is None else tuple(action_weights.items())
@@ -183,6 +190,7 @@ class TimeDecayPooling(tf_keras.layers.Layer):
         )
         self.combine = combine
         self.future = future
+        self.unknown_action = unknown_action
         self.speed = speed
         self.supports_masking = True
         self._names = self._vocabularies()
@@ -307,7 +315,9 @@ class TimeDecayPooling(tf_keras.layers.Layer):
             timestamps: [batch, time] integer seconds since the epoch.
             query_time: [batch] integer seconds since the epoch: "now" of each row.
             actions: [batch, time] strings, or integers, places in `names["action"]`;
-                needed with `action_weights` and with rates for each action.
+                needed with `action_weights` and with rates for each action. Where
+                nothing depends on them they are not read, so that a model can hand on
+                what it gets.
             categories: [batch, time] strings, or integers, places in
                 `names["category"]`; needed with rates for each category.
             event_weights: [batch, time] floating, 0 or more: a weight of each event's
@@ -328,8 +338,9 @@ class TimeDecayPooling(tf_keras.layers.Layer):
             ValueError: An argument is missing, or its dtype or static shape does not
                 fit.
             tf.errors.InvalidArgumentError: Shapes do not agree at run time; times are
-                in milliseconds; an event is in the future and `future` is "error"; a
-                weight is negative or not a number.
+                in milliseconds; an event is in the future and `future` is "error"; its
+                action has no weight and `unknown_action` is "error"; a weight is
+                negative or not a number.
         """
         columns = {
             "timestamps": timestamps,
@@ -441,8 +452,11 @@ class TimeDecayPooling(tf_keras.layers.Layer):
         labels = {}
         for group, names in self._names.items():
             column = _COLUMNS[group]
-            place = places(columns[column], column, names)
+            values = read_names(columns[column], column, names)
+            place = places(values, names)
             place = in_shape(place, tf.shape(history.age), column)
+            if group == "action":
+                place = self._weighed(place, values, history)
             labels[group] = Labels(names, place)
         own = self._own_weights(columns["event_weights"], labels, history)
         alike = own is None
@@ -473,6 +487,19 @@ class TimeDecayPooling(tf_keras.layers.Layer):
             youngest=tf.cast(youngest, tf.float64),
             elapsed=Elapsed(tf.cast(age, tf.float64), rank, labels),
         )
+
+    def _weighed(
+        self, place: tf.Tensor, actions: tf.Tensor, history: History
+    ) -> tf.Tensor:
+        """The places of actions, once each that counts is known to have a weight."""
+        if self._action_weights is None or self.unknown_action == "ignore":
+            return place
+        # The vocabulary of actions starts with those that have a weight.
+        unknown = history.counts & (place >= len(self._action_weights))
+        known = [name for name, _ in self._action_weights]
+        check = assert_weighed(actions, unknown, known)
+        with tf.control_dependencies([check] if check is not None else []):
+            return tf.identity(place)
 
     def _own_weights(
         self, event_weights: Any, labels: Mapping[str, Labels], history: History
@@ -587,6 +614,7 @@ class TimeDecayPooling(tf_keras.layers.Layer):
             else self._prior,
             "combine": self.combine,
             "future": self.future,
+            "unknown_action": self.unknown_action,
             "speed": self.speed,
         }
 

@@ -10,14 +10,15 @@ import json
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfrs_decay.data.cleaning import counted
 from tfrs_decay.data.storage import load_events
-from tfrs_decay.data.times import LATEST_SECOND
+from tfrs_decay.data.times import LATEST_SECOND, moment_of
 from tfrs_decay.durations import to_text
 from tfrs_decay.serving.native import (
     NativeModel,
@@ -27,6 +28,13 @@ from tfrs_decay.serving.native import (
 
 LATEST_SHOWN = 8
 """Events of a history that a report prints."""
+
+
+NO_POPULARITY = (
+    "this export has no popularity, and so nothing to recommend: make one that has "
+    "with serving.export(..., popularity=scores), or with `tfrs-decay export`."
+)
+"""Said where nothing is known of a user, and nothing of what is popular."""
 
 
 class Event(NamedTuple):
@@ -52,6 +60,8 @@ class Answer(NamedTuple):
     item_ids: best first; shorter than k where no more were left.
     scores: as many.
     texts: the catalogue's, by id.
+    has_popularity: whether the export answers an empty history; None where it does not
+        say, being of before it did.
     """
 
     history: Sequence[Event]
@@ -59,20 +69,25 @@ class Answer(NamedTuple):
     item_ids: list[str]
     scores: list[float]
     texts: dict[str, str]
+    has_popularity: bool | None = None
 
     def report(self) -> str:
         """The latest events of the history, and the recommended items, as text."""
         count = len(self.history)
+        popular = self.has_popularity
+        if popular is None:
+            popular = bool(self.item_ids)
+        instead = "this is what is popular." if popular else NO_POPULARITY
         lines = [
-            f"History of {count:,} events"
+            f"History of {counted(count, 'event')}"
             + (f", the latest {LATEST_SHOWN}:" if count > LATEST_SHOWN else ":")
             if count
-            else "No history: this is what is popular."
+            else f"No history: {instead}"
         ]
         if count and not any(
             one.text or one.item in self.texts for one in self.history
         ):
-            lines[0] += " none is known to the model, and this is what is popular."
+            lines[0] += f" none is known to the model, and {instead}"
         latest = sorted(self.history, key=lambda event: -event.time)[:LATEST_SHOWN]
         for event in latest:
             age = to_text(self.query_time - event.time)
@@ -81,7 +96,8 @@ class Answer(NamedTuple):
             lines.append(
                 f"  {age:>8} before  {event.action:<9} {event.item:<10} {what}"
             )
-        lines.append("Recommended:")
+        if self.item_ids or popular:
+            lines.append("Recommended:")
         for rank, (one, score) in enumerate(
             zip(self.item_ids, self.scores, strict=True), start=1
         ):
@@ -99,6 +115,7 @@ def read_history(
     text: Sequence[str] = (),
     action: str = "purchase",
     at: str | None = None,
+    known: Collection[str] = (),
 ) -> tuple[list[Event], int]:
     """Reads a history from what was typed.
 
@@ -109,6 +126,8 @@ def read_history(
         text: Further events, "TEXT" or "TEXT@TIME".
         action: Of the further events.
         at: The query's time; now when left out, or the end of the log with `user`.
+        known: The ids of the catalogue, which tell an id with an @ from a time that is
+            mistyped.
 
     Returns:
         The events strictly before the query's time for a user of the log, those that
@@ -131,14 +150,19 @@ def read_history(
         (one, True) for one in text
     ]:
         what, _, when = written.rpartition("@")
-        # A name may hold an @; a time begins with a digit.
-        if not (what and when[:1].isdigit()):
-            what, when = written, ""
-        seconds = _seconds(when, written) if when else query_time
+        # A name may hold an @; a time begins with a digit, or follows an id.
+        has_time = bool(what) and (
+            when[:1].isdigit() or (not is_text and what in known)
+        )
+        if not has_time or (not is_text and written in known):
+            what, has_time = written, False
+        seconds = _seconds(when, written) if has_time else query_time
         if seconds > query_time:
+            typed = "" if at is None else f" (--at {at})"
             raise ValueError(
                 f"{written!r} lies {to_text(seconds - query_time)} after the query, at "
-                f"{query_time}: give an earlier time, or a later --at."
+                f"{moment_of(query_time)}{typed}: give an earlier time, or a later "
+                "--at."
             )
         history.append(
             Event("" if is_text else what, what if is_text else "", seconds, action)
@@ -175,7 +199,8 @@ def ask(
     if known is not None and strange:
         raise ValueError(
             f"the model weighs the actions {known}, and the history has {strange}, "
-            "which would count for nothing."
+            "which would count for nothing: give one of them (--action, as in "
+            f"--action {known[0]})."
         )
     by_text = any(event.text for event in history)
     libraries = text_op_libraries() if by_text or metadata["reads_texts"] else []
@@ -202,6 +227,7 @@ def ask(
             if one
         ],
         texts=metadata["texts"],
+        has_popularity=metadata.get("popularity"),
     )
 
 
@@ -285,9 +311,17 @@ def _seconds(written: str, where: str) -> int:
     return int(moment.timestamp())
 
 
-def texts_of(version: str | os.PathLike[str]) -> dict[str, str]:
-    """The catalogue's texts by id, as an exported version carries them."""
-    texts: dict[str, str] = _metadata(Path(version))["texts"]
+def texts_of(export_directory: str | os.PathLike[str]) -> dict[str, str]:
+    """The catalogue's texts by id, as an export carries them.
+
+    Args:
+        export_directory: The model's folder or a version.
+
+    Raises:
+        FileNotFoundError: There is no export.
+    """
+    version = version_directory(Path(export_directory))
+    texts: dict[str, str] = _metadata(version)["texts"]
     return texts
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfrs_decay.layers.history import assert_seconds
+from tfrs_decay.layers.history import assert_seconds, places
 from tfrs_decay.layers.item_tower import ItemTower
 from tfrs_decay.layers.top_k import LOWEST_SCORE, top_k
 from tfrs_decay.models import length_checks
@@ -38,7 +38,10 @@ class InterestModel(Protocol):
     ) -> tf.Tensor:
         """[batch, time, dim] item vectors and their times -> [batch, dim] interest.
 
-        Events come oldest first, those that the mask leaves out last.
+        Events come oldest first, those that the mask leaves out last. Their actions are
+        what the request says: those without a weight are left out where the model has a
+        `pooling` that would refuse them, a `TimeDecayPooling`, and else are the model's
+        own affair.
         """
 
 
@@ -105,6 +108,7 @@ class Recommender(tf.Module):
         self._k = k
         self._exclude_seen = exclude_seen
         self._max_history = max_history
+        self._weighed_actions = _weighed_actions(model)
         self._popularity = None if popularity is None else tf.constant(popularity)
         # The last id stands for a place that no item takes.
         self._ids = tf.constant([*items.ids.tolist(), ""], tf.string)
@@ -131,10 +135,11 @@ class Recommender(tf.Module):
         """Answers a batch of histories.
 
         Events beyond a row's length are padding, whatever they hold. An event of an
-        unknown item (with no text given) and an event after the query time are left
-        out of the interest; with `exclude_seen` every item of the history is seen,
-        whenever it was. A history without any event that counts is answered with
-        popularity.
+        unknown item (with no text given), an event after the query time and one whose
+        action the pooling has no weight for are left out of the interest: a server
+        answers where training would stop. With `exclude_seen` every item of the history
+        is seen, whenever it was. A history without any event that counts is answered
+        with popularity.
 
         An event at the query's own second counts, at age 0. Examples to train on are
         stricter, for there it could be the answer; here the caller says that it has
@@ -186,6 +191,9 @@ class Recommender(tf.Module):
             there = tf.strings.length(history_text) > 0
             counts |= tf.reduce_any(there, axis=-1) if self._fields > 1 else there
         counts &= within & (history_time <= query_time[:, None])
+        if self._weighed_actions is not None:
+            action = places(history_action, self._weighed_actions)
+            counts &= action < len(self._weighed_actions)
         order, counts = self._in_order(history_time, counts)
         place, history_time, history_action = (
             tf.gather(column, order, batch_dims=1)
@@ -212,7 +220,7 @@ class Recommender(tf.Module):
         scores = tf.matmul(
             tf.cast(interest, tf.float32), self.item_vectors, transpose_b=True
         )
-        # Events may count and still weigh nothing: their actions are unknown.
+        # Events may count and still weigh nothing: their actions weigh 0.
         no_interest = tf.reduce_all(tf.equal(interest, 0), axis=1)
         no_interest |= ~tf.reduce_any(counts, axis=1)
         instead = (
@@ -292,6 +300,19 @@ class Recommender(tf.Module):
         }
 
 
+def _weighed_actions(model: InterestModel) -> tuple[str, ...] | None:
+    """The only actions that a model's pooling does not refuse; None where it takes all.
+
+    What it leaves out by itself still takes up one of the latest `max_history`, as it
+    does in training.
+    """
+    pooling = getattr(model, "pooling", None)
+    weights = getattr(pooling, "action_weights", None)
+    if weights is None or getattr(pooling, "unknown_action", "ignore") == "ignore":
+        return None
+    return tuple(weights)
+
+
 def _same_shape(expected: tf.Tensor, **columns: tf.Tensor) -> list[Any]:
     return [
         tf.debugging.assert_equal(
@@ -339,7 +360,8 @@ def export(
         model: A trained model.
         directory: The model's folder, which holds a folder a version.
         k: Items an answer has where the request does not say.
-        popularity: [n] scores that an empty history is answered with.
+        popularity: [n] scores that an empty history is answered with; without it the
+            answer to one holds no item.
         exclude_seen: Never return an item of the history.
         max_history: Only the latest so many events are pooled: as many as in training.
         texts: Export the text tower too.
@@ -388,7 +410,10 @@ def export(
         tf.saved_model.save(recommender, str(partial), signatures=signatures)
         extra = partial / "assets.extra"
         extra.mkdir()
-        metadata = _metadata(model, k, exclude_seen, texts)
+        metadata = {
+            **_metadata(model, k, exclude_seen, texts),
+            "popularity": popularity is not None,
+        }
         (extra / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
         partial.chmod(0o755)
         target = base / str(version)

@@ -184,7 +184,7 @@ class TwoTowerObjective:
 
 
 def _action_weight(events: Events, settings: Settings) -> np.ndarray:
-    """[n_actions] what each action weighs; 0 for one that is not named."""
+    """[n_actions] what each action weighs; 0 for one that does not occur."""
     if settings.action_weights is None:
         return np.ones(len(events.actions))
     weight = [settings.action_weights.get(name, 0.0) for name in events.actions]
