@@ -107,6 +107,7 @@ ORDER = [
     "data.simulated_titles",
     "data.simulated",
     "data.sources",
+    "data.published",
     "data.vectors",
     "data",
     "interest.state",

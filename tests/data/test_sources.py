@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrs_decay.data.cleaning import RawLog, clean
+from tfrs_decay.data.cleaning import RawLog, Rules, clean
 from tfrs_decay.data.simulated import simulated_shop
 from tfrs_decay.data.sources import (
     complete_journey,
@@ -691,7 +692,7 @@ def test_a_suffix_that_is_not_known(tmp_path: Path) -> None:
         path.write_text("{}")
         with pytest.raises(
             ValueError,
-            match=r"log.* ends in '.*'; expected a \.csv, \.parquet or \.xls",
+            match=r"log.* ends in '.*'; expected a \.csv, \.parquet, \.jsonl or \.xls",
         ):
             open_log(str(path))
 
@@ -722,3 +723,45 @@ def test_a_package_that_is_not_installed(
         ImportError, match=rf"needs {package}: pip install 'tfrs-decay\[{extra}\]'"
     ):
         open_log(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_values_and_context_of_an_event_table(tmp_path: Path, suffix: str) -> None:
+    rows = [
+        {"user": "u", "item": "0012", "time": 1, "qty": 2.5, "shop": "x"},
+        {"user": "u", "item": "0013", "time": 2, "qty": None, "shop": None},
+        {"user": "u", "item": "0014", "time": 3, "qty": 1, "shop": "y"},
+    ]
+    path = tmp_path / f"events{suffix}"
+    if suffix == ".csv":
+        pd.DataFrame(rows).to_csv(path, index=False, na_rep="NA")
+    else:
+        path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    log = event_table(path, columns={"value": "qty"}, context=["shop"])
+    cleaned = clean(log)
+    assert cleaned.events.items.ids.tolist() == ["0012", "0014"]
+    assert cleaned.events.value is not None
+    assert cleaned.events.value.tolist() == [2.5, 1.0]
+    assert cleaned.events.context["shop"].tolist() == ["x", "y"]
+    assert cleaned.rejected == {"no value": 1}
+    with pytest.raises(ValueError, match="has no column till; its columns are"):
+        event_table(path, context=["till"])
+    with pytest.raises(ValueError, match=r"context=\['user'\]: 'user' is a column alr"):
+        event_table(path, context=["user"])
+
+
+def test_returns_take_purchases_back(tmp_path: Path) -> None:
+    table = retail_table()
+    bought = table[(table["Quantity"] > 0) & table["CustomerID"].notna()].iloc[:1]
+    back = bought.assign(Quantity=-1)
+    path = tmp_path / "retail.parquet"
+    pd.concat([table, back], ignore_index=True).to_parquet(path)
+    kept = clean(online_retail(path))
+    log = online_retail(path, returns=True)
+    assert "return" in set(log.events["action"])
+    assert (log.events["value"] > 0).all()
+    rules = Rules(taken_back={"return": "purchase"})
+    cleaned = clean(log, rules=rules)
+    assert cleaned.rejected["taken back, and the return of it"] >= 2
+    assert len(cleaned.events) < len(kept.events)
+    assert cleaned.events.actions == ("purchase",)

@@ -17,6 +17,7 @@ from tfrs_decay.data.histories import (
     sessions,
     with_actions,
 )
+from tfrs_decay.data.published import amazon_reviews, mind, movielens
 from tfrs_decay.data.simulated import SimulatedShop, simulated_shop
 from tfrs_decay.data.sources import (
     complete_journey,
@@ -51,6 +52,7 @@ __all__ = [
     "SimulatedShop",
     "TimeSplit",
     "Window",
+    "amazon_reviews",
     "basket_queries",
     "batches",
     "clean",
@@ -62,6 +64,8 @@ __all__ = [
     "example_table",
     "leave_last_out",
     "load_events",
+    "mind",
+    "movielens",
     "online_retail",
     "open_log",
     "read_examples",

@@ -44,7 +44,7 @@ _RENAME = (
 )
 
 
-def online_retail(path: PathLike) -> RawLog:
+def online_retail(path: PathLike, *, returns: bool = False) -> RawLog:
     """Reads the transactions of a British web shop, as UCI publishes them.
 
     Left out, each row under the first reason that applies: no customer, no
@@ -56,9 +56,12 @@ def online_retail(path: PathLike) -> RawLog:
     Args:
         path: The .xlsx as published (read in about a minute), or its table as .csv or
             .parquet; "Online Retail" or "Online Retail II", all sheets.
+        returns: Keep rows with a quantity below 0 as events of the action "return":
+            `Rules(taken_back={"return": "purchase"})` then takes the purchases back.
 
     Returns:
-        Events of one action, "purchase".
+        Events of one action, "purchase"; and of "return", where these are kept. The
+        value is the quantity then.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -69,7 +72,7 @@ def online_retail(path: PathLike) -> RawLog:
         D. Chen. Online Retail. UCI Machine Learning Repository, 2015,
         https://doi.org/10.24432/C5BW33, CC BY 4.0.
     """
-    return _online_retail(_retail_names(read_table(path)), path)
+    return _online_retail(_retail_names(read_table(path)), path, returns=returns)
 
 
 def complete_journey(
@@ -141,6 +144,7 @@ def event_table(
     items_path: PathLike | None = None,
     *,
     columns: Mapping[str, str | Sequence[str]] | None = None,
+    context: Sequence[str] = (),
 ) -> RawLog:
     """Reads anyone's log: one row an event, and optionally one row an item.
 
@@ -148,13 +152,14 @@ def event_table(
     the word NA.
 
     Args:
-        events_path: A .csv, .parquet or .xlsx file with the columns user, item, time
-            and, optionally, action.
+        events_path: A .csv, .parquet, .jsonl or .xlsx file with the columns user,
+            item, time and, optionally, action and value (a number, such as a quantity).
         items_path: One with the columns item and text.
         columns: The file's own names where they differ, by the names above:
             `{"user": "customer_id", "time": "ts", "text": "title"}`. Where items have
             several texts, "text" maps to a list of columns. An items file that lacks
             the name given for item may call it item.
+        context: Further columns of the events to keep.
 
     Returns:
         The log, with nothing left out yet.
@@ -166,7 +171,7 @@ def event_table(
         ImportError: The format needs a package that is not installed.
     """
     events = read_table(events_path)
-    return _event_table(events, events_path, items_path, columns or {})
+    return _event_table(events, events_path, items_path, columns or {}, context)
 
 
 def open_log(
@@ -247,7 +252,9 @@ def open_log(
     return _event_table(table, data, items, own)
 
 
-def _online_retail(table: pd.DataFrame, path: PathLike) -> RawLog:
+def _online_retail(
+    table: pd.DataFrame, path: PathLike, *, returns: bool = False
+) -> RawLog:
     import pandas as pd
 
     require(table, _RETAIL, path)
@@ -263,7 +270,7 @@ def _online_retail(table: pd.DataFrame, path: PathLike) -> RawLog:
             "no customer": customer.isna(),
             "no description": text.isna(),
             # Not `quantity <= 0`: one that is missing is not above 0 either.
-            "quantity not above 0": ~(quantity > 0),
+            "quantity not above 0": ~((quantity > 0) | (returns & (quantity < 0))),
             "price not above 0": ~(price > 0),
             "stock code does not begin with five digits": ~code.str.match(
                 r"[0-9]{5}", na=False
@@ -275,13 +282,13 @@ def _online_retail(table: pd.DataFrame, path: PathLike) -> RawLog:
     counted = counted.sort_values(
         ["item", "count", "text"], ascending=[True, False, True]
     ).drop_duplicates("item")
-    return RawLog(
-        _table(
-            user=customer, item=code, time=without_words(table["InvoiceDate"])[kept]
-        ),
-        counted[["item", "text"]],
-        rejected,
+    log = _table(
+        user=customer, item=code, time=without_words(table["InvoiceDate"])[kept]
     )
+    if returns:
+        log["value"] = quantity[kept].abs().array
+        log["action"] = np.where(quantity[kept] < 0, "return", "purchase")
+    return RawLog(log, counted[["item", "text"]], rejected)
 
 
 def _event_table(
@@ -289,8 +296,9 @@ def _event_table(
     events_path: PathLike,
     items_path: PathLike | None,
     columns: Mapping[str, str | Sequence[str]],
+    context: Sequence[str] = (),
 ) -> RawLog:
-    known = ("user", "item", "time", "action", "text")
+    known = ("user", "item", "time", "action", "value", "text")
     strange = sorted(set(columns) - set(known))
     if strange:
         raise ValueError(
@@ -303,16 +311,24 @@ def _event_table(
             "items_path."
         )
     texts = _text_columns(columns.get("text", "text"))
-    own = {name: str(columns.get(name, name)) for name in known[:4]}
-    wanted = [name for name in known[:4] if name != "action"]
-    if "action" in columns or "action" in events.columns:
-        wanted.append("action")
-    require(events, [own[name] for name in wanted], events_path, hint=_RENAME)
+    own = {name: str(columns.get(name, name)) for name in known[:5]}
+    wanted = list(known[:3])
+    for name in ("action", "value"):
+        if name in columns or name in events.columns:
+            wanted.append(name)
+    needed = [*(own[name] for name in wanted), *context]
+    require(events, needed, events_path, hint=_RENAME)
     log = _table(**{name: events[own[name]] for name in wanted})
+    for name in context:
+        if name in log.columns:
+            raise ValueError(f"context={list(context)}: {name!r} is a column already.")
+        log[name] = events[name].array
     log["user"], log["item"] = _ids(log["user"]), _ids(log["item"])
-    log["time"] = without_words(log["time"])
+    for name in ("time", "value"):
+        if name in log.columns:
+            log[name] = without_words(log[name])
     if items_path is None:
-        return RawLog(log, None, {})
+        return RawLog(log, None, {}, context=tuple(context))
     items = read_table(items_path)
     if own["item"] not in items.columns:
         own["item"] = "item"
@@ -321,7 +337,7 @@ def _event_table(
         item=_ids(items[own["item"]]),
         **{name: items[column] for name, column in texts.items()},
     )
-    return RawLog(log, described, {}, tuple(texts))
+    return RawLog(log, described, {}, tuple(texts), tuple(context))
 
 
 def _text_columns(given: str | Sequence[str]) -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
+import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
@@ -24,22 +26,24 @@ WORDS_FOR_NOTHING = (
 
 _ONLY_EMPTY_IS_MISSING: Any = {"keep_default_na": False, "na_values": [""]}
 
-EXPECTED = "a .csv, .parquet or .xlsx file"
+EXPECTED = "a .csv, .parquet, .jsonl or .xlsx file"
 
 
 def read_table(path: PathLike) -> pd.DataFrame:
     """Reads a table by the suffix of its name.
 
-    A .csv comes back as text throughout, an .xlsx as its cells are; all sheets of an
-    .xlsx are one table.
+    A .csv comes back as text throughout, a .jsonl (one object a line) and an .xlsx as
+    their cells are; all sheets of an .xlsx are one table.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is a folder, of another format, unreadable or empty.
         ImportError: The format needs a package that is not installed.
     """
-    path = checked_file(path, _READERS, EXPECTED)
+    path = checked_file(path, (*_READERS, ".jsonl"), EXPECTED)
     need("pandas", "a log", "data")
+    if path.suffix.lower() == ".jsonl":
+        return read_json_lines(path).rename(columns=str)
     try:
         table = _READERS[path.suffix.lower()](path)
     except UNREADABLE as error:
@@ -150,6 +154,57 @@ def _read_csv(path: Path) -> pd.DataFrame:
         return pd.read_csv(
             path, dtype=str, encoding="latin-1", **_ONLY_EMPTY_IS_MISSING
         )
+
+
+def read_json_lines(
+    path: PathLike, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Reads a file of JSON objects, one a line, gzipped or not.
+
+    Args:
+        path: Ends in .jsonl or .jsonl.gz.
+        columns: What to keep; all when left out.
+
+    Returns:
+        A table with the columns that were found.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is a folder, of another format or empty, or a line is no
+            JSON object; the error has its number.
+    """
+    zipped = str(path).endswith(".jsonl.gz")
+    path = checked_file(path, (".gz",) if zipped else (".jsonl",), "a .jsonl file")
+    need("pandas", "a log", "data")
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    opened: Any = gzip.open if zipped else open
+    try:
+        with opened(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    row = _json_object(line, f"{path}, line {number}")
+                    rows.append(
+                        row
+                        if columns is None
+                        else {name: row[name] for name in columns if name in row}
+                    )
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise unreadable(path, error) from error
+    if not rows:
+        raise ValueError(f"{path} has no line with a JSON object.")
+    return pd.DataFrame(rows, dtype=object)
+
+
+def _json_object(line: str, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{where}: {line.strip()[:60]!r} is no JSON object.")
+    return found
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

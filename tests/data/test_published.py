@@ -1,0 +1,235 @@
+"""Published logs, from small files in their own formats."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from tfrs_decay.data import RawLog, amazon_reviews, clean, mind, movielens
+
+# The same three ratings and two films, as each edition writes them.
+EDITIONS = {
+    "latest": {
+        "ratings.csv": (
+            "userId,movieId,rating,timestamp\n"
+            "1,10,4.0,881250949\n1,20,3.5,881250950\n2,10,1.0,881250951\n"
+        ),
+        "movies.csv": (
+            "movieId,title,genres\n"
+            '10,"Toys, The (1995)",Animation|Comedy\n20,Café (1999),Drama\n'
+        ),
+    },
+    "1m": {
+        "ratings.dat": (
+            "1::10::4.0::881250949\n1::20::3.5::881250950\n2::10::1.0::881250951\n"
+        ),
+        "movies.dat": (
+            "10::Toys, The (1995)::Animation|Comedy\n20::Café (1999)::Drama\n"
+        ),
+    },
+    "100k": {
+        "u.data": (
+            "1\t10\t4.0\t881250949\n1\t20\t3.5\t881250950\n2\t10\t1.0\t881250951\n"
+        ),
+        "u.item": (
+            "10|Toys, The (1995)|01-Jan-1995||http://x|0|0|0|1|0|1" + "|0" * 13 + "\n"
+            "20|Café (1999)|01-Jan-1999||http://x|0|0|0|0|0|0|0|0|1" + "|0" * 10 + "\n"
+        ),
+    },
+    "recbole": {
+        "ml.inter": (
+            "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+            "1\t10\t4.0\t881250949\n1\t20\t3.5\t881250950\n2\t10\t1.0\t881250951\n"
+        ),
+        "ml.item": (
+            "item_id:token\tmovie_title:token_seq\trelease_year:token\t"
+            "class:token_seq\n"
+            "10\tToys, The\t1995\tAnimation Comedy\n20\tCafé\t1999\tDrama\n"
+        ),
+    },
+}
+ENCODING = {"1m": "latin-1", "100k": "latin-1"}
+
+
+def rows_of(log: RawLog) -> list[tuple[str, str, int, str, float | None]]:
+    cleaned = clean(log)
+    assert cleaned.rejected == log.rejected
+    events = cleaned.events
+    return [
+        (
+            events.users[events.user[n]],
+            events.items.ids[events.item[n]],
+            int(events.time[n]),
+            events.actions[events.action[n]],
+            None if events.value is None else float(events.value[n]),
+        )
+        for n in range(len(events))
+    ]
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_movielens_in_each_edition(tmp_path: Path, edition: str) -> None:
+    for name, content in EDITIONS[edition].items():
+        (tmp_path / name).write_text(content, ENCODING.get(edition, "utf-8"))
+    log = movielens(tmp_path)
+    assert rows_of(log) == [
+        ("1", "10", 881250949, "rating", 4.0),
+        ("1", "20", 881250950, "rating", 3.5),
+        ("2", "10", 881250951, "rating", 1.0),
+    ]
+    assert log.items is not None
+    assert clean(log).events.items.texts.tolist() == ["Toys, The (1995)", "Café (1999)"]
+    genres = log.items["genres"].str.replace("|", " ").tolist()
+    assert genres == ["Animation Comedy", "Drama"]
+
+
+def test_what_is_no_movielens_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no MovieLens: expected rati"):
+        movielens(tmp_path)
+    (tmp_path / "ratings.csv").write_text("user,film\n1,2\n")
+    with pytest.raises(FileNotFoundError, match=r"movies\.csv: no such file"):
+        movielens(tmp_path)
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,a,b\n")
+    with pytest.raises(
+        ValueError, match=r"ratings\.csv has no column item, value, ti"
+    ):
+        movielens(tmp_path)
+
+
+BEHAVIOURS = """\
+1\tU1\t11/15/2019 9:05:58 AM\tN1 N2\tN3-1 N4-0
+2\tU2\t11/15/2019 12:00:00 PM\t\tN1-0 N3-1
+3\tU1\t11/15/2019 9:06:00 PM\tN1 N2\tN1-1
+"""
+NEWS = """\
+N1\tsports\tsoccer\tA goal "wins\tIt was late.\thttps://x\t[]\t[]
+N2\tnews\tworld\tA vote\t\thttps://x\t[]\t[]
+N3\tfood\trecipes\tA soup\tWith leeks.\thttps://x\t[]\t[]
+N4\tfood\tdrinks\tA tea\tGreen.\thttps://x\t[]\t[]
+"""
+MORNING = 1_573_808_758  # 2019-11-15 09:05:58 UTC
+
+
+def test_mind(tmp_path: Path) -> None:
+    (tmp_path / "behaviors.tsv").write_text(BEHAVIOURS)
+    (tmp_path / "news.tsv").write_text(NEWS)
+    log = mind(tmp_path)
+    evening = MORNING + 12 * 3_600 + 2
+    assert [row[:4] for row in rows_of(log)] == [
+        ("U1", "N1", MORNING - 2, "earlier_click"),
+        ("U1", "N2", MORNING - 1, "earlier_click"),
+        ("U1", "N3", MORNING, "click"),
+        ("U1", "N4", MORNING, "skip"),
+        ("U1", "N1", evening, "click"),
+        ("U2", "N3", MORNING + 2 * 3_600 + 54 * 60 + 2, "click"),
+        ("U2", "N1", MORNING + 2 * 3_600 + 54 * 60 + 2, "skip"),
+    ]
+    items = clean(log).events.items
+    assert items.texts.tolist()[:2] == [
+        ['A goal "wins', "It was late."],
+        ["A vote", ""],
+    ]
+    assert log.items is not None and log.items["category"].iloc[3] == "food"
+
+
+def test_mind_without_labels_tells_of_nothing_that_was_done(tmp_path: Path) -> None:
+    (tmp_path / "behaviors.tsv").write_text("1\tU1\t11/15/2019 9:05:58 AM\tN1\tN3 N4\n")
+    (tmp_path / "news.tsv").write_text(NEWS)
+    log = mind(tmp_path)
+    assert log.rejected == {"no label": 2}
+    assert [row[3] for row in rows_of(log)] == ["earlier_click"]
+
+
+def test_what_is_no_mind_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"behaviors\.tsv: no such file"):
+        mind(tmp_path)
+    (tmp_path / "behaviors.tsv").write_text("1\tU1\n")
+    with pytest.raises(ValueError, match=r"behaviors\.tsv has 2 columns: expected im"):
+        mind(tmp_path)
+
+
+REVIEWS = [
+    {
+        "rating": 5.0,
+        "title": "Good",
+        "text": "Really.",
+        "asin": "B1-red",
+        "parent_asin": "B1",
+        "user_id": "AE1",
+        "timestamp": 1_588_687_728_923,
+        "verified_purchase": True,
+    },
+    {
+        "rating": 2.0,
+        "asin": "0012",
+        "parent_asin": "0012",
+        "user_id": "AE2",
+        "timestamp": 1_588_687_729_000,
+    },
+]
+PRODUCTS = [
+    {
+        "parent_asin": "B1",
+        "title": "A mug",
+        "description": ["Holds tea.", "Is red."],
+        "categories": ["Home", "Mugs"],
+        "store": "Acme",
+    },
+    {"parent_asin": "0012", "title": "A pot", "description": [], "store": None},
+]
+
+
+def lines(path: Path, rows: list[dict]) -> Path:  # type: ignore[type-arg]
+    content = "".join(json.dumps(one) + "\n" for one in rows).encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
+def test_amazon_reviews(tmp_path: Path, suffix: str) -> None:
+    reviews = lines(tmp_path / f"reviews{suffix}", REVIEWS)
+    products = lines(tmp_path / f"meta{suffix}", PRODUCTS)
+    log = amazon_reviews(reviews, products)
+    assert rows_of(log) == [
+        ("AE1", "B1", 1_588_687_728, "review", 5.0),
+        ("AE2", "0012", 1_588_687_729, "review", 2.0),
+    ]
+    assert clean(log).events.items.texts.tolist() == [
+        ["A pot", ""],
+        ["A mug", "Holds tea. Is red."],
+    ]
+    assert log.items is not None
+    assert log.items["categories"].tolist() == ["Home Mugs", ""]
+    assert amazon_reviews(reviews).items is None
+
+
+def test_amazon_ratings_as_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "Toys.csv"
+    path.write_text(
+        "user_id,parent_asin,rating,timestamp\nAE2,0012,2.0,1588687729000\n"
+    )
+    assert rows_of(amazon_reviews(path)) == [
+        ("AE2", "0012", 1_588_687_729, "review", 2.0)
+    ]
+
+
+def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.jsonl"
+    good = json.dumps(REVIEWS[0])
+    path.write_text(f"{good}\n\n{good}\n{good[:40]}\n{good}\n")
+    with pytest.raises(ValueError, match=r"reviews\.jsonl, line 4: '\{\"rating\": 5"):
+        amazon_reviews(path)
+    path.write_text("\n")
+    with pytest.raises(ValueError, match=r"reviews\.jsonl has no line with a JSON"):
+        amazon_reviews(path)
+    lines(path, [{"user_id": "u"}])
+    with pytest.raises(ValueError, match=r"has no column parent_asin, rating, timest"):
+        amazon_reviews(path)
+    cut = tmp_path / "reviews.jsonl.gz"
+    lines(cut, REVIEWS)
+    cut.write_bytes(cut.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"reviews\.jsonl\.gz cannot be read"):
+        amazon_reviews(cut)
