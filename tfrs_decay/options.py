@@ -39,8 +39,8 @@ log_options = _together(
         "--data",
         required=True,
         help="complete-journey, simulated, or a file: UCI Online Retail (.parquet, "
-        ".csv, .xlsx), or any table (.csv, .parquet) with the columns user, item, time "
-        "and, optionally, action.",
+        ".csv, .xlsx), any table (.csv, .parquet, .jsonl) with the columns user, item, "
+        "time and, optionally, action; or a folder with MovieLens or MIND.",
     ),
     click.option(
         "--items", help="Table with the columns item and text, for your own log."

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tfrs_decay.data import RawLog, amazon_reviews, clean, mind, movielens
+from tfrs_decay.data import (
+    RawLog,
+    amazon_reviews,
+    clean,
+    mind,
+    movielens,
+    open_log,
+)
 
 # The same three ratings and two films, as each edition writes them.
 EDITIONS = {
@@ -86,6 +93,23 @@ def test_movielens_in_each_edition(tmp_path: Path, edition: str) -> None:
     assert genres == ["Animation Comedy", "Drama"]
 
 
+def test_folders_are_opened_by_what_they_hold(tmp_path: Path) -> None:
+    films, news = tmp_path / "films", tmp_path / "news"
+    films.mkdir(), news.mkdir()
+    for name, content in EDITIONS["latest"].items():
+        (films / name).write_text(content)
+    (news / "behaviors.tsv").write_text(BEHAVIOURS)
+    (news / "news.tsv").write_text(NEWS)
+    assert rows_of(open_log(str(films))) == rows_of(movielens(films))
+    assert rows_of(open_log(str(news))) == rows_of(mind(news))
+    one = clean(open_log(str(news), sample=1)).events
+    assert len(one.users) == 1
+    with pytest.raises(ValueError, match=r"sample=9 of 2 users"):
+        open_log(str(films), sample=9)
+    with pytest.raises(ValueError, match=r"describes its items itself: leave items"):
+        open_log(str(films), items="items.csv")
+
+
 def test_what_is_no_movielens_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no MovieLens: expected rati"):
         movielens(tmp_path)
@@ -93,9 +117,7 @@ def test_what_is_no_movielens_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"movies\.csv: no such file"):
         movielens(tmp_path)
     (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,a,b\n")
-    with pytest.raises(
-        ValueError, match=r"ratings\.csv has no column item, value, ti"
-    ):
+    with pytest.raises(ValueError, match=r"ratings\.csv has no column item, value, ti"):
         movielens(tmp_path)
 
 

@@ -610,7 +610,7 @@ def test_items_go_with_a_table_of_events(tmp_path: Path) -> None:
 def test_neither_a_name_nor_a_file(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError,
-        match=r"'simulate' is neither .* 'complete-journey', 'simulated' or a \.csv",
+        match=r"'simulate' is neither .* 'complete-journey', 'simulated', a \.csv",
     ):
         open_log("simulate")
     missing = str(tmp_path / "gone.csv")
@@ -698,8 +698,10 @@ def test_a_suffix_that_is_not_known(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is a folder; expected a \.csv"):
+    with pytest.raises(FileNotFoundError, match="holds no MovieLens: expected rating"):
         open_log(str(tmp_path))
+    with pytest.raises(ValueError, match=r"is a folder; expected a \.csv"):
+        event_table(tmp_path)
 
 
 @pytest.mark.parametrize(

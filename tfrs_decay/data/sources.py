@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrs_decay.data.cleaning import RawLog, as_text
+from tfrs_decay.data.published import mind, movielens
 from tfrs_decay.data.tables import (
     EXPECTED,
     PathLike,
@@ -187,7 +188,8 @@ def open_log(
 
     Args:
         data: "complete-journey", "simulated", or the path of a file: Online Retail
-            (known by its columns) or any event table (see `event_table`).
+            (known by its columns) or any event table (see `event_table`). Or a folder
+            with MovieLens or MIND, as they are published.
         items: The path of an event table's items.
         texts: The columns of `items` that are an item's texts; "text" when left out.
         columns: An event table's own names where they differ, by ours; as
@@ -207,9 +209,11 @@ def open_log(
     if not named and not Path(data).exists():
         raise FileNotFoundError(
             f"{data!r} is neither a log by name nor a file that exists; expected "
-            f"{COMPLETE_JOURNEY!r}, {SIMULATED!r} or {EXPECTED}."
+            f"{COMPLETE_JOURNEY!r}, {SIMULATED!r}, {EXPECTED}, or a folder with "
+            "MovieLens or MIND."
         )
-    table = None if named else _retail_names(read_table(data))
+    folder = not named and Path(data).is_dir()
+    table = None if named or folder else _retail_names(read_table(data))
     own_items = table is None or set(_RETAIL) <= set(table.columns)
     if items is not None and own_items:
         raise ValueError(
@@ -231,6 +235,11 @@ def open_log(
         raise ValueError(
             f"texts={list(texts)} names columns of a table of items: give items."
         )
+    if folder:
+        news = (Path(data) / "behaviors.tsv").is_file()
+        log = mind(data) if news else movielens(data)
+        drawn = _drawn(log.events["user"], sample, seed)
+        return log._replace(events=log.events[drawn])
     if data == COMPLETE_JOURNEY:
         return complete_journey(sample=sample, seed=seed)
     if table is None:
