@@ -171,6 +171,11 @@ def test_saves_and_loads(tiny_encoder, tmp_path, folder, fine_tune):
         assert len(getattr(again, one)) == len(getattr(trained, one))
 
 
+def test_an_encoder_is_not_made_from_a_config():
+    assert tf_keras.saving.get_registered_object("tfrs_decay>TextTower") is TextTower
+    assert tf_keras.saving.get_registered_object("tfrs_decay>EncoderLayer") is None
+
+
 def test_a_file_holds_what_was_trained(towers, tmp_path):
     texts = tf_keras.Input([], dtype=tf.string)
     sizes = []

@@ -186,7 +186,7 @@ class TextTower(tf_keras.layers.Layer):
     def _check_last_layers(self, last: LastLayers) -> None:
         """Refuses those of which nothing that is read depends."""
         with self._named_misfit():
-            outputs = in_a_replica(lambda: self._encode(self._inputs_of_one_text()))
+            outputs = in_a_replica(self._outputs_of_one_text)
         if not isinstance(outputs, Mapping) or "encoder_outputs" not in outputs:
             return
         numbers = fine_tuning.layer_numbers(self._encode.weights)
@@ -222,6 +222,9 @@ class TextTower(tf_keras.layers.Layer):
     def _vector_of_one_text(self) -> tf.Tensor:
         inputs = self._inputs_of_one_text()
         return self._pool(self._encode(inputs, training=False), inputs)
+
+    def _outputs_of_one_text(self) -> Any:
+        return self._encode(self._inputs_of_one_text(), training=False)
 
     def _inputs_of_one_text(self) -> Any:
         return self._inputs(tf.constant([""]), cut=False)
