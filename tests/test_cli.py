@@ -698,6 +698,7 @@ def test_a_fine_tuned_encoder_trains_reloads_and_answers_texts(
         (["--cache", "here"], "--cache keeps the vectors of a frozen encoder: it goes"),
         (["--text-column", "title"], r"texts=\['title'\] names columns of a table of"),
         (["--warm-up", "2"], "warm_up=2.0 must lie in 0 to 1"),
+        (["--warm-up", "0.5"], "warm_up=0.5 is for an encoder that is fine-tuned"),
         (["--vectors", "nowhere.npz"], r"nowhere.npz: no such file; expected a .parq"),
         (
             ["--vectors", "VECTORS"],

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 
 import tfrs_decay as td
+from tfrs_decay import training
 from tfrs_decay.data import basket_queries
 from tfrs_decay.evaluation import OwnCounts, Popularity, evaluate
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
+from tfrs_decay.runs import encode_texts, settings_for
 from tfrs_decay.training import (
     Settings,
+    Validated,
     ValidationRecall,
     _optimizer,
     make_model,
@@ -130,7 +134,69 @@ def test_an_encoder_warms_up_to_a_rate_of_its_own(drifting, tiny_encoder):
 )
 def test_usual_rates_of_an_encoder(fine_tune, rate):
     settings = Settings("p", "e", fine_tune=fine_tune, warm_up=0.0)
-    assert _optimizer(settings, 100).encoder_learning_rate == rate
+    found = _optimizer(settings, 100).encoder_learning_rate
+    assert float(found) == pytest.approx(rate)
+
+
+class Lengths(tf.Module):
+    """Strings to vectors, as the Universal Sentence Encoder gives them."""
+
+    def __init__(self):
+        super().__init__()
+        self._scale = tf.Variable([0.1, 0.2, -0.1])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def __call__(self, texts):
+        return tf.cast(tf.strings.length(texts), tf.float32)[:, None] * self._scale
+
+
+def test_an_encoder_that_reads_strings(drifting, tmp_path):
+    events, split = drifting
+    events = events.where(events.user < 40)
+    split = td.data.split_by_time(events, test="20d", validation="20d")
+    tf.saved_model.save(Lengths(), str(tmp_path / "encoder"))
+    settings = settings_for(
+        events.actions, tmp_path, dim=4, epochs=1, target_actions=["purchase"]
+    )
+    assert settings.preprocessor is None
+    assert settings.encoder == str(tmp_path / "encoder")
+    encoded = encode_texts(events, settings, say=lambda _: None)
+    lengths = [len(text) for text in events.items.texts]
+    np.testing.assert_allclose(encoded[:, 0], 0.1 * np.array(lengths), rtol=1e-5)
+    model = make_model(events, settings, td.decay.Constant(), encoded=encoded)
+    assert model.item_tower.baked
+    trained = train(model, events, split, settings, verbose=0)
+    assert np.isfinite(trained.recall).all()
+    # Where neither is there, it is the preprocessor that is missed first.
+    nowhere = settings_for(events.actions, tmp_path / "nowhere")
+    assert nowhere.preprocessor == str(tmp_path / "nowhere" / "preprocessor")
+
+
+def test_the_second_fit_starts_over_from_all_weights(drifting, monkeypatch):
+    events, split = drifting
+    settings = Settings(dim=4, epochs=1, target_actions=["purchase"])
+    model = td.models.DecayRetrieval(
+        td.layers.ItemTower(events.items, dim=4),
+        td.layers.TimeDecayPooling(td.decay.Constant()),
+        sampling_probability=td.layers.StreamingProbability(),
+    )
+    start = [one.numpy() for one in model.variables]
+    assert len(model.trainable_variables) < len(start)
+
+    def first_fit(*_, **__):
+        for one in model.variables:
+            one.assign(tf.ones_like(one))
+        return Validated([0.5], None)
+
+    def second_fit(*_, **__):
+        seen = model.item_tower._seen
+        for one, was in zip(model.variables, start, strict=True):
+            if one is not seen:  # counted anew
+                np.testing.assert_array_equal(one, was, one.name)
+
+    monkeypatch.setattr(training, "train_and_validate", first_fit)
+    monkeypatch.setattr(training, "_fit", second_fit)
+    assert train(model, events, split, settings, verbose=0).epochs == 1
 
 
 def test_training_repeats_from_its_seed(drifting):
@@ -269,6 +335,8 @@ def test_vectors_made_elsewhere_and_id_dropout_are_settings(drifting, tmp_path):
         ({"fusion": "mean"}, "fusion='mean' is not one of"),
         ({"id_dropout": -0.1}, "id_dropout=-0.1 must lie in 0 to below 1"),
         ({"id_dropout": 0.1}, "id_dropout=0.1 .* needs an encoder or vectors"),
+        ({"preprocessor": "p"}, "preprocessor='p' prepares texts for an encoder"),
+        ({"encoder": "e", "warm_up": 0.5}, "warm_up=0.5 is for an encoder that is fin"),
     ],
 )
 def test_settings_that_cannot_be_are_named(options, message):

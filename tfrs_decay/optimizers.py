@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,10 +23,14 @@ class FineTuningAdam(tf_keras.optimizers.Adam):
     warm-up is a Keras schedule: from 0 in 1,000 steps to 2e-5, and level from there, is
     `PolynomialDecay(0.0, 1_000, 2e-5)`.
 
+    A model that goes on after loading goes on with its rates, from a .keras or weights
+    file. A SavedModel folder keeps no step count of any Keras optimizer: a warm-up
+    begins anew.
+
     Args:
         learning_rate: Of all weights but the encoders'; a number or a Keras schedule.
         encoder_learning_rate: Of the weights that a `TextTower` with `fine_tune`
-            trains; likewise.
+            trains; likewise. A number can be set anew between steps, as the other's.
         **kwargs: Those of Keras' Adam.
 
     Raises:
@@ -45,25 +50,20 @@ class FineTuningAdam(tf_keras.optimizers.Adam):
         **kwargs: Any,
     ) -> None:
         self._of_encoder = False
-        if not isinstance(encoder_learning_rate, (int, float, _Schedule)):
-            raise TypeError(
-                f"encoder_learning_rate={encoder_learning_rate!r} is a "
-                f"{type(encoder_learning_rate).__name__}: give a number, or a schedule "
-                "of tf_keras.optimizers.schedules."
-            )
-        if not isinstance(encoder_learning_rate, _Schedule):
-            if not 0 < encoder_learning_rate < float("inf"):
-                raise ValueError(
-                    f"encoder_learning_rate={encoder_learning_rate} must be finite and "
-                    "above 0."
-                )
+        _check_rate(encoder_learning_rate)
         super().__init__(learning_rate, name=name, **kwargs)
-        self.encoder_learning_rate = encoder_learning_rate
+        self._encoder_rate = (
+            encoder_learning_rate
+            if isinstance(encoder_learning_rate, _Schedule)
+            else self._build_learning_rate(float(encoder_learning_rate))
+        )
         self._encoder_keys: frozenset[str] = frozenset()
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
-        """Makes Adam's variables, and finds those of encoders."""
+        """Makes Adam's variables, and finds those of encoders, the first time."""
         super().build(var_list)
+        if self._encoder_keys:
+            return
         self._encoder_keys = frozenset(
             self._var_key(one) for one in var_list if is_marked(one)
         )
@@ -78,13 +78,33 @@ class FineTuningAdam(tf_keras.optimizers.Adam):
         """That of the variable which is being updated."""
         if not self._of_encoder:
             return super().learning_rate
-        if isinstance(self.encoder_learning_rate, _Schedule):
-            return self.encoder_learning_rate(self.iterations)
-        return self.encoder_learning_rate
+        if isinstance(self._encoder_rate, _Schedule):
+            return self._encoder_rate(self.iterations)
+        return self._encoder_rate
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         tf_keras.optimizers.Adam.learning_rate.fset(self, value)
+
+    @property
+    def encoder_learning_rate(self) -> Any:
+        """The encoders' rate, a variable; or their schedule.
+
+        Raises:
+            TypeError: What it is set to is no number, or it is a schedule.
+            ValueError: What it is set to is not above 0.
+        """
+        return self._encoder_rate
+
+    @encoder_learning_rate.setter
+    def encoder_learning_rate(self, value: Any) -> None:
+        _check_rate(value)
+        if isinstance(value, _Schedule) or isinstance(self._encoder_rate, _Schedule):
+            raise TypeError(
+                f"encoder_learning_rate={value!r}: only a number can be set, in place "
+                "of a number. Make another optimizer for a schedule."
+            )
+        self._encoder_rate.assign(float(value))
 
     def update_step(self, gradient: Any, variable: tf.Variable) -> None:
         """Adam's, at the rate of the variable."""
@@ -106,13 +126,13 @@ class FineTuningAdam(tf_keras.optimizers.Adam):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
-        rate = self.encoder_learning_rate
+        rate = self._encoder_rate
         return {
             **super().get_config(),
             "encoder_learning_rate": (
                 tf_keras.optimizers.schedules.serialize(rate)
                 if isinstance(rate, _Schedule)
-                else rate
+                else float(rate.numpy())
             ),
         }
 
@@ -127,3 +147,14 @@ class FineTuningAdam(tf_keras.optimizers.Adam):
         return super().from_config(
             {**config, "encoder_learning_rate": rate}, custom_objects
         )
+
+
+def _check_rate(rate: Any) -> None:
+    """Refuses what is no learning rate."""
+    if not isinstance(rate, (numbers.Real, _Schedule)):
+        raise TypeError(
+            f"encoder_learning_rate={rate!r} is a {type(rate).__name__}: give a "
+            "number, or a schedule of tf_keras.optimizers.schedules."
+        )
+    if not isinstance(rate, _Schedule) and not 0 < float(rate) < float("inf"):
+        raise ValueError(f"encoder_learning_rate={rate} must be finite and above 0.")

@@ -98,7 +98,8 @@ model_options = _together(
         "--encoder",
         "encoder_directory",
         help="Folder made by `tfrs-decay encoder`, or any that holds preprocessor/ and "
-        "encoder/. Without it the model knows items by their ids only.",
+        "encoder/; or encoder/ alone, where it reads strings itself, as the Universal "
+        "Sentence Encoder does. Without it the model knows items by their ids only.",
     ),
     click.option(
         "--cache",
@@ -143,7 +144,8 @@ model_options = _together(
         "--warm-up",
         default=0.1,
         show_default=True,
-        help="Share of the steps in which the encoder's rate rises from 0.",
+        help="Share of the steps in which the encoder's rate rises from 0, with "
+        "--fine-tune.",
     ),
     click.option("--epochs", default=8, show_default=True, help="Most passes."),
     click.option("--dim", default=64, show_default=True, help="Width of the vectors."),

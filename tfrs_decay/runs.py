@@ -130,7 +130,8 @@ def settings_for(
 
     Args:
         actions: The log's.
-        encoder_directory: Holds `preprocessor` and `encoder`; no text when left out.
+        encoder_directory: Holds `preprocessor` and `encoder`, or `encoder` alone where
+            it reads strings itself; no text when left out.
         action_weights: As `weights_of_actions` takes them.
         target_actions: As `actions_to_predict` takes them.
         vectors: A file of vectors made elsewhere; none when left out.
@@ -140,8 +141,15 @@ def settings_for(
         ValueError: Something does not fit the log, or is out of its range.
     """
     folder = None if encoder_directory is None else Path(encoder_directory).absolute()
+    alone = (
+        folder is not None
+        and (folder / "encoder").is_dir()
+        and not (folder / "preprocessor").exists()
+    )
     return Settings(
-        preprocessor=None if folder is None else str(folder / "preprocessor"),
+        preprocessor=(
+            None if folder is None or alone else str(folder / "preprocessor")
+        ),
         encoder=None if folder is None else str(folder / "encoder"),
         action_weights=weights_of_actions(actions, action_weights or {}),
         target_actions=actions_to_predict(actions, target_actions),
@@ -245,7 +253,7 @@ def encode_texts(
 
     Args:
         events: Clean events.
-        settings: `preprocessor` and `encoder`.
+        settings: `preprocessor`, `encoder` and `fine_tune`.
         cache: Folder that keeps the vectors, as in `TextTower.encode_all`.
         say: Is told what is being done.
 

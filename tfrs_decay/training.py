@@ -42,6 +42,9 @@ PATIENCE = 3
 ENCODER_RATE, ADAPTER_RATE = 2e-5, 2e-4
 """Adam's learning rates for an encoder and for its adapter, where none is given."""
 
+WARM_UP = 0.1
+"""Share of the steps in which an encoder's rate rises, where none is given."""
+
 MOST_VALIDATION_QUERIES = 2_000
 """Queries that are ranked after each pass; more are drawn from."""
 
@@ -51,7 +54,8 @@ class Settings:
     """What a model is made and trained with; a run writes it down.
 
     Attributes:
-        preprocessor: TF-Hub handle; None for a model without text.
+        preprocessor: TF-Hub handle; None for a model without text, and for an encoder
+            that reads strings itself.
         encoder: TF-Hub handle; None for a model without text.
         dim: Width of item vectors and interest.
         max_history: Latest events of a history that are read.
@@ -73,7 +77,8 @@ class Settings:
             encoded once.
         encoder_learning_rate: Adam's for the encoder; None: 2e-5, as in BERT's paper,
             and 2e-4 for an adapter, as in LoRA's.
-        warm_up: Share of the planned steps in which the encoder's rate rises from 0.
+        warm_up: Share of the planned steps in which the rate of an encoder that is
+            fine-tuned rises from 0.
     """
 
     preprocessor: str | None = None
@@ -93,7 +98,7 @@ class Settings:
     id_dropout: float = 0.0
     fine_tune: str | None = None
     encoder_learning_rate: float | None = None
-    warm_up: float = 0.1
+    warm_up: float = WARM_UP
 
     def __post_init__(self) -> None:
         """Refuses what cannot be trained with, before anything is spent on it."""
@@ -105,8 +110,11 @@ class Settings:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0.")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed} must lie in 0 to 2^32 - 1.")
-        if (self.preprocessor is None) != (self.encoder is None):
-            raise ValueError("preprocessor and encoder go together.")
+        if self.preprocessor is not None and self.encoder is None:
+            raise ValueError(
+                f"preprocessor={self.preprocessor!r} prepares texts for an encoder: "
+                "give it as well."
+            )
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion={self.fusion!r} is not one of {FUSIONS}.")
         if not 0 <= self.id_dropout < 1:
@@ -133,6 +141,11 @@ class Settings:
             raise ValueError(f"encoder_learning_rate={rate} must be above 0.")
         if not 0 <= self.warm_up <= 1:
             raise ValueError(f"warm_up={self.warm_up} must lie in 0 to 1.")
+        if self.fine_tune is None and self.warm_up != WARM_UP:
+            raise ValueError(
+                f"warm_up={self.warm_up} is for an encoder that is fine-tuned: say "
+                "how, as in fine_tune='last:2'."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -175,7 +188,7 @@ def make_model(
     """
     tf_keras.utils.set_random_seed(settings.seed)
     text = None
-    if settings.encoder is not None and settings.preprocessor is not None:
+    if settings.encoder is not None:
         text = TextTower(
             settings.preprocessor,
             settings.encoder,
@@ -333,7 +346,8 @@ def train(
     """
     verbose = _shown(verbose)
     queries = queries_by_period(events, split, settings)
-    start = [(variable, variable.numpy()) for variable in model.trainable_variables]
+    # Running averages and counts move in a fit as well as what is trained.
+    start = [(variable, variable.numpy()) for variable in model.variables]
     recall = train_and_validate(
         model, events, queries, settings, directory=directory, verbose=verbose
     ).recall

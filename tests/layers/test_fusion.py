@@ -82,3 +82,11 @@ def test_config_round_trip_keeps_the_order():
     again = Fusion.from_config(config)
     assert again.get_config() == config
     assert list(again.widths) == ["b", "a"]
+
+
+def test_what_is_no_kind_and_no_part_is_named():
+    with pytest.raises(ValueError, match="kind='summ' is not one of"):
+        Fusion("summ", WIDTHS, dim=3)
+    for parts in ({"image": tf.constant(TEXT)}, {}):
+        with pytest.raises(ValueError, match=r"parts has the names .*: give one or"):
+            built("gated")(parts)

@@ -731,3 +731,55 @@ def test_a_tower_of_other_fields_is_named(tiny_encoder):
     text = TextTower(tiny_encoder.preprocessor, tiny_encoder.encoder, dim=4)
     with pytest.raises(ValueError, match=r"text.fields=1, and an item has 2 texts"):
         ItemTower(TWO, text=text, dim=4)
+
+
+# As in the catalogue, and bad input by name
+
+
+@pytest.mark.parametrize("unknown", ["zeros", "mean", "learned"])
+@pytest.mark.parametrize("fusion", ["sum", "concat"])
+def test_an_item_outside_is_as_it_would_be_inside(unknown, fusion):
+    vectors = PrecomputedTower(["a"], [[1.0, 2.0]], unknown=unknown)
+    tower = ItemTower(
+        {"a": "", "b": ""},
+        vectors=vectors,
+        categories={"brand": ["x", "y"]},
+        dim=2,
+        fusion=fusion,
+    )
+    tower.set_seen([1, 0])
+    inside = tower(tf.constant([["b"], ["b"]]))
+    outside = tower.embed_items(categories={"brand": tf.constant([["y"], ["y"]])})
+    np.testing.assert_allclose(outside, inside, atol=1e-6)
+    assert outside.shape == (2, 1, 2)
+
+
+def test_a_value_may_be_missing_and_ids_are_strings():
+    tower = ItemTower(ITEMS, categories={"brand": ["x", "y", None]}, dim=2)
+    got = tower.embed_items(categories={"brand": ["x", None]})
+    expected = tower.embed_items(categories={"brand": tf.constant(["x", ""])})
+    np.testing.assert_array_equal(got, expected)
+    with pytest.raises(ValueError, match="values hold nan, a float32: give strings"):
+        tower.embed_items(categories={"brand": ["x", float("nan")]})
+    with pytest.raises(ValueError, match="item ids hold None, a NoneType: give strin"):
+        tower(["a", None])
+
+
+def test_a_text_without_utf_8_is_named(tiny_encoder):
+    text = TextTower(tiny_encoder.preprocessor, tiny_encoder.encoder, dim=2, hidden=16)
+    with pytest.raises(ValueError, match=r"texts hold '\\udc80', which has no UTF-8"):
+        ItemTower({"a": "\udc80"}, text=text, dim=2)
+
+
+def test_an_id_may_be_called_as_the_vectors_are():
+    vectors = PrecomputedTower(["a"], [[1.0, 2.0]])
+    tower = ItemTower({"a": ""}, vectors=vectors, dim=2, id_embedding=False)
+    for given in (
+        {"vectors": [3.0, 4.0]},
+        {"vectors": [[3.0, 4.0]]},
+        {"vectors": {"vectors": [3.0, 4.0]}},
+        [[3.0, 4.0]],
+    ):
+        more = tower.add_items(["vectors"], vectors=given)
+        got = more(tf.constant(["vectors"]))
+        np.testing.assert_allclose(got, [[0.6, 0.8]], rtol=1e-6)

@@ -90,6 +90,13 @@ def test_half_precision_keeps_the_vectors_whole(policy):
     np.testing.assert_allclose(tf.cast(got[0], tf.float32), expected, atol=0.05)
 
 
+def test_the_vectors_are_float32_whatever_the_dtype():
+    large = PrecomputedTower(["a"], [[1e5, 2.0]], unknown="mean", dtype="float16")
+    assert large.vectors.tolist() == [[1e5, 2.0]]
+    assert large._unknown_vector.numpy().tolist() == [1e5, 2.0]
+    assert large(tf.constant(["a"])).dtype == tf.float16
+
+
 @pytest.mark.parametrize("unknown", ["zeros", "mean", "learned"])
 @pytest.mark.parametrize("folder", ["model.keras", "model"])
 def test_saves_and_loads_with_equal_values(tmp_path, folder, unknown):
@@ -191,6 +198,8 @@ def test_ids_that_are_no_strings_are_named():
         PrecomputedTower("abc", VECTORS)
     with pytest.raises(ValueError, match="item ids are int32: give strings"):
         tower()(tf.constant([1]))
+    with pytest.raises(ValueError, match="item ids hold None, a NoneType: give strin"):
+        tower()(["a", None])
     with pytest.raises(ValueError, match="item ids are ragged"):
         tower()(tf.ragged.constant([["a"], []]))
 

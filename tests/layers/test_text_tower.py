@@ -21,16 +21,28 @@ def tower(encoder, **options):
     return TextTower(encoder.preprocessor, encoder.encoder, **options)
 
 
-def plain(encoder, text, output="pooled_output"):
+@pytest.fixture(scope="module")
+def frozen(tiny_encoder):
+    """A tower for tests that leave it as it is: they share it."""
+    return tower(tiny_encoder)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_encoder):
     """One text through TF-Hub alone: nothing shared, cut or pooled."""
-    inputs = hub.KerasLayer(str(encoder.preprocessor))(tf.constant([text]))
-    outputs = hub.KerasLayer(str(encoder.encoder))(inputs)
-    return outputs[output].numpy()[0], inputs["input_mask"].numpy()[0]
+    preprocess = hub.KerasLayer(str(tiny_encoder.preprocessor))
+    encode = hub.KerasLayer(str(tiny_encoder.encoder))
+
+    def of(text):
+        inputs = preprocess(tf.constant([text]))
+        return encode(inputs), inputs["input_mask"].numpy()[0]
+
+    return of
 
 
-def test_a_batch_equals_each_text_alone(tiny_encoder):
-    got = tower(tiny_encoder)(tf.constant(TEXTS)).numpy()
-    expected = [plain(tiny_encoder, text)[0] for text in TEXTS]
+def test_a_batch_equals_each_text_alone(frozen, plain):
+    got = frozen(tf.constant(TEXTS)).numpy()
+    expected = [plain(text)[0]["pooled_output"][0] for text in TEXTS]
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
@@ -60,17 +72,17 @@ def test_each_distinct_text_is_encoded_once(tiny_encoder):
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_poolings_by_hand(tiny_encoder, pooling):
+def test_poolings_by_hand(tiny_encoder, plain, pooling):
     got = tower(tiny_encoder, pooling=pooling)(tf.constant(["the red mug"])).numpy()[0]
-    tokens, mask = plain(tiny_encoder, "the red mug", "sequence_output")
-    kept = tokens[mask == 1]
+    outputs, mask = plain("the red mug")
+    kept = outputs["sequence_output"].numpy()[0][mask == 1]
     np.testing.assert_allclose(
         got, kept[0] if pooling == "cls" else kept.mean(0), atol=1e-5
     )
 
 
-def test_encode_all_is_encode_in_any_order(tiny_encoder):
-    text = tower(tiny_encoder)
+def test_encode_all_is_encode_in_any_order(frozen):
+    text = frozen
     many = TEXTS * 3
     shown = []
     got = text.encode_all(
@@ -85,11 +97,10 @@ def test_encode_all_is_encode_in_any_order(tiny_encoder):
 
 
 @pytest.mark.parametrize("layer", [0, 1, -1, -2])
-def test_tokens_of_a_layer(tiny_encoder, layer):
+def test_tokens_of_a_layer(tiny_encoder, plain, layer):
     got = tower(tiny_encoder, pooling="mean", layer=layer)(tf.constant(["red mug"]))
-    inputs = hub.KerasLayer(str(tiny_encoder.preprocessor))(tf.constant(["red mug"]))
-    outputs = hub.KerasLayer(str(tiny_encoder.encoder))(inputs)
-    kept = outputs["encoder_outputs"][layer][0][inputs["input_mask"][0] == 1]
+    outputs, mask = plain("red mug")
+    kept = outputs["encoder_outputs"][layer][0][mask == 1]
     np.testing.assert_allclose(got[0], np.mean(kept, axis=0), atol=1e-5)
 
 
@@ -98,7 +109,7 @@ def test_a_layer_that_is_not_there_is_named(tiny_encoder):
         tower(tiny_encoder, pooling="cls", layer=2).build()
 
 
-def test_cut_to_a_length_of_ones_own(tiny_encoder):
+def test_cut_to_a_length_of_ones_own(tiny_encoder, frozen):
     # A letter is a token here; [CLS] and [SEP] are two of the five.
     short = tower(tiny_encoder, max_length=5)
     got = short(tf.constant(["x y z a b c d", "x y z"])).numpy()
@@ -106,19 +117,29 @@ def test_cut_to_a_length_of_ones_own(tiny_encoder):
     # Longer than the preprocessor's own sixteen.
     words = " ".join("abcdefghijklmnopqrstuvwxyz")
     other = words[:-1] + "a"
-    usual, long = tower(tiny_encoder), tower(tiny_encoder, max_length=40)
+    long = tower(tiny_encoder, max_length=40)
     pair = tf.constant([words, other])
-    assert np.abs(np.diff(usual(pair), axis=0)).max() < 1e-6
+    assert np.abs(np.diff(frozen(pair), axis=0)).max() < 1e-6
     assert np.abs(np.diff(long(pair), axis=0)).max() > 1e-3
 
 
 def test_a_length_that_the_encoder_cannot_read_is_named(tiny_encoder):
-    with pytest.raises(ValueError, match=r"encoder=.* cannot read .* max_length=65"):
+    with pytest.raises(
+        ValueError,
+        match=r"encoder=.* cannot read .* max_length=65: .*expected a length up to 64",
+    ):
         tower(tiny_encoder, max_length=65).build()
 
 
-def test_fields_stand_beside_each_other(tiny_encoder):
-    one, two = tower(tiny_encoder), tower(tiny_encoder, fields=2)
+def test_an_encoder_that_does_not_read_strings_is_named(tiny_encoder):
+    with pytest.raises(
+        ValueError, match=r"cannot read strings, which .*find matching concrete func"
+    ):
+        TextTower(None, tiny_encoder.encoder).build()
+
+
+def test_fields_stand_beside_each_other(tiny_encoder, frozen):
+    one, two = frozen, tower(tiny_encoder, fields=2)
     grid = tf.constant([["red", "a mug"], ["red", ""], ["", "a mug"]])
     expected = np.concatenate([one(grid[:, 0]), one(grid[:, 1])], axis=1)
     np.testing.assert_allclose(two(grid), expected, atol=1e-5)
@@ -130,6 +151,17 @@ def test_fields_stand_beside_each_other(tiny_encoder):
         two(grid[:, 0][..., None][:, 0])
     with pytest.raises(ValueError, match=r"texts have the shape \(2,\): give \[n, 2\]"):
         two.encode_all(["red", "mug"])
+
+
+def test_fields_whose_number_is_known_at_run_time(tmp_path):
+    text = TextTower(None, saved(Lengths(), tmp_path / "sentences"), fields=2)
+    call = tf.function(text, input_signature=[tf.TensorSpec([None, None], tf.string)])
+    assert call(tf.constant([["a", "bc"]])).numpy().tolist() == [[1, 2, 3, 2, 4, 6]]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="this tower reads 2 fiel"):
+        call(tf.constant([["a", "bc", "d"]]))
+    unknown = tf.function(text, input_signature=[tf.TensorSpec(None, tf.string)])
+    with pytest.raises(ValueError, match=r"shape <unknown>, and .*2 fields: give"):
+        unknown(tf.constant([["a", "bc"]]))
 
 
 class Lengths(tf.Module):
@@ -200,44 +232,67 @@ def test_one_trace_for_every_number_and_length(tiny_encoder):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision(tiny_encoder, policy):
-    text, mixed = tower(tiny_encoder, dim=3), tower(tiny_encoder, dim=3, dtype=policy)
-    expected = text(tf.constant(TEXTS))
+def test_mixed_precision(tiny_encoder, frozen, policy):
+    mixed = tower(tiny_encoder, dim=3, dtype=policy)
     mixed.build()
-    mixed.set_weights(text.get_weights())
+    expected = frozen(tf.constant(TEXTS)) @ mixed.trainable_weights[0]
     got = mixed(tf.constant(TEXTS))
     assert got.dtype == mixed.compute_dtype
     np.testing.assert_allclose(tf.cast(got, tf.float32), expected, atol=0.05)
 
 
-def test_bytes_that_are_not_utf_8_are_a_replacement_character(tiny_encoder, tmp_path):
-    text = tower(tiny_encoder)
-    got = text(tf.constant([b"red \xff\xfe mug", "red \ufffd\ufffd mug".encode()]))
+def test_bytes_that_are_not_utf_8_are_a_replacement_character(frozen, tmp_path):
+    got = frozen(tf.constant([b"red \xff\xfe mug", "red \ufffd\ufffd mug".encode()]))
     np.testing.assert_allclose(got[0], got[1], atol=1e-6)
     lengths = TextTower(None, saved(Lengths(), tmp_path / "sentences"))
     assert lengths(tf.constant([b"\xff"])).numpy()[0, 0] == len("\ufffd".encode())
 
 
-def test_what_is_no_text_is_named(tiny_encoder):
-    text = tower(tiny_encoder)
-    with pytest.raises(ValueError, match="texts hold None: give ''"):
-        text(["red", None])
+def test_what_is_no_text_is_named(frozen):
+    text = frozen
     with pytest.raises(ValueError, match=r"texts are ragged: give .*to_tensor\(''\)"):
         text(tf.ragged.constant([["red"], []]))
-    with pytest.raises(ValueError, match="texts hold None, a NoneType: give strings"):
-        text.encode_all(["red", None])
-    with pytest.raises(ValueError, match="texts hold nan, a float: give strings"):
-        text.encode_all(["red", float("nan")])
     assert np.isfinite(text(tf.constant(["x" * 10_000, "中 👍"]))).all()
+    assert text([]).shape == (0, 16)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["red", None], "texts hold None, a NoneType: give strings, '' where there is"),
+        (["red", 1], "texts hold 1, a int32: give strings"),
+        (["red", float("nan")], "texts hold nan, a float32: give strings"),
+        (np.array(["red", None], object), "texts hold None, a NoneType: give strings"),
+        (np.array(["red", np.nan], object), "texts hold nan, a float: give strings"),
+        (np.array([1.5]), "texts are float64: give strings"),
+        (["red", "\ud800 mug"], r"texts hold '\\ud800 mug', which has no UTF-8"),
+    ],
+)
+def test_what_is_no_string_is_named(frozen, texts, message):
+    with pytest.raises(ValueError, match=message):
+        frozen(texts)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["red", None], "texts hold None, a NoneType: give strings"),
+        (["red", float("nan")], "texts hold nan, a float: give strings"),
+        (["red", b"mug"], "texts hold b'mug', a bytes: give strings"),
+        (["red", "\ud800 mug"], r"texts hold '\\ud800 mug', which has no UTF-8"),
+    ],
+)
+def test_what_is_no_string_is_not_encoded(frozen, texts, message):
+    with pytest.raises(ValueError, match=message):
+        frozen.encode_all(texts)
 
 
 # What was encoded once
 
 
-def test_a_cache_spares_the_encoder(tiny_encoder, tmp_path):
-    expected = tower(tiny_encoder).encode_all(TEXTS)
-    first = tower(tiny_encoder)
-    assert first.encode_all(TEXTS[:2], cache=tmp_path).shape == (2, 16)
+def test_a_cache_spares_the_encoder(tiny_encoder, frozen, tmp_path):
+    expected = frozen.encode_all(TEXTS)
+    assert frozen.encode_all(TEXTS[:2], cache=tmp_path).shape == (2, 16)
     second = tower(tiny_encoder, dim=3)  # a projection is another matter
     shown = []
 
@@ -254,14 +309,14 @@ def test_a_cache_spares_the_encoder(tiny_encoder, tmp_path):
     assert not shown
 
 
-def test_what_was_interrupted_goes_on(tiny_encoder, tmp_path):
+def test_what_was_interrupted_goes_on(frozen, tmp_path):
     def interrupted(batches):
         for number, batch in enumerate(batches):
             if number == 2:
                 raise KeyboardInterrupt
             yield batch
 
-    text = tower(tiny_encoder)
+    text = frozen
     with pytest.raises(KeyboardInterrupt):
         text.encode_all(TEXTS, batch_size=1, cache=tmp_path, progress=interrupted)
     left = []
@@ -271,18 +326,19 @@ def test_what_was_interrupted_goes_on(tiny_encoder, tmp_path):
     assert len(left) == len(TEXTS) - 2
 
 
-def test_other_vectors_have_another_fingerprint(tiny_encoder, tmp_path):
-    text = tower(tiny_encoder)
+def test_other_vectors_have_another_fingerprint(tiny_encoder, frozen, tmp_path):
+    text = frozen
     copy = tmp_path / "elsewhere"
     shutil.copytree(tiny_encoder.encoder, copy)
     assert TextTower(tiny_encoder.preprocessor, copy, dim=3).fingerprint == (
         text.fingerprint
     )
     others = [
-        tower(tiny_encoder, pooling="mean"),
-        tower(tiny_encoder, pooling="cls"),
-        tower(tiny_encoder, pooling="cls", layer=0),
-        tower(tiny_encoder, max_length=9),
+        # Of a known width, so that they are not loaded.
+        tower(tiny_encoder, hidden=16, pooling="mean"),
+        tower(tiny_encoder, hidden=16, pooling="cls"),
+        tower(tiny_encoder, hidden=16, pooling="cls", layer=0),
+        tower(tiny_encoder, hidden=16, max_length=9),
         TextTower(None, saved(Lengths(), tmp_path / "sentences")),
     ]
     found = {one.fingerprint for one in [text, *others]}
@@ -301,8 +357,8 @@ def test_vectors_that_change_have_none(tiny_encoder, tmp_path):
         text.encode_all(TEXTS, cache=tmp_path)
 
 
-def test_a_damaged_cache_is_named(tiny_encoder, tmp_path):
-    text = tower(tiny_encoder)
+def test_a_damaged_cache_is_named(frozen, tmp_path):
+    text = frozen
     text.encode_all(TEXTS, cache=tmp_path)
     (path,) = tmp_path.glob("*.sqlite")
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -315,9 +371,33 @@ def test_a_damaged_cache_is_named(tiny_encoder, tmp_path):
     with pytest.raises(ValueError, match=rf"{path.name} is damaged, or no cache"):
         text.encode_all(TEXTS, cache=tmp_path)
     path.unlink()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE vectors (id, vector)")
+    with pytest.raises(ValueError, match=r"is damaged.*columns \['id', 'vector'\]"):
+        text.encode_all(TEXTS, cache=tmp_path)
+    path.unlink()
     path.mkdir()
     with pytest.raises(OSError, match=rf"the cache of vectors .*{path.name}"):
         text.encode_all(TEXTS, cache=tmp_path)
+
+
+class Logarithms(tf.Module):
+    """Strings to vectors, of which that of "" is not finite."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def __call__(self, texts):
+        return tf.math.log(tf.cast(tf.strings.length(texts), tf.float32))[:, None]
+
+
+def test_vectors_that_are_not_finite_are_not_kept(tmp_path):
+    text = TextTower(None, saved(Logarithms(), tmp_path / "logarithms"))
+    cache = tmp_path / "cache"
+    with pytest.raises(
+        ValueError, match=r"encoder=.*logarithms' makes .* not finite of '', and of 0"
+    ):
+        text.encode_all(["abc", ""], cache=cache)
+    got = text.encode_all(["abc"], cache=cache)
+    np.testing.assert_allclose(got, [[np.log(3)]], rtol=1e-6)
 
 
 # Training
@@ -379,6 +459,12 @@ def test_a_saved_frozen_encoder_is_not_saved_once_more(tiny_encoder, tmp_path):
     assert sizes[False] < sizes[True] / 2
 
 
+def test_a_config_from_before_fine_tuning_is_read(frozen):
+    config = frozen.get_config()
+    del config["fine_tune"]
+    assert TextTower.from_config(config).fine_tune is False
+
+
 def test_config_round_trip(tiny_encoder):
     text = tower(
         tiny_encoder,
@@ -408,9 +494,9 @@ def test_a_bad_choice_is_named(tiny_encoder, options, message):
         tower(tiny_encoder, **options)
 
 
-def test_numbers_are_no_texts(tiny_encoder):
+def test_numbers_are_no_texts(frozen):
     with pytest.raises(ValueError, match="texts are int32: give strings"):
-        tower(tiny_encoder)(tf.constant([1]))
+        frozen(tf.constant([1]))
 
 
 def test_a_folder_without_a_model_is_named(tiny_encoder, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfrs_decay.layers.precomputed_tower import checked_ids
+from tfrs_decay.layers.tensors import checked_ids
 
 MISSING = -1
 """The row of a value that is missing, which is zeros."""

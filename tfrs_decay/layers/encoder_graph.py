@@ -4,11 +4,14 @@ A SavedModel holds functions within functions, and each reads its weights itself
 they are written out as one graph whose weights are inputs: an adapter hands in a weight
 of its own making, and matrix products can be computed in half precision, whatever
 precision the module was saved in.
+
+The bodies of loops and branches (`tf.while_loop`, `tf.cond`) stay functions of their
+own, in which nothing is replaced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -24,6 +27,9 @@ _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum")
 _SAME_VALUES = ("Identity", "Reshape", "Cast", "Transpose", "ExpandDims", "Squeeze")
 """What may stand between a weight that is read and a product of it."""
 
+_BRANCHES = ("If", "StatelessIf", "Case", "StatelessCase")
+"""What says in its first input which function it calls."""
+
 
 class EncoderGraph:
     """A function of inputs and weights, of a module that holds its weights.
@@ -31,24 +37,34 @@ class EncoderGraph:
     Args:
         call: The module: inputs to outputs, nested as you like.
         inputs: An example of the inputs; only its structure, dtypes and ranks matter.
-        products: Floating dtype of the matrix products. All else, and what comes out,
-            is as the module has it.
+        products: Floating dtype of the matrix products, but of those in loops and
+            branches. All else, and what comes out, is as the module has it.
+        variables: The module's, where a strategy keeps a copy of each on every device:
+            a copy that is found in the graph is taken for the variable.
 
     Attributes:
         multiplied: The variables that are an operand of a matrix product, as they are
             or in another shape.
+        multiplied_within: Those that are an operand within a loop or a branch, where
+            they cannot be replaced.
     """
 
     def __init__(
-        self, call: Callable[[Any], Any], inputs: Any, products: tf.DType = tf.float32
+        self,
+        call: Callable[[Any], Any],
+        inputs: Any,
+        products: tf.DType = tf.float32,
+        variables: Sequence[tf.Variable] = (),
     ) -> None:
         specs = [
             tf.TensorSpec([None] * one.shape.rank, one.dtype)
             for one in tf.nest.flatten(inputs)
         ]
-        traced = tf.function(
-            lambda *flat: call(tf.nest.pack_sequence_as(inputs, flat))
-        ).get_concrete_function(*specs)
+        traced = in_a_replica(
+            lambda: tf.function(
+                lambda *flat: call(tf.nest.pack_sequence_as(inputs, flat))
+            ).get_concrete_function(*specs)
+        )
         # Taken over from around it; a graph that is written out warns of them.
         traced.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
         self._traced = traced
@@ -56,24 +72,23 @@ class EncoderGraph:
             traced, lower_control_flow=False, aggressive_inlining=True
         )
         self._nodes = {node.name: node for node in self._graph.node}
-        by_handle = {id(one.handle): one for one in traced.graph.variables}
+        by_handle = {
+            id(copy.handle): one
+            for one in (*traced.graph.variables, *variables)
+            for copy in tf.distribute.get_strategy().experimental_local_results(one)
+        }
         self._captured = [
             (inside.name, outside, by_handle.get(id(outside)))
             for outside, inside in traced.graph.captures
         ]
-        variables = {
+        captured = {
             _node(name): one for name, _, one in self._captured if one is not None
         }
-        read_from = {
-            name: variables.get(self._behind(node.input[0]))
-            for name, node in self._nodes.items()
-            if node.op == "ReadVariableOp"
-        }
-        self._reads = {name: one for name, one in read_from.items() if one is not None}
-        multiplied = (read_from.get(self._behind(one)) for one in self._operands())
-        self.multiplied = list(
-            {id(one): one for one in multiplied if one is not None}.values()
-        )
+        body = _Body(self._graph.node, captured)
+        self._reads = body.reads
+        self.multiplied = _distinct(body.multiplied())
+        functions = {one.signature.name: one for one in self._graph.library.function}
+        self.multiplied_within = _distinct(body.multiplied_within(functions))
         if products != tf.float32:
             self._compute_products_in(products)
         self._run = tf.function(self._imported, reduce_retracing=True)
@@ -104,8 +119,10 @@ class EncoderGraph:
         }
         values = {}
         for name, outside, variable in self._captured:
-            fed[name] = graph.capture(outside)
-            if variable is not None:
+            if variable is None:
+                fed[name] = graph.capture(outside)
+            else:
+                fed[name] = graph.capture(_handle(variable))
                 # Also where it is only looked up in: a gradient tape watches what is
                 # read.
                 values[id(variable)] = tf.convert_to_tensor(variable)
@@ -120,23 +137,6 @@ class EncoderGraph:
             name="encoder",
         )
         return tf.nest.pack_sequence_as(self._traced.structured_outputs, outputs)
-
-    def _behind(self, name: str) -> str:
-        """The node whose values an input is, whatever hands them on."""
-        node = self._nodes[_node(name)]
-        while node.op in _SAME_VALUES:
-            node = self._nodes[_node(node.input[0])]
-        return str(node.name)
-
-    def _operands(self) -> list[str]:
-        """What is multiplied."""
-        return [
-            one
-            for node in self._graph.node
-            if node.op in _PRODUCTS
-            for one in node.input
-            if not one.startswith("^")
-        ]
 
     def _compute_products_in(self, dtype: tf.DType) -> None:
         """Has the operands of products cast, and the products cast back.
@@ -167,6 +167,97 @@ class EncoderGraph:
             back.attr["SrcT"].CopyFrom(attribute[1])
             back.attr["DstT"].CopyFrom(attribute[0])
         self._nodes = {node.name: node for node in self._graph.node}
+
+
+class _Body:
+    """The nodes of a graph or of a function in it, and the variables that they read.
+
+    Args:
+        nodes: All of them.
+        handles: By the name of a node or of an argument, the variable that it hands in.
+    """
+
+    def __init__(
+        self, nodes: Iterable[Any], handles: Mapping[str, tf.Variable]
+    ) -> None:
+        self._nodes = {node.name: node for node in nodes}
+        self._handles = handles
+        found = {
+            name: handles.get(self._behind(node.input[0]))
+            for name, node in self._nodes.items()
+            if node.op == "ReadVariableOp"
+        }
+        self.reads = {name: one for name, one in found.items() if one is not None}
+
+    def multiplied(self) -> list[tf.Variable]:
+        """What is an operand of a product here."""
+        operands = (
+            self._behind(one)
+            for node in self._nodes.values()
+            if node.op in _PRODUCTS
+            for one in node.input
+            if not one.startswith("^")
+        )
+        return [self.reads[name] for name in operands if name in self.reads]
+
+    def multiplied_within(self, functions: Mapping[str, Any]) -> list[tf.Variable]:
+        """What is an operand of a product in the functions that are called here."""
+        found: list[tf.Variable] = []
+        for node in self._nodes.values():
+            given = [one for one in node.input if not one.startswith("^")]
+            if node.op in _BRANCHES:
+                given = given[1:]
+            for name in _called(node):
+                function = functions[name]
+                arguments = [one.name for one in function.signature.input_arg]
+                handles = {
+                    argument: self._handles[self._behind(one)]
+                    for argument, one in zip(arguments, given, strict=False)
+                    if self._behind(one) in self._handles
+                }
+                body = _Body(function.node_def, handles)
+                found += body.multiplied() + body.multiplied_within(functions)
+        return found
+
+    def _behind(self, name: str) -> str:
+        """The node or argument whose values an input is, whatever hands them on."""
+        name = _node(name)
+        while name in self._nodes and self._nodes[name].op in _SAME_VALUES:
+            name = _node(self._nodes[name].input[0])
+        return name
+
+
+def in_a_replica(compute: Callable[[], Any]) -> Any:
+    """What a function gives, also within a strategy's scope.
+
+    There a module's weights have no value: each device has its own copy of them.
+    """
+    if not tf.distribute.in_cross_replica_context():
+        return compute()
+    strategy = tf.distribute.get_strategy()
+    return strategy.experimental_local_results(strategy.run(compute))[0]
+
+
+def _handle(variable: tf.Variable) -> tf.Tensor:
+    """The handle of the copy that is read here."""
+    if tf.distribute.in_cross_replica_context():
+        strategy = tf.distribute.get_strategy()
+        variable = strategy.experimental_local_results(variable)[0]
+    return variable.handle
+
+
+def _called(node: Any) -> list[str]:
+    """The functions that a node calls."""
+    return [
+        function.name
+        for value in node.attr.values()
+        for function in (value.func, *value.list.func)
+        if function.name
+    ]
+
+
+def _distinct(variables: Iterable[tf.Variable]) -> list[tf.Variable]:
+    return list({id(one): one for one in variables}.values())
 
 
 def _node(tensor: str) -> str:

@@ -21,7 +21,9 @@ _ON_TOP = re.compile(r"(?:^|/)pool", re.IGNORECASE)
 class LastLayers:
     """Train the last layers of a transformer, and its pooling, and nothing below them.
 
-    Gradients stop there, so that a step costs less than training all.
+    Gradients stop there, so that a step costs less than training all. Layers are told
+    apart by the names of their weights, so that an encoder that applies one layer again
+    and again, such as ALBERT, has no last ones.
 
     Attributes:
         layers: How many, 1 or more.
@@ -40,9 +42,11 @@ class LowRank:
 
     W becomes W + (alpha / rank) A B, with A of shape [inputs, rank] drawn at random and
     B of shape [rank, outputs] zero: at first the encoder is the one that was loaded.
-    Only A and B are trained and saved. All matrices that a layer multiplies by have
-    one, which did better than queries and values alone (Dettmers et al. 2023). Of an
-    encoder whose layers are not numbered, such as ALBERT's in TF-Hub, all matrices.
+    Only A and B are trained and saved, which spares the optimizer's memory and the
+    disk, and not time: gradients pass all layers, and a step takes about as long as one
+    that trains all. All matrices that a layer multiplies by have one, which did better
+    than queries and values alone (Dettmers et al. 2023). Of an encoder whose layers are
+    not numbered, such as ALBERT's in TF-Hub, all matrices.
 
     Attributes:
         rank: Width of the change, 1 or more.
@@ -64,7 +68,7 @@ class LowRank:
 
 
 class CannotFineTune(ValueError):
-    """An encoder has no such layers, or no such matrices."""
+    """An encoder has no such layers, no such matrices, or nothing to train."""
 
 
 FineTune = bool | LastLayers | LowRank
@@ -125,9 +129,47 @@ def parse(written: str) -> FineTune:
 
 
 def layer_of(variable: tf.Variable) -> int | None:
-    """The number of the transformer's layer that a variable belongs to, by its name."""
-    found = _LAYER.search(variable.name.partition(":")[0])
-    return None if found is None else int(found.group(1))
+    """The number of the transformer's layer that a variable belongs to, by its name.
+
+    The last one in the name: what comes before is what the transformer is part of.
+    """
+    found = _LAYER.findall(variable.name.partition(":")[0])
+    return int(found[-1]) if found else None
+
+
+def layer_numbers(variables: Iterable[tf.Variable]) -> list[int]:
+    """The numbers of the layers that variables belong to, in ascending order."""
+    found = map(layer_of, variables)
+    return sorted({number for number in found if number is not None})
+
+
+def check_outputs(
+    last: LastLayers, numbered: int, outputs: int, layer: int | None
+) -> None:
+    """Refuses last layers that are not the last, or that nothing is read from.
+
+    Args:
+        last: What is trained.
+        numbered: Layers that the weights' names tell.
+        outputs: Layers that the encoder gives the outputs of.
+        layer: Which of these is read; None for the last.
+
+    Raises:
+        CannotFineTune: One layer is applied several times, or a lower one is read.
+    """
+    if outputs > numbered:
+        raise CannotFineTune(
+            f"fine_tune={last}: the encoder gives the outputs of {outputs} layers, and "
+            f"has weights for {numbered}: it applies a layer several times, as ALBERT "
+            "does. Train all of it (fine_tune=True) or an adapter (LowRank)."
+        )
+    if layer is None or not -outputs <= layer < outputs:
+        return
+    if layer % outputs < outputs - last.layers:
+        raise CannotFineTune(
+            f"fine_tune={last} trains layers from {outputs - last.layers} on, and "
+            f"layer={layer} reads one below them: read a later one, or train more."
+        )
 
 
 def of_last_layers(variables: Sequence[tf.Variable], layers: int) -> list[tf.Variable]:
@@ -140,8 +182,7 @@ def of_last_layers(variables: Sequence[tf.Variable], layers: int) -> list[tf.Var
     Raises:
         CannotFineTune: There are fewer layers, or the names do not tell them.
     """
-    found = map(layer_of, variables)
-    numbers = sorted({number for number in found if number is not None})
+    numbers = layer_numbers(variables)
     if not numbers:
         named = [one.name for one in variables][:2]
         raise CannotFineTune(
@@ -162,18 +203,28 @@ def of_last_layers(variables: Sequence[tf.Variable], layers: int) -> list[tf.Var
     ]
 
 
-def adapted(multiplied: Sequence[tf.Variable]) -> list[tf.Variable]:
+def adapted(
+    multiplied: Sequence[tf.Variable], out_of_reach: Sequence[tf.Variable] = ()
+) -> list[tf.Variable]:
     """Which matrices get an adapter: those of the transformer's layers.
 
     Args:
         multiplied: The variables that an encoder multiplies by.
+        out_of_reach: Those that it multiplies by within a loop or a branch.
 
     Raises:
-        CannotFineTune: There is none.
+        CannotFineTune: There is none, or one is out of reach.
     """
-    matrices = [
-        one for one in multiplied if one.shape.rank >= 2 and one.dtype.is_floating
-    ]
+    matrices, hidden = (
+        [one for one in some if one.shape.rank >= 2 and one.dtype.is_floating]
+        for some in (multiplied, out_of_reach)
+    )
+    if hidden:
+        raise CannotFineTune(
+            f"fine_tune=LowRank(...): the encoder multiplies by {hidden[0].name!r} "
+            "within a loop or a branch, where it has no adapter. Train all of it: "
+            "fine_tune=True."
+        )
     if not matrices:
         raise CannotFineTune(
             "fine_tune=LowRank(...): the encoder multiplies by no matrix that it could "

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tfrs_decay.layers.precomputed_tower import dense
+from tfrs_decay.layers.tensors import dense
 
 FUSIONS = ("sum", "concat", "gated")
 
@@ -30,6 +30,9 @@ class Fusion(tf_keras.layers.Layer):
         dim: Width of the result.
         **kwargs: Keras' own, such as `name`.
 
+    Raises:
+        ValueError: The kind is none of these.
+
     References:
         J. Arevalo et al. Gated multimodal units for information fusion. ICLR workshop
         2017.
@@ -43,6 +46,8 @@ class Fusion(tf_keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if kind not in FUSIONS:
+            raise ValueError(f"kind={kind!r} is not one of {FUSIONS}.")
         self.kind = kind
         self.widths = dict(widths)
         self.dim = dim
@@ -76,7 +81,16 @@ class Fusion(tf_keras.layers.Layer):
 
         Returns:
             [..., dim].
+
+        Raises:
+            ValueError: There is no part, or one has another name.
         """
+        strange = sorted(set(parts) - set(self.widths))
+        if strange or not parts:
+            raise ValueError(
+                f"parts has the names {sorted(parts)}: give one or more of "
+                f"{list(self.widths)}."
+            )
         if self.kind == "sum":
             return tf.add_n([parts[name] for name in self.widths if name in parts])
         given = [self._part(name, parts) for name in self.widths]

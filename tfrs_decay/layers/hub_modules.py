@@ -51,21 +51,26 @@ class _Parts:
     not this.
 
     trained, frozen: Its variables.
+    own: Of the frozen ones, those that the module itself does not train, such as
+        running averages.
     graphs: Where it is written out, for inference, and for training where that differs.
     adapters: A matrix, and the two whose product is added to it.
     """
 
     trained: list[tf.Variable]
     frozen: list[tf.Variable]
+    own: list[tf.Variable]
     graphs: tuple[EncoderGraph, ...] = ()
     adapters: list[tuple[tf.Variable, tf.Variable, tf.Variable]] = field(
         default_factory=list
     )
 
 
-@tf_keras.saving.register_keras_serializable("tfrs_decay")
 class EncoderLayer(hub.KerasLayer):
     """An encoder, of which some or all is trained, and that alone is saved.
+
+    It is made by the layer that holds it, and not from a config: an adapter needs an
+    example of what the encoder reads.
 
     Args:
         handle: As in `hub.KerasLayer`.
@@ -74,7 +79,7 @@ class EncoderLayer(hub.KerasLayer):
         **kwargs: Passed on to `hub.KerasLayer`.
 
     Raises:
-        ValueError: The encoder has no such layers.
+        CannotFineTune: The encoder has no such layers, or nothing to train.
     """
 
     def __init__(
@@ -85,18 +90,27 @@ class EncoderLayer(hub.KerasLayer):
         products: tf.DType = tf.float32,
         **kwargs: Any,
     ) -> None:
-        super().__init__(handle, trainable=fine_tune is not False, **kwargs)
+        # In float32 whatever the global policy, as the module is.
+        super().__init__(
+            handle, trainable=fine_tune is not False, dtype="float32", **kwargs
+        )
         self.fine_tune = fine_tune
         self.products = products
-        trained = super().trainable_weights
-        every = [*trained, *super().non_trainable_weights]
+        trained, own = super().trainable_weights, super().non_trainable_weights
+        every = [*trained, *own]
+        if not trained and (fine_tune is True or isinstance(fine_tune, LastLayers)):
+            raise CannotFineTune(
+                f"fine_tune={fine_tune}: the encoder {handle!r} says of no variable "
+                "that it can be trained. Train an adapter (LowRank), or leave it "
+                "frozen."
+            )
         if isinstance(fine_tune, LastLayers):
             trained = of_last_layers(trained, fine_tune.layers)
         elif isinstance(fine_tune, LowRank):
             trained = []
         kept = {id(one) for one in trained}
         frozen = [one for one in every if id(one) not in kept]
-        self._parts = _Parts(list(trained), frozen)
+        self._parts = _Parts(list(trained), frozen, list(own))
         fine_tuning.mark(trained)
 
     @property
@@ -122,16 +136,23 @@ class EncoderLayer(hub.KerasLayer):
             inputs: An example of what it reads.
 
         Raises:
-            ValueError: There is nothing to adapt.
+            CannotFineTune: There is nothing to adapt, or it is out of reach.
         """
+        variables = [*self._parts.trained, *self._parts.frozen]
         self._parts.graphs = tuple(
             EncoderGraph(
-                functools.partial(self._callable, **told), inputs, self.products
+                functools.partial(self._callable, **told),
+                inputs,
+                self.products,
+                variables,
             )
             for told in self._ways_to_call()
         )
         if isinstance(self.fine_tune, LowRank):
-            for matrix in fine_tuning.adapted(self._parts.graphs[0].multiplied):
+            graph = self._parts.graphs[0]
+            for matrix in fine_tuning.adapted(
+                graph.multiplied, graph.multiplied_within
+            ):
                 pair = self._adapter(matrix, self.fine_tune.rank)
                 self._parts.adapters.append((matrix, *pair))
                 self._parts.trained.extend(pair)
@@ -162,7 +183,7 @@ class EncoderLayer(hub.KerasLayer):
         """The encoder's outputs; `training` matters where it is fine-tuned."""
         if not self._parts.graphs:
             return super().call(inputs, training=training)
-        graph = self._parts.graphs[-1 if training else 0]
+        graph = self._parts.graphs[-1 if training and self.trainable else 0]
         changed = []
         if isinstance(self.fine_tune, LowRank):
             scale = self.fine_tune.alpha / self.fine_tune.rank
@@ -172,9 +193,8 @@ class EncoderLayer(hub.KerasLayer):
         return graph(inputs, changed)
 
     def _saved(self) -> list[tf.Variable]:
-        """What training changes: running averages, too, where all is trained."""
-        rest = self._parts.frozen if self.fine_tune is True else []
-        return [*self._parts.trained, *rest]
+        """What training changes: running averages move as well."""
+        return [*self._parts.trained, *self._parts.own]
 
     def save_own_variables(self, store: Any) -> None:
         """What training changes; the rest is in the handle."""
@@ -192,7 +212,7 @@ class EncoderLayer(hub.KerasLayer):
         if found != expected:
             raise ValueError(
                 f"the file holds {len(found)} weights of {self.name!r}, and "
-                f"fine_tune={self.fine_tune} trains {len(expected)}, or their shapes "
+                f"fine_tune={self.fine_tune} changes {len(expected)}, or their shapes "
                 "differ: it was saved by another tower."
             )
         for number, one in enumerate(self._saved()):

@@ -13,7 +13,8 @@ from tfrs_decay.data.events import Items
 from tfrs_decay.layers.category_embedding import CategoryEmbedding
 from tfrs_decay.layers.distinct import of_each
 from tfrs_decay.layers.fusion import FUSIONS, Fusion
-from tfrs_decay.layers.precomputed_tower import PrecomputedTower, checked_ids
+from tfrs_decay.layers.precomputed_tower import PrecomputedTower
+from tfrs_decay.layers.tensors import as_strings, checked_ids, id_table
 from tfrs_decay.layers.text_tower import TextTower
 
 Vectors = PrecomputedTower | Sequence[PrecomputedTower] | Mapping[str, PrecomputedTower]
@@ -30,9 +31,10 @@ class ItemTower(tf_keras.layers.Layer):
     what is known of a new item is its other parts, and an item that is not in the
     catalogue is those alone (`embed_texts`, `embed_items`).
 
-    A part that an item lacks (no vector, no value of a category) is zeros, and so is
-    the id of an item that was never trained on, if `set_seen` was told: a random vector
-    says nothing. In training an id always speaks, for it is being seen; but with
+    What an item lacks is zeros: a value of a category, or a vector, unless its
+    `PrecomputedTower` has `unknown` for those ("" is a text, and is read). So is the id
+    of an item that was never trained on, if `set_seen` was told: a random vector says
+    nothing. In training an id always speaks, for it is being seen; but with
     `id_dropout` it is silenced now and then, so that the other parts learn to stand
     alone. Without any other part an unseen item is zeros altogether, as an unknown one.
 
@@ -141,14 +143,8 @@ class ItemTower(tf_keras.layers.Layer):
         self.id_dropout = id_dropout
         self.vectors = towers
         self._values = values
-        self._places = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(
-                tf.constant(items.ids.tolist(), tf.string),
-                tf.range(len(items), dtype=tf.int64),
-            ),
-            default_value=-1,
-        )
-        self._texts = tf.constant(items.texts.tolist(), tf.string)
+        self._places = id_table(items.ids)
+        self._texts = as_strings(items.texts, "texts")
         self._vector_places = {
             name: tf.constant(_places_of(name, tower, items))
             for name, tower in towers.items()
@@ -288,13 +284,16 @@ class ItemTower(tf_keras.layers.Layer):
     ) -> tf.Tensor:
         """Vectors of items outside the catalogue, from what is known of them.
 
-        What is left out is a missing part, zeros, as the id is here.
+        An item gets the vector that it would have in the catalogue, untrained on. Texts
+        and categories that are left out are zeros, as the id is; vectors are what the
+        `PrecomputedTower` has for an unknown id.
 
         Args:
             texts: [...] strings; [..., fields] where items have several.
             vectors: [..., width] floating, made as those of the tower's own `vectors`;
                 by name, where it has several.
-            categories: By name, [...] strings; "" where an item has none.
+            categories: By name, [...] strings; "" or, in a list, None where an item has
+                none.
             training: Keras' own.
 
         Returns:
@@ -323,7 +322,7 @@ class ItemTower(tf_keras.layers.Layer):
                     f"categories holds {name!r}: this tower has "
                     f"{sorted(self._categories)}."
                 )
-            parts[f"categories/{name}"] = self._categories[name](given)
+            parts[f"categories/{name}"] = self._categories[name](_without_none(given))
         if not parts:
             raise ValueError("give texts, vectors or categories of the items.")
         shapes = {name: part.shape[:-1] for name, part in parts.items()}
@@ -334,7 +333,20 @@ class ItemTower(tf_keras.layers.Layer):
                     f"{first} is of items of the shape {shapes[first]}, {name} of the "
                     f"shape {shape}: they must be the same."
                 )
+        parts = {**self._unknown_vectors(parts[first]), **parts}
         return self._finish(self._fuse(parts))
+
+    def _unknown_vectors(self, beside: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the precomputed towers have for items without a vector, [..., width]."""
+        shape = tf.shape(beside)[:-1]
+        parts = {}
+        for name, tower in self.vectors.items():
+            if tower.unknown != "zeros":
+                one = tower.embed_places(tf.constant([-1], tf.int64))[0]
+                whole = tf.broadcast_to(one, tf.concat([shape, tf.shape(one)], axis=0))
+                whole.set_shape([*beside.shape[:-1], tower.output_width])
+                parts[f"vectors/{name}"] = whole
+        return parts
 
     def _given_vectors(self, vectors: Any) -> dict[str, Any]:
         """What was given as `vectors`, by the name of its tower."""
@@ -409,7 +421,8 @@ class ItemTower(tf_keras.layers.Layer):
                 left out.
             vectors: [m, width], or a mapping from id to vector where some items have
                 none; by name, where the tower has several `vectors`. An id whose vector
-                the `PrecomputedTower` has already needs none.
+                the `PrecomputedTower` has already needs none. Where an id is the name
+                of the only one, a single vector, [width], is that of the id.
             categories: By name, [m] values or a mapping from id to value. A value that
                 is out of the vocabulary stays so.
             encoded: [m, hidden] what `text.encode_all(texts)` gave; encoded here when
@@ -479,8 +492,7 @@ class ItemTower(tf_keras.layers.Layer):
 
     def _vectors_with(self, new: Items, vectors: Any) -> dict[str, PrecomputedTower]:
         """Copies of the precomputed towers, which know the new items' vectors."""
-        by_id = isinstance(vectors, Mapping) and not set(vectors) <= set(self.vectors)
-        if by_id and len(self.vectors) == 1:
+        if len(self.vectors) == 1 and self._is_by_id(vectors):
             vectors = {next(iter(self.vectors)): vectors}
         given = self._given_vectors(vectors)
         made = {}
@@ -499,6 +511,17 @@ class ItemTower(tf_keras.layers.Layer):
                 ids, rows = new.ids.tolist(), one
             made[name] = tower.add_items(ids, rows)
         return made
+
+    def _is_by_id(self, vectors: Any) -> bool:
+        """Whether these are the vectors of ids, and not those of towers by name."""
+        if not isinstance(vectors, Mapping):
+            return False
+        if not set(vectors) <= set(self.vectors):
+            return True
+        return any(
+            not isinstance(one, Mapping) and len(one) > 0 and np.ndim(one[0]) == 0
+            for one in vectors.values()
+        )
 
     def _take_weights(self, other: ItemTower) -> None:
         """Copies the weights of a tower whose items are the first of this one's."""
@@ -741,6 +764,15 @@ def _values(name: str, values: Values, items: Items) -> tuple[str, ...]:
                 f"{type(value).__name__}: values are strings, or None."
             )
     return tuple(value or "" for value in of_items)
+
+
+def _without_none(values: Any) -> Any:
+    """Values of a category, "" in place of None."""
+    if tf.is_tensor(values) or isinstance(values, tf.RaggedTensor):
+        return values
+    array = np.asarray(values, dtype=object)
+    flat = ["" if one is None else one for one in array.ravel()]
+    return np.array(flat, dtype=object).reshape(array.shape).tolist()
 
 
 def _vocabulary(

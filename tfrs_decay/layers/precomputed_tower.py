@@ -13,6 +13,7 @@ import tf_keras
 from tfrs_decay.data.events import Items
 from tfrs_decay.data.vectors import read_vectors
 from tfrs_decay.layers.distinct import of_each
+from tfrs_decay.layers.tensors import checked_ids, dense, id_table
 
 _UNKNOWN = ("zeros", "mean", "learned")
 
@@ -31,7 +32,8 @@ class PrecomputedTower(tf_keras.layers.Layer):
 
     Args:
         ids: [n] strings, unique and not empty.
-        vectors: [n, width] finite numbers, kept as float32; left out where the weights
+        vectors: [n, width] finite numbers, kept as float32 whatever the layer's dtype;
+            left out where the weights
             will be loaded, and then `width` says how wide they are.
         dim: Width of a trained projection on top, without bias; none when left out.
         unknown: What an id is that is not among `ids`: "zeros"; "mean", the mean of
@@ -87,13 +89,7 @@ class PrecomputedTower(tf_keras.layers.Layer):
         self.width = matrix.shape[1]
         self.dim = dim
         self.unknown = unknown
-        self._places = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(
-                tf.constant(self.items.ids.tolist(), tf.string),
-                tf.range(len(self.items), dtype=tf.int64),
-            ),
-            default_value=-1,
-        )
+        self._places = id_table(self.items.ids)
         self._project = (
             None
             if dim is None
@@ -107,6 +103,7 @@ class PrecomputedTower(tf_keras.layers.Layer):
         self._table = self.add_weight(
             name="vectors",
             shape=matrix.shape,
+            dtype="float32",
             initializer=_given(matrix),
             trainable=False,
         )
@@ -114,6 +111,7 @@ class PrecomputedTower(tf_keras.layers.Layer):
             self._unknown_vector = self.add_weight(
                 name="unknown_vector",
                 shape=[self.width],
+                dtype="float32",
                 initializer=_given(matrix.mean(axis=0, dtype=np.float64)),
                 trainable=unknown == "learned",
             )
@@ -178,7 +176,8 @@ class PrecomputedTower(tf_keras.layers.Layer):
         Raises:
             ValueError: The ids are not strings, or ragged.
         """
-        place = self.places(ids)
+        ids = checked_ids(ids)
+        place = self._places.lookup(ids)
         # Padding has a place of its own, below that of the unknown.
         place = tf.where(tf.equal(ids, ""), tf.constant(-2, tf.int64), place)
         return of_each(place, self._of_places)
@@ -286,28 +285,6 @@ class PrecomputedTower(tf_keras.layers.Layer):
             "unknown": self.unknown,
             "width": self.width,
         }
-
-
-def checked_ids(ids: tf.Tensor, name: str = "item ids") -> tf.Tensor:
-    """Ids as a tensor of strings, [...].
-
-    Raises:
-        ValueError: The ids are not strings, or ragged.
-    """
-    if isinstance(ids, tf.RaggedTensor):
-        raise ValueError(f"{name} are ragged: give them padded, ids.to_tensor('').")
-    ids = tf.convert_to_tensor(ids)
-    if ids.dtype != tf.string:
-        raise ValueError(
-            f"{name} are {ids.dtype.name}: give strings "
-            "(tf.strings.as_string turns numbers into them)."
-        )
-    return ids
-
-
-def dense(layer: tf_keras.layers.Dense, vectors: tf.Tensor) -> tf.Tensor:
-    """A dense layer over vectors, [..., width], or over one, [width]."""
-    return layer(vectors[None])[0] if vectors.shape.rank == 1 else layer(vectors)
 
 
 def _given(values: np.ndarray) -> Any:

@@ -1,6 +1,6 @@
-"""The functions that formulas are written with, for tensors.
+"""What layers do with tensors: formulas, and ids and texts as they are given.
 
-`tfrs_decay.arithmetic.NUMPY` has the same names for arrays.
+`tfrs_decay.arithmetic.NUMPY` has the formulas' functions for arrays.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfrs_decay.arithmetic import CUT, KEPT, SCATTER, Arithmetic
 
@@ -87,3 +89,88 @@ class _Tensors:
 
 
 TENSORS: Arithmetic = _Tensors()
+
+
+_GIVE_STRINGS = "give strings, '' where there is none"
+
+
+def id_table(ids: Sequence[str] | np.ndarray) -> tf.lookup.StaticHashTable:
+    """From an id to its place, int64; -1 for any other."""
+    return tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(
+            as_strings(ids, "ids"), tf.range(len(ids), dtype=tf.int64)
+        ),
+        default_value=-1,
+    )
+
+
+def checked_ids(ids: Any, name: str = "item ids") -> tf.Tensor:
+    """Ids as a tensor of strings, [...].
+
+    Raises:
+        ValueError: The ids are not strings, or ragged.
+    """
+    if isinstance(ids, tf.RaggedTensor):
+        raise ValueError(f"{name} are ragged: give them padded, ids.to_tensor('').")
+    ids = as_strings(ids, name)
+    if ids.dtype != tf.string:
+        raise ValueError(
+            f"{name} are {ids.dtype.name}: give strings "
+            "(tf.strings.as_string turns numbers into them)."
+        )
+    return ids
+
+
+def as_strings(values: Any, name: str) -> tf.Tensor:
+    """What is given as strings as a tensor, [...]; a tensor as it is.
+
+    Args:
+        values: A tensor, or an array or a list of strings, nested as you like.
+        name: What they are, for errors.
+
+    Raises:
+        ValueError: One of the list is no string, or cannot be written as UTF-8.
+    """
+    if tf.is_tensor(values):
+        return values
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biufc":
+        return tf.convert_to_tensor(values)
+    # Keras makes tensors of the numbers in a list.
+    tensors = [one for one in tf.nest.flatten(values) if tf.is_tensor(one)]
+    for one in tensors:
+        if one.dtype != tf.string:
+            shown = one.numpy() if hasattr(one, "numpy") else one
+            raise ValueError(
+                f"{name} hold {shown}, a {one.dtype.name}: {_GIVE_STRINGS}."
+            )
+    if tensors:
+        return tf.convert_to_tensor(values)
+    array = np.asarray(values, dtype=object)
+    for one in array.ravel():
+        check_string(one, name)
+    return tf.constant(array.tolist(), tf.string, shape=array.shape)
+
+
+def check_string(one: Any, name: str, kinds: tuple[type, ...] = (str, bytes)) -> None:
+    """Refuses what is no string, or has no UTF-8.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(one, kinds):
+        raise ValueError(
+            f"{name} hold {one!r}, a {type(one).__name__}: {_GIVE_STRINGS}."
+        )
+    if isinstance(one, str):
+        try:
+            one.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{name} hold {one!r}, which has no UTF-8 ({error.reason}): mend it "
+                "where it is decoded, as with errors='replace'."
+            ) from error
+
+
+def dense(layer: tf_keras.layers.Dense, vectors: tf.Tensor) -> tf.Tensor:
+    """A dense layer over vectors, [..., width], or over one, [width]."""
+    return layer(vectors[None])[0] if vectors.shape.rank == 1 else layer(vectors)

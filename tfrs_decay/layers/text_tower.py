@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,13 +16,24 @@ import tf_keras
 
 from tfrs_decay.layers import fine_tuning, hub_modules
 from tfrs_decay.layers.distinct import of_each
-from tfrs_decay.layers.fine_tuning import FineTune
+from tfrs_decay.layers.encoder_graph import in_a_replica
+from tfrs_decay.layers.fine_tuning import FineTune, LastLayers
+from tfrs_decay.layers.tensors import as_strings, check_string
 from tfrs_decay.layers.vector_cache import VectorCache
 
 _POOLINGS = ("pooled_output", "cls", "mean")
 
 _OWN_OUTPUTS = ("pooled_output", "default", "outputs")
 """Names under which modules give one vector a text, the first that is there."""
+
+_NO_SUCH_CALL = "Could not find matching concrete function"
+"""How TensorFlow begins to say that a module does not read such inputs."""
+
+_ARGUMENTS = "Call arguments received by layer"
+"""How Keras begins to list what a layer was called with, below what went wrong."""
+
+_WHERE = re.compile(r"\s*(\[\[\{\{node |Detected at node |<stack traces |File \")")
+"""How lines begin in which TensorFlow says where something went wrong."""
 
 _SHORTEST = 3
 """Tokens: a first, one of the text, and a last."""
@@ -65,13 +77,14 @@ class TextTower(tf_keras.layers.Layer):
             it is given, a baked item tower needs no encoder until it reads a new text.
         **kwargs: Keras' own, such as `name` and `dtype`. Under a mixed policy, such as
             "mixed_bfloat16", the encoder's matrix products are computed in its dtype
-            too, and the rest of it in float32.
+            too, but for those within loops and branches, and the rest in float32.
 
     Raises:
         FileNotFoundError: A handle is a path where no SavedModel is.
         RuntimeError: A handle cannot be loaded; the error says how to get a local one.
         TypeError: `fine_tune` is none of its kinds.
-        ValueError: An option is not one of those above, or does not go with another.
+        ValueError: An option is not one of those above, or does not go with another or
+            with the encoder.
 
     References:
         J. Devlin et al. BERT. NAACL 2019. N. Reimers, I. Gurevych. Sentence-BERT.
@@ -164,9 +177,22 @@ class TextTower(tf_keras.layers.Layer):
             products=products if products.size < tf.float32.size else tf.float32,
         )
         if getattr(self._encode, "is_written_out", False):
-            inputs = self._inputs(tf.constant([""]), cut=False)
+            inputs = in_a_replica(self._inputs_of_one_text)
             with self._named_misfit():
                 self._encode.write_out(inputs)
+        if isinstance(self.fine_tune, LastLayers):
+            self._check_last_layers(self.fine_tune)
+
+    def _check_last_layers(self, last: LastLayers) -> None:
+        """Refuses those of which nothing that is read depends."""
+        with self._named_misfit():
+            outputs = in_a_replica(self._outputs_of_one_text)
+        if not isinstance(outputs, Mapping) or "encoder_outputs" not in outputs:
+            return
+        numbers = fine_tuning.layer_numbers(self._encode.weights)
+        fine_tuning.check_outputs(
+            last, len(numbers), len(outputs["encoder_outputs"]), self.layer
+        )
 
     def _check_max_length(self) -> None:
         module = self._preprocess.resolved_object
@@ -190,22 +216,42 @@ class TextTower(tf_keras.layers.Layer):
         super().build(input_shape)
 
     def _width_of_one_text(self) -> int:
-        inputs = self._inputs(tf.constant([""]), cut=False)
         with self._named_misfit():
-            one = self._pool(self._encode(inputs, training=False), inputs)
-        return int(one.shape[-1])
+            return int(in_a_replica(self._vector_of_one_text).shape[-1])
+
+    def _vector_of_one_text(self) -> tf.Tensor:
+        inputs = self._inputs_of_one_text()
+        return self._pool(self._encode(inputs, training=False), inputs)
+
+    def _outputs_of_one_text(self) -> Any:
+        return self._encode(self._inputs_of_one_text(), training=False)
+
+    def _inputs_of_one_text(self) -> Any:
+        return self._inputs(tf.constant([""]), cut=False)
 
     @contextlib.contextmanager
     def _named_misfit(self) -> Iterator[None]:
         """Says which two modules do not go together, where they do not."""
         try:
             yield
-        except (tf.errors.OpError, TypeError) as error:
+        except (tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
+            if isinstance(error, ValueError) and _NO_SUCH_CALL not in str(error):
+                raise
+            given = (
+                "strings, which it is given without a preprocessor"
+                if self.preprocessor is None
+                else f"what preprocessor={self.preprocessor!r} gives with max_length="
+                f"{self.max_length}"
+            )
             raise ValueError(
-                f"encoder={self.encoder!r} cannot read what preprocessor="
-                f"{self.preprocessor!r} gives with max_length={self.max_length}: "
-                f"{str(error).partition(chr(10))[0]}"
+                f"encoder={self.encoder!r} cannot read {given}: {_why(str(error))}"
             ) from error
+
+    def __call__(self, texts: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
+        """Calls the layer; texts that are in an array are looked at before Keras."""
+        if isinstance(texts, np.ndarray):
+            texts = self._strings(texts)
+        return super().__call__(texts, *args, **kwargs)
 
     def call(self, texts: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Encodes and projects.
@@ -266,17 +312,26 @@ class TextTower(tf_keras.layers.Layer):
                 "texts are ragged: give them padded, texts.to_tensor(''), or flat, "
                 "texts.flat_values."
             )
-        if not tf.is_tensor(texts):
-            if any(one is None for one in np.ravel(np.asarray(texts, dtype=object))):
-                raise ValueError("texts hold None: give '' where an item has no text.")
-            texts = tf.convert_to_tensor(texts)
+        texts = as_strings(texts, "texts")
         if texts.dtype != tf.string:
             raise ValueError(f"texts are {texts.dtype.name}: give strings.")
-        if self.fields > 1 and texts.shape[-1:] != [self.fields]:
+        return texts if self.fields == 1 else self._of_fields(texts)
+
+    def _of_fields(self, texts: tf.Tensor) -> tf.Tensor:
+        """[..., fields], checked now or, where that is not known yet, at run time."""
+        rank = texts.shape.rank
+        if not rank or texts.shape[-1] not in (None, self.fields):
             raise ValueError(
                 f"texts have the shape {texts.shape}, and this tower reads "
                 f"{self.fields} fields: give [..., {self.fields}]."
             )
+        if texts.shape[-1] is None:
+            message = f"texts: this tower reads {self.fields} fields"
+            check = tf.debugging.assert_equal(
+                tf.shape(texts)[-1], self.fields, message=message
+            )
+            with tf.control_dependencies([check]):
+                texts = tf.ensure_shape(texts, [*texts.shape[:-1], self.fields])
         return texts
 
     def _inputs(self, texts: tf.Tensor, *, cut: bool = True) -> Any:
@@ -358,8 +413,9 @@ class TextTower(tf_keras.layers.Layer):
             [n, hidden] float32.
 
         Raises:
-            ValueError: A text is no string, the fields are others, the cache is
-                damaged, or the encoder is fine-tuned and a cache is given.
+            ValueError: A text is no string, the fields are others, a vector is not
+                finite, the cache is damaged, or the encoder is fine-tuned and a cache
+                is given.
         """
         if not self.built:
             self.build()
@@ -371,12 +427,8 @@ class TextTower(tf_keras.layers.Layer):
                 f"{'[n]' if self.fields == 1 else f'[n, {self.fields}]'}."
             )
         flat = table.ravel().tolist()
-        strange = next((one for one in flat if not isinstance(one, str)), "")
-        if strange != "":
-            raise ValueError(
-                f"texts hold {strange!r}, a {type(strange).__name__}: give strings, '' "
-                "where an item has no text."
-            )
+        for one in flat:
+            check_string(one, "texts", (str,))
         place = {text: number for number, text in enumerate(dict.fromkeys(flat))}
         width = self.hidden // self.fields
         vectors = np.zeros((len(place), width), np.float32)
@@ -394,6 +446,13 @@ class TextTower(tf_keras.layers.Layer):
         for start in progress(range(0, len(missing), batch_size)):
             some = missing[start : start + batch_size]
             encoded = encode(tf.constant(some)).numpy()
+            broken = np.flatnonzero(~np.isfinite(encoded).all(axis=1))
+            if len(broken):
+                raise ValueError(
+                    f"encoder={self.encoder!r} makes a vector that is not finite of "
+                    f"{some[broken[0]]!r}, and of {len(broken) - 1} more in its batch "
+                    f"of {len(some)}."
+                )
             vectors[[place[text] for text in some]] = encoded
             if kept is not None:
                 kept.write(some, encoded)
@@ -468,8 +527,18 @@ class TextTower(tf_keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TextTower:
         """Makes the layer again from `get_config`."""
-        fine_tune = fine_tuning.from_config(config["fine_tune"])
+        # Not in files from before there was a choice.
+        fine_tune = fine_tuning.from_config(config.get("fine_tune", False))
         return cls(**{**config, "fine_tune": fine_tune})
+
+
+def _why(error: str) -> str:
+    """The line of an error in which a module says what is wrong, and not where."""
+    if _NO_SUCH_CALL in error:
+        return f"{_NO_SUCH_CALL}."
+    said = error.partition(_ARGUMENTS)[0].splitlines()
+    lines = [line.strip() for line in said if not _WHERE.match(line)]
+    return next((line for line in reversed(lines) if line), error)
 
 
 def _names(outputs: Any) -> Any:

@@ -26,6 +26,10 @@ class VectorCache:
         folder: Made when it is not there. It may hold the files of many encoders.
         fingerprint: Of the encoder and what its vectors are made with.
         width: Numbers a vector.
+
+    Raises:
+        OSError: The file cannot be opened.
+        ValueError: It is damaged, or another's.
     """
 
     def __init__(
@@ -39,6 +43,10 @@ class VectorCache:
                 "CREATE TABLE IF NOT EXISTS vectors "
                 "(text BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
             )
+            described = connection.execute("PRAGMA table_info(vectors)").fetchall()
+        columns = [name for _, name, *_ in described]
+        if columns != ["text", "vector"]:
+            raise self._damaged(f"a table of the columns {columns}")
 
     def read(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Those of the texts that are there, each with its vector, [width] float32.
