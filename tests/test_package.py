@@ -154,6 +154,8 @@ ORDER = [
     "serving",
     "optimizers",
     "training",
+    "preparing",
+    "preparing_beam",
     "runs",
     "demo",
     "tuning.profiles",

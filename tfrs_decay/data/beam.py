@@ -39,7 +39,7 @@ from tfrs_decay.data.times import compact_dates, refuse_compact_dates
 try:
     import apache_beam as beam
     from apache_beam.coders import RowCoder, registry
-    from apache_beam.pvalue import TaggedOutput
+    from apache_beam.pvalue import AsSideInput, TaggedOutput
     from apache_beam.utils.windowed_value import WindowedValue
 except ImportError:
     raise ImportError(
@@ -185,7 +185,8 @@ class MakeExamples(beam.PTransform):
     Args:
         after: Only baskets strictly after this second.
         until: Only baskets at or before this second.
-        actions: Only events with these actions are targets; all when left out.
+        actions: Only events with these actions are targets; all when left out. Or a
+            side input of them, `AsSingleton`, where they are found in the log.
         max_history: Latest events of a history that are written.
         known_actions: Those that `clean` was given: events at one time are then in the
             order of these; else in that of the alphabet.
@@ -198,19 +199,20 @@ class MakeExamples(beam.PTransform):
         self,
         after: int | None = None,
         until: int | None = None,
-        actions: Sequence[str] | None = None,
+        actions: Sequence[str] | AsSideInput | None = None,
         max_history: int = 100,
         known_actions: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if max_history < 1:
             raise ValueError(f"max_history={max_history} must be 1 or more.")
-        unknown = sorted(set(actions or ()) - set(known_actions or actions or ()))
-        if unknown:
-            raise ValueError(
-                f"actions={list(actions or ())}: {unknown} not among known_actions="
-                f"{list(known_actions or ())}."
-            )
+        if actions is not None and not isinstance(actions, AsSideInput):
+            unknown = sorted(set(actions) - set(known_actions or actions))
+            if unknown:
+                raise ValueError(
+                    f"actions={list(actions)}: {unknown} not among known_actions="
+                    f"{list(known_actions or ())}."
+                )
         self.period = (after, until)
         self.actions = actions
         self.max_history = max_history
@@ -224,9 +226,8 @@ class MakeExamples(beam.PTransform):
             | "Users" >> beam.GroupByKey()
             | "Examples"
             >> beam.ParDo(
-                _Examples(
-                    self.period, self.actions, self.max_history, self.known_actions
-                )
+                _Examples(self.period, self.max_history, self.known_actions),
+                actions=self.actions,
             ).with_output_types(dict[str, Any])
         )
 
@@ -363,14 +364,21 @@ class _Examples(_InBatches):
     def __init__(
         self,
         period: tuple[int | None, int | None],
-        actions: Sequence[str] | None,
         max_history: int,
         known_actions: Sequence[str] | None,
     ) -> None:
         self._after, self._until = period
-        self._actions = actions
         self._max_history = max_history
         self._known = known_actions
+
+    def process(
+        self,
+        element: Any,
+        window: Any = beam.DoFn.WindowParam,
+        actions: Sequence[str] | None = None,
+    ) -> Any:
+        self._actions = actions
+        yield from super().process(element, window)
 
     def taken(self, element: Any) -> tuple[Any, int]:
         user, events = element
