@@ -119,6 +119,23 @@ def test_the_folder_holds_the_log_as_the_package_makes_it(
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("runner", [(), BEAM], ids=["local", "beam"])
+def test_a_logs_own_names_and_values(shop, tmp_path, runner):
+    table = pd.read_parquet(shop / "events.parquet")
+    table["value"] = ["2.5", "NA", "1", "much"] * (len(table) // 4) + ["3"] * (
+        len(table) % 4
+    )
+    table.rename(columns={"user": "who"}).to_parquet(tmp_path / "log.parquet")
+    told = ["--column", "user=who", "--shards", "1", *runner]
+    assert prepare(shop, tmp_path / "out", *told, data=tmp_path / "log.parquet") == 0
+    table.to_parquet(tmp_path / "own.parquet")
+    cleaned = clean(event_table(tmp_path / "own.parquet"))
+    assert {"no value", "value is no number"} < set(cleaned.rejected)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["rejected"] == cleaned.rejected
+    assert report["events"] == len(cleaned.events)
+
+
 def test_several_files_are_one_log(shop, tmp_path):
     table = pd.read_parquet(shop / "events.parquet")
     (tmp_path / "logs").mkdir()

@@ -240,7 +240,7 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
         options["data"],
         items=options["items"],
         texts=options["text_columns"],
-        columns=_columns(options["columns"]),
+        columns=read_columns(options["columns"]),
         sample=options["sample"],
         seed=options["seed"],
     )
@@ -327,7 +327,8 @@ def was_given(name: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
-def _columns(written: Iterable[str]) -> dict[str, str]:
+def read_columns(written: Iterable[str]) -> dict[str, str]:
+    """What a log calls its columns, by our names."""
     columns: dict[str, str] = {}
     for one in written:
         name, _, column = one.partition("=")

@@ -20,7 +20,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ class Preparation:
         data: The log, as `open_log` takes it.
         items: As in `open_log`.
         texts: As in `open_log`.
+        columns: As in `open_log`.
         sample: As in `open_log`.
         seed: As in `open_log`.
         test: Length of the test period.
@@ -63,6 +64,7 @@ class Preparation:
     data: str
     items: str | None = None
     texts: Sequence[str] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
     sample: int | None = None
     seed: int = 0
     test: Duration = "30d"
@@ -90,6 +92,7 @@ class Preparation:
             self.data,
             items=self.items,
             texts=self.texts,
+            columns=self.columns,
             sample=self.sample,
             seed=self.seed,
         )

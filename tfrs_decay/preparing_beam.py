@@ -11,7 +11,7 @@ import glob
 import json
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +26,7 @@ from tfrs_decay.data.cleaning import RawLog, clean
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
 from tfrs_decay.data.sources import open_log
 from tfrs_decay.data.split import TimeSplit, split_of_span
+from tfrs_decay.data.tables import WORDS_FOR_NOTHING
 from tfrs_decay.preparing import (
     PERIODS,
     Preparation,
@@ -37,7 +38,7 @@ from tfrs_decay.preparing import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_COLUMNS = ("user", "item", "time", "action")
+_COLUMNS = ("user", "item", "time", "action", "value")
 """What `open_log` reads of an event table."""
 
 _WRITTEN = 10_000
@@ -116,7 +117,8 @@ class _Source(NamedTuple):
 
 def _source(preparation: Preparation, folder: Path) -> _Source:
     paths = sorted(glob.glob(preparation.data)) or [preparation.data]
-    if preparation.sample is not None or not _are_event_tables(paths):
+    own = {name: preparation.columns.get(name, name) for name in _COLUMNS}
+    if preparation.sample is not None or not _are_event_tables(paths, own):
         log = preparation.log()
         rows = log.events.astype(object).where(log.events.notna(), None)
         rows["row"] = np.arange(len(rows))
@@ -133,11 +135,17 @@ def _source(preparation: Preparation, folder: Path) -> _Source:
     import pyarrow as pa
 
     pq.write_table(pa.Table.from_batches([first]), head)
-    log = open_log(str(head), items=preparation.items, texts=preparation.texts)
-    return _Source(_ReadTables(paths), log.items, log.texts, log.rejected)
+    log = open_log(
+        str(head),
+        items=preparation.items,
+        texts=preparation.texts,
+        columns=preparation.columns,
+    )
+    own = {name: own[name] for name in log.events.columns}
+    return _Source(_ReadTables(paths, own), log.items, log.texts, log.rejected)
 
 
-def _are_event_tables(paths: Sequence[str]) -> bool:
+def _are_event_tables(paths: Sequence[str], own: Mapping[str, str]) -> bool:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -145,7 +153,8 @@ def _are_event_tables(paths: Sequence[str]) -> bool:
         return False
     try:
         return all(
-            set(_COLUMNS[:3]) <= set(pq.read_schema(path).names) for path in paths
+            {own[name] for name in _COLUMNS[:3]} <= set(pq.read_schema(path).names)
+            for path in paths
         )
     except pa.ArrowInvalid:
         return False  # `open_log` says what is wrong with it
@@ -154,16 +163,17 @@ def _are_event_tables(paths: Sequence[str]) -> bool:
 class _ReadTables(beam.PTransform):
     """Rows of Parquet files, by row groups, each row with its number."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], own: Mapping[str, str]) -> None:
         super().__init__()
         self.paths = paths
+        self.own = own
 
     def expand(self, pipeline: Any) -> Any:
         return (
             pipeline
             | "Groups" >> beam.Create(list(self.groups()))
             | "Deal" >> beam.Reshuffle()
-            | "Rows" >> beam.FlatMapTuple(_rows_of_group)
+            | "Rows" >> beam.FlatMap(_rows_of_group, dict(self.own))
         )
 
     def groups(self) -> Iterator[tuple[str, int, int]]:
@@ -177,18 +187,34 @@ class _ReadTables(beam.PTransform):
                 row += about.row_group(group).num_rows
 
 
-def _rows_of_group(path: str, group: int, first: int) -> Iterator[dict[str, Any]]:
+def _rows_of_group(
+    group: tuple[str, int, int], own: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
-    columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
-    batches = file.iter_batches(
-        batch_size=_WRITTEN, row_groups=[group], columns=columns
+    path, number, row = group
+    batches = pq.ParquetFile(path).iter_batches(
+        batch_size=_WRITTEN, row_groups=[number], columns=list(own.values())
     )
     for batch in batches:
-        for row in batch.to_pylist():
-            yield {**row, "row": first}
-            first += 1
+        table = batch.to_pydict()
+        columns = {
+            name: _without_words(table[its])
+            if name in ("time", "value")
+            else table[its]
+            for name, its in own.items()
+        }
+        for values in zip(*columns.values(), strict=True):
+            yield {**dict(zip(columns, values, strict=True)), "row": row}
+            row += 1
+
+
+def _without_words(values: list[Any]) -> list[Any]:
+    """As `without_words` of a table's column."""
+    return [
+        None if isinstance(one, str) and one in WORDS_FOR_NOTHING else one
+        for one in values
+    ]
 
 
 def _build(rows: Any, preparation: Preparation, folder: Path) -> None:

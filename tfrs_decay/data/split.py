@@ -68,8 +68,9 @@ def split_of_span(
     test_cut = last - int(to_seconds(test, "test"))
     validation_cut = test_cut - int(to_seconds(validation, "validation"))
     if first > validation_cut:
+        days = days_of(np.array([first, last]))
         raise ValueError(
-            f"the log spans {to_text(last - first)}, from {days_of(events.time)}, "
+            f"the log spans {to_text(last - first)}, from {days}, "
             "which leaves nothing to train on before a validation period of "
             f"{validation} and a test period of {test}: shorten them."
         )
