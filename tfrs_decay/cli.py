@@ -19,8 +19,10 @@ from tfrs_decay.families import NAMED
 from tfrs_decay.options import (
     MODEL_OPTIONS,
     decay_options,
+    example_options,
     log_options,
     model_options,
+    read_columns,
     read_decay,
     read_log,
     run_option,
@@ -40,7 +42,8 @@ def cli(debug: bool) -> None:
 
     The road: `train` a model on a shop's log, `evaluate` it beside simple baselines,
     `export` it for TensorFlow Serving, and ask the export to `recommend`. `tune`
-    searches how interest fades before; `encoder` makes a text encoder from a checkpoint
+    searches how interest fades before; `prepare` writes a log of any size as files of
+    training examples; `encoder` makes a text encoder from a checkpoint
     of BERT or its family; `demo` walks the whole road on real purchases.
     """
 
@@ -87,6 +90,45 @@ def encoder(source: str, out: str, seq_length: int | None, cache: str) -> None:
         f"pooling:      {made.pooling}{scaled}\n"
         f"max length:   {made.max_length} tokens; texts are cut to {made.seq_length}"
     )
+
+
+@cli.command()
+@example_options
+@click.option("--out", required=True, help="Folder to write; it must not be there.")
+@click.option(
+    "--runner",
+    default="local",
+    show_default=True,
+    help="local, or a runner of Apache Beam: DirectRunner in this process, "
+    "FlinkRunner, SparkRunner, DataflowRunner.",
+)
+@click.argument("arguments", nargs=-1, metavar="[-- OPTIONS OF BEAM]")
+def prepare(out: str, runner: str, arguments: tuple[str, ...], **options: Any) -> None:
+    """Clean a log and write it as files of training examples.
+
+    OUT/training, OUT/validation and OUT/test hold examples by the cuts in time; beside
+    them stand the catalogue, the rows that were left out and why, and a report. Under a
+    Beam runner, --data may be many files, as in 'logs/*.parquet', and what comes after
+    -- goes to Beam: -- --flink_master=localhost:8081
+    """
+    from tfrs_decay import preparing
+
+    names = {"max_history", "file_format", "shards", "test", "validation", "seed"}
+    preparation = preparing.Preparation(
+        options["data"],
+        items=options["items"],
+        texts=options["text_columns"],
+        columns=read_columns(options["columns"]),
+        sample=options["sample"],
+        target_actions=options["target_action"],
+        **{name: options[name] for name in names},
+    )
+    report = preparing.prepare(
+        preparation, out, runner=runner, arguments=arguments, say=click.echo
+    )
+    for name, count in report["examples"].items():
+        click.echo(f"{name}: {count:,} examples")
+    click.echo(f"Written: {out}")
 
 
 @cli.command()

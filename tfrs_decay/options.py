@@ -34,7 +34,7 @@ def _together(*options: Options) -> Options:
     return decorate
 
 
-log_options = _together(
+_SOURCE = (
     click.option(
         "--data",
         required=True,
@@ -63,13 +63,8 @@ log_options = _together(
         "[default: text]",
     ),
     click.option("--sample", type=int, help="Only so many users, drawn at random."),
-    click.option(
-        "--action-weight",
-        multiple=True,
-        metavar="ACTION=WEIGHT",
-        help="What an action weighs in a history, such as browse=0.2; for each action. "
-        "[default: browse 0.2, cart 0.5, purchase 1 where a log has just these]",
-    ),
+)
+_TARGETS = (
     click.option(
         "--target-action",
         multiple=True,
@@ -91,6 +86,34 @@ log_options = _together(
         help="Latest events that are read.",
     ),
     click.option("--seed", default=0, show_default=True, help="Of everything random."),
+)
+
+log_options = _together(
+    *_SOURCE,
+    click.option(
+        "--action-weight",
+        multiple=True,
+        metavar="ACTION=WEIGHT",
+        help="What an action weighs in a history, such as browse=0.2; for each action. "
+        "[default: browse 0.2, cart 0.5, purchase 1 where a log has just these]",
+    ),
+    *_TARGETS,
+)
+
+example_options = _together(
+    *_SOURCE,
+    *_TARGETS,
+    click.option(
+        "--format",
+        "file_format",
+        type=click.Choice(["parquet", "tfrecord"]),
+        default="parquet",
+        show_default=True,
+        help="Of the files of examples.",
+    ),
+    click.option(
+        "--shards", default=1, show_default=True, help="Files of each period."
+    ),
 )
 
 model_options = _together(
@@ -219,7 +242,7 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
         options["data"],
         items=options["items"],
         texts=options["text_columns"],
-        columns=_columns(options["columns"]),
+        columns=read_columns(options["columns"]),
         sample=options["sample"],
         seed=options["seed"],
     )
@@ -306,7 +329,8 @@ def was_given(name: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
-def _columns(written: Iterable[str]) -> dict[str, str]:
+def read_columns(written: Iterable[str]) -> dict[str, str]:
+    """What a log calls its columns, by our names."""
     columns: dict[str, str] = {}
     for one in written:
         name, _, column = one.partition("=")

@@ -25,7 +25,7 @@ import tf_keras
 
 from tfrs_decay.data.cleaning import Cleaned
 from tfrs_decay.data.events import Events
-from tfrs_decay.data.histories import basket_queries
+from tfrs_decay.data.histories import actions_to_predict, basket_queries
 from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.data.storage import load_events, save_events
 from tfrs_decay.data.vectors import ItemVectors
@@ -106,15 +106,6 @@ def weights_of_actions(
             )
         )
     return {one: {**USUAL_WEIGHTS, **given}[one] for one in actions}
-
-
-def actions_to_predict(
-    actions: Sequence[str], wanted: Sequence[str]
-) -> list[str] | None:
-    """The actions that are targets: those wanted, else "purchase", else all (None)."""
-    if wanted:
-        return list(wanted)
-    return ["purchase"] if "purchase" in actions and len(actions) > 1 else None
 
 
 def settings_for(

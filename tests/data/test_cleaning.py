@@ -754,3 +754,45 @@ def test_of_two_texts_the_first_by_alphabet_whatever_their_order() -> None:
         table = pd.DataFrame({"item": "i", "text": [texts[n] for n in order]})
         items = clean(log_of([("u", "i", 1)], NAMES, items=table)).events.items
         assert items.texts.tolist() == ["a mug"]
+
+
+# --- what the log cannot tell by itself ----------------------------------------------
+
+
+def test_the_rules_say_whether_the_day_comes_first() -> None:
+    rows = [
+        ("u", "a", "01/12/2010"),
+        ("u", "b", "13/01/2010"),
+        ("u", "c", "01/13/2010"),
+    ]
+    for day_first, dates in (
+        (True, {"a": "2010-12-01", "b": "2010-01-13"}),
+        (False, {"a": "2010-01-12", "c": "2010-01-13"}),
+    ):
+        result = clean(log_of(rows, NAMES), rules=Rules(day_first=day_first))
+        assert result.rejected == {"time cannot be read": 1}
+        assert {
+            item: str(np.datetime64(time, "s").astype("datetime64[D]"))
+            for _, item, time, _ in named(result.events)
+        } == dates
+
+
+def test_a_part_of_a_log_guesses_nothing() -> None:
+    part = Rules(part=True)
+    with pytest.raises(ValueError, match=r"'1/12/2010' may have its day first"):
+        clean(log_of([("u", "a", "1/12/2010")], NAMES), rules=part)
+    assert len(clean(log_of([("u", "a", "5/5/2010")], NAMES), rules=part).events) == 1
+    compact = clean(log_of([("u", "a", 20231201)], NAMES), rules=part)
+    assert compact.events.time.tolist() == [20231201]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_event_says_which_row_it_was(seed: int) -> None:
+    log = log_of(ROWS, seed=seed)
+    result = clean(log)
+    rows = log.events.iloc[result.row]
+    assert [
+        (user, item, time, action)
+        for user, item, time, action in rows.itertuples(index=False)
+    ] == named(result.events)
+    assert (result.reason[result.row] == 0).all()

@@ -63,6 +63,11 @@ class Rules:
         taken_back: From an action such as "return" to the one that it takes back, such
             as "purchase": both rows are left out, the latest purchase of the item
             first, and so is a return of what was not bought.
+        day_first: Whether dates such as 01/12/2010 have their day first, and those that
+            cannot are left out; None: as the dates of the log show it, all together.
+        part: The log is a part of one, which tells nothing of the rest: dates such as
+            01/12/2010 are refused without `day_first`, and numbers such as 20231201 are
+            not.
     """
 
     missing_action: str | None = None
@@ -71,6 +76,8 @@ class Rules:
     time_zone: str = "UTC"
     most_per_minute: int | None = None
     taken_back: Mapping[str, str] = field(default_factory=dict)
+    day_first: bool | None = None
+    part: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what is no rule."""
@@ -107,6 +114,7 @@ class Cleaned:
         reason: [rows] int8, 0 for each row of the raw log that is among the events,
             else 1 + the place of its reason in `reasons`.
         reasons: Why rows of the raw log were left out.
+        row: [events] int64, the row of the raw log that each event was.
     """
 
     events: Events
@@ -116,6 +124,7 @@ class Cleaned:
     items_described_twice: int
     reason: np.ndarray
     reasons: tuple[str, ...]
+    row: np.ndarray
 
     def report(self) -> str:
         """One line of kept rows, then one line for each thing that was done."""
@@ -217,7 +226,7 @@ def clean(
     Raises:
         ValueError: A column is missing, `actions` is not a list of distinct names,
             times are in milliseconds or written as YYYYMMDD, or some dates have the day
-            first and some the month.
+            first and some the month, or `rules.part` cannot tell.
         TypeError: `log` is a bare table.
     """
     if not isinstance(log, RawLog):
@@ -262,6 +271,7 @@ def clean(
         twice,
         raw.reason,
         tuple(raw.reasons),
+        row,
     )
 
 
@@ -280,7 +290,11 @@ class _Raw:
         self.items, self.item = _coded(table["item"])
         self._no_time = table["time"].isna().to_numpy()
         self.time, self._readable = seconds_since_epoch(
-            table["time"], unit=rules.time_unit, zone=rules.time_zone
+            table["time"],
+            unit=rules.time_unit,
+            zone=rules.time_zone,
+            day_first=rules.day_first,
+            part=rules.part,
         )
         self._known_actions = actions
         self.actions, self.action = [DEFAULT_ACTION], np.zeros(len(table), np.int32)

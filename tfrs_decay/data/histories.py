@@ -204,6 +204,15 @@ def event_queries(
     return _queries(events, np.arange(len(events)), after, until, actions)
 
 
+def actions_to_predict(
+    actions: Sequence[str], wanted: Sequence[str]
+) -> list[str] | None:
+    """The actions that are targets: those wanted, else "purchase", else all (None)."""
+    if wanted:
+        return list(wanted)
+    return ["purchase"] if "purchase" in actions and len(actions) > 1 else None
+
+
 def with_actions(events: Events, actions: Sequence[str]) -> np.ndarray:
     """[n] bool, the events with one of some actions.
 

@@ -47,13 +47,30 @@ def split_by_time(
     """
     if not len(events):
         raise ValueError("there are no events to split.")
-    last = int(events.time.max())
+    first, last = int(events.time.min()), int(events.time.max())
+    return split_of_span(first, last, test=test, validation=validation)
+
+
+def split_of_span(
+    first: int, last: int, *, test: Duration = "30d", validation: Duration = "30d"
+) -> TimeSplit:
+    """As `split_by_time`, of events of which only the first and last time are known.
+
+    Args:
+        first: Seconds since the epoch.
+        last: Likewise.
+        test: How long before the last event the test period begins.
+        validation: How long before that the validation period begins.
+
+    Raises:
+        ValueError: No event lies before the validation period.
+    """
     test_cut = last - int(to_seconds(test, "test"))
     validation_cut = test_cut - int(to_seconds(validation, "validation"))
-    first = int(events.time.min())
     if first > validation_cut:
+        days = days_of(np.array([first, last]))
         raise ValueError(
-            f"the log spans {to_text(last - first)}, from {days_of(events.time)}, "
+            f"the log spans {to_text(last - first)}, from {days}, "
             "which leaves nothing to train on before a validation period of "
             f"{validation} and a test period of {test}: shorten them."
         )

@@ -84,18 +84,28 @@ UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def seconds_since_epoch(
-    times: pd.Series[Any], *, unit: str = "s", zone: str = "UTC"
+    times: pd.Series[Any],
+    *,
+    unit: str = "s",
+    zone: str = "UTC",
+    day_first: bool | None = None,
+    part: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reads times as seconds since the epoch.
 
     Each time is read by itself, with one exception. "01/12/2010" is the twelfth of
     January, unless a time of the same column, such as "13/12/2010", can only have its
-    day first: then they all have.
+    day first: then they all have. `day_first` says it instead, and what does not fit
+    it cannot be read.
 
     Args:
         times: [n] numbers, datetimes, or text.
         unit: Of numbers, one of `UNITS`.
         zone: The time zone of dates that name none.
+        day_first: Whether dates such as 01/12/2010 have their day first.
+        part: These are some of a column's times, and tell nothing of the others: such
+            dates are refused without `day_first`, and numbers are not taken for
+            YYYYMMDD (`compact_dates` counts those).
 
     Returns:
         [n] int64 seconds, 0 where a time is missing or cannot be read; and [n] bool,
@@ -113,7 +123,7 @@ def seconds_since_epoch(
         # A log repeats its times, and text is slow to read: each is read once.
         code, distinct = pd.factorize(times)
         seconds, readable = seconds_since_epoch(
-            pd.Series(distinct), unit=unit, zone=zone
+            pd.Series(distinct), unit=unit, zone=zone, day_first=day_first, part=part
         )
         # A gap has the code -1.
         return np.append(seconds, 0)[code], np.append(readable, False)[code]
@@ -126,20 +136,50 @@ def seconds_since_epoch(
         if types.is_integer_dtype(read) and read.notna().all():
             # Whole numbers throughout stay so: nanoseconds are beyond a float.
             whole = read.to_numpy("int64") // UNITS[unit]
-            _refuse_other_numbers(whole, unit)
+            _refuse_other_numbers(whole, unit, part)
             return whole, np.ones(len(times), bool)
         numbers = read.to_numpy("float64", na_value=np.nan)
         numeric = np.isfinite(numbers)
         seconds[numeric] = np.floor(numbers[numeric] / UNITS[unit])
-        _refuse_other_numbers(seconds[numeric], unit)
+        _refuse_other_numbers(seconds[numeric], unit, part)
         left = left & ~numeric & (not types.is_numeric_dtype(times))
     if left.any():
-        seconds[left] = _read_dates(times[left], zone)
+        seconds[left] = _read_dates(times[left], zone, day_first, part)
     readable = np.isfinite(seconds)
     return np.where(readable, seconds, 0).astype(np.int64), readable
 
 
-def _refuse_other_numbers(seconds: np.ndarray, unit: str) -> None:
+def compact_dates(times: pd.Series[Any]) -> tuple[int, int]:
+    """Counts a column's numbers, and those of them that are dates such as 20231201."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(times):
+        return 0, 0
+    numbers = pd.to_numeric(times, errors="coerce").to_numpy("float64", na_value=np.nan)
+    numbers = numbers[np.isfinite(numbers)]
+    written = pd.Series(_possibly_dates(numbers)).astype("int64").astype(str)
+    dates = pd.to_datetime(written, format="%Y%m%d", errors="coerce").notna()
+    return len(numbers), int(dates.sum())
+
+
+def refuse_compact_dates(numbers: int, dates: int) -> None:
+    """Refuses a column of so many numbers, of which so many are written as YYYYMMDD.
+
+    Raises:
+        ValueError: Nearly all of them are.
+    """
+    if numbers and dates >= MOSTLY * numbers:
+        raise ValueError(
+            f"the times look like dates written as YYYYMMDD, {dates} of {numbers} "
+            "numbers: write 2023-12-01, or seconds since the epoch."
+        )
+
+
+def _possibly_dates(numbers: np.ndarray) -> np.ndarray:
+    return numbers[(numbers >= 19000101) & (numbers <= 21001231)]
+
+
+def _refuse_other_numbers(seconds: np.ndarray, unit: str, part: bool) -> None:
     """Refuses numbers that are of another unit, or dates."""
     largest = float(np.abs(seconds).max(initial=0))
     if largest >= LATEST_SECOND:
@@ -148,7 +188,7 @@ def _refuse_other_numbers(seconds: np.ndarray, unit: str) -> None:
             "since the epoch; it looks like "
             f"{_NAMES[_finer(unit)]}: say so (time_unit={_finer(unit)!r})."
         )
-    if unit == "s":
+    if unit == "s" and not part:
         _refuse_compact_dates(seconds)
 
 
@@ -161,10 +201,10 @@ def _refuse_compact_dates(numbers: np.ndarray) -> None:
     """Refuses numbers that are dates such as 20231201: as seconds, days of 1970."""
     import pandas as pd
 
-    possible = (numbers >= 19000101) & (numbers <= 21001231)
-    if not len(numbers) or possible.mean() < MOSTLY:
+    possible = _possibly_dates(numbers)
+    if not len(possible) or len(possible) < MOSTLY * len(numbers):
         return
-    written = pd.Series(np.unique(numbers[possible])).astype("int64").astype(str)
+    written = pd.Series(np.unique(possible)).astype("int64").astype(str)
     dates = pd.to_datetime(written, format="%Y%m%d", errors="coerce").notna()
     # Most of them, for a log of dates has a typing error or a 0 in it, too.
     if dates.mean() >= MOSTLY:
@@ -174,7 +214,9 @@ def _refuse_compact_dates(numbers: np.ndarray) -> None:
         )
 
 
-def _read_dates(dates: pd.Series[Any], zone: str) -> np.ndarray:
+def _read_dates(
+    dates: pd.Series[Any], zone: str, day_first: bool | None, part: bool
+) -> np.ndarray:
     """[n] float64 seconds since the epoch of datetimes and text; NaN if unreadable."""
     import pandas as pd
 
@@ -188,18 +230,23 @@ def _read_dates(dates: pd.Series[Any], zone: str) -> np.ndarray:
         ]
         numeric = np.array([one is not None for one in fields])
         # Apart, for pandas would read 2010-01-12 with its day first as well.
-        parts = [
-            (numeric, _day_comes_first(filter(None, fields))),
-            (~numeric, False),
-        ]
+        found = [one for one in fields if one is not None]
+        if day_first is None:
+            order = _day_comes_first(found, part)
+        else:
+            order = day_first
+            impossible = _cannot_be(found, day_first)
+            numeric[np.flatnonzero(numeric)[impossible]] = False
+        # What does not fit what was said of the dates is in neither part.
+        parts = [(numeric, order), (np.array([one is None for one in fields]), False)]
     seconds = np.full(len(dates), np.nan)
-    for rows, day_first in parts:
+    for rows, first in parts:
         moments = pd.to_datetime(
             dates[rows],
             utc=True,
             errors="coerce",
             format="mixed",
-            dayfirst=day_first,
+            dayfirst=first,
         )
         whole = moments.dt.tz_localize(None).to_numpy("datetime64[s]")
         seconds[rows] = np.where(np.isnat(whole), np.nan, whole.astype(np.int64))
@@ -224,11 +271,21 @@ def _in_zone(seconds: np.ndarray, zone: str) -> np.ndarray:
     return utc.to_numpy("datetime64[s]").astype(np.float64)
 
 
-def _day_comes_first(dates: Iterable[re.Match[str]]) -> bool:
+def _cannot_be(dates: Iterable[re.Match[str]], day_first: bool) -> list[bool]:
+    """Which of some dates have a month above 12 in this order."""
+    return [int(date[2 if day_first else 1]) > 12 for date in dates]
+
+
+def _day_comes_first(dates: Iterable[re.Match[str]], part: bool) -> bool:
     """Whether a date such as 13/12/2010 shows that all have the day first."""
     day_first = month_first = None
     for date in dates:
         first, second = int(date[1]), int(date[2])
+        if part and first != second:
+            raise ValueError(
+                f"{date.string!r} may have its day first or its month, which a part of "
+                "a log cannot tell: say so (day_first=True or False)."
+            )
         if first > 12 >= second:
             day_first = date.string
         elif second > 12 >= first:

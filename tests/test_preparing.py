@@ -1,0 +1,234 @@
+"""`tfrs-decay prepare`: a folder of examples, the same by Beam as on one machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from tfrs_decay import cli, preparing
+from tfrs_decay.data import (
+    basket_queries,
+    clean,
+    event_table,
+    example_table,
+    simulated_shop,
+    split_by_time,
+)
+
+BEAM = ("--runner", "DirectRunner")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A dirty event table in several row groups, in two formats, and its items."""
+    folder = tmp_path_factory.mktemp("shop")
+    log = simulated_shop(users=40, days=60, seed=3).log
+    events = pd.concat([log.events, log.events.iloc[::40]])
+    events = events.sample(frac=1, random_state=0).reset_index(drop=True)
+    events.loc[::97, "user"] = None
+    events.to_parquet(folder / "events.parquet", row_group_size=500)
+    events.to_csv(folder / "events.csv", index=False)
+    items = log.items.assign(kind=log.items["text"].str.split().str[-1])
+    items.to_parquet(folder / "items.parquet")
+    return folder
+
+
+def prepare(shop, out, *others, data="events.parquet"):
+    return cli.main(
+        [
+            "prepare",
+            *("--data", str(shop / data)),
+            *("--items", str(shop / "items.parquet")),
+            *("--text-column", "text"),
+            *("--text-column", "kind"),
+            *("--test", "15d"),
+            *("--validation", "10d"),
+            *("--max-history", "12"),
+            *("--shards", "3"),
+            *("--out", str(out)),
+            *others,
+        ]
+    )
+
+
+def rows_of(folder, period):
+    paths = sorted((folder / period).iterdir())
+    assert [one.name for one in paths] == [
+        f"examples-0000{shard}-of-00003.parquet" for shard in range(3)
+    ]
+    rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
+    return sorted(rows, key=lambda row: (row["user"], row["query_time"]))
+
+
+def expected(shop, data):
+    """What the parts of the package make of the log."""
+    cleaned = clean(
+        event_table(
+            shop / data, shop / "items.parquet", columns={"text": ["text", "kind"]}
+        )
+    )
+    split = split_by_time(cleaned.events, test="15d", validation="10d")
+    ends = [None, split.validation, split.test, None]
+    periods = {}
+    for name, after, until in zip(preparing.PERIODS, ends, ends[1:], strict=False):
+        queries = basket_queries(
+            cleaned.events, after=after, until=until, actions=["purchase"]
+        )
+        table = example_table(queries, cleaned.events, max_history=12)
+        periods[name] = table.to_pylist()
+    return cleaned, split, periods
+
+
+@pytest.mark.parametrize("data", ["events.parquet", "events.csv"])
+@pytest.mark.parametrize("runner", [(), BEAM], ids=["local", "beam"])
+def test_the_folder_holds_the_log_as_the_package_makes_it(
+    shop, tmp_path, capsys, runner, data
+):
+    assert prepare(shop, tmp_path / "out", *runner, data=data) == 0
+    assert "Written:" in capsys.readouterr().out
+    cleaned, split, periods = expected(shop, data)
+    for name, rows in periods.items():
+        assert rows and rows_of(tmp_path / "out", name) == rows
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report == {
+        **cleaned.to_dict(),
+        "split": split._asdict(),
+        "target_actions": ["purchase"],
+        "examples": {name: len(rows) for name, rows in periods.items()},
+    }
+    rejected = pd.read_parquet(tmp_path / "out" / "rejected.parquet")
+    own = cleaned.rejected_rows()
+    assert rejected["reason"].value_counts().to_dict() == cleaned.rejected
+    alone = own["reason"] == "no user"  # of what is alike, any may have been kept
+    assert sorted(rejected["row"][rejected["reason"] == "no user"]) == (
+        own["row"][alone].tolist()
+    )
+    items = pd.read_parquet(tmp_path / "out" / "items.parquet")
+    assert items["item"].tolist() == cleaned.events.items.ids.tolist()
+    texts = items[["text_0", "text_1"]].to_numpy().tolist()
+    assert texts == cleaned.events.items.texts.tolist()
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == [
+        *("items.parquet", "rejected.parquet", "report.json"),
+        *("test", "training", "validation"),
+    ]
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("runner", [(), BEAM], ids=["local", "beam"])
+def test_a_logs_own_names_and_values(shop, tmp_path, runner):
+    table = pd.read_parquet(shop / "events.parquet")
+    table["value"] = ["2.5", "NA", "1", "much"] * (len(table) // 4) + ["3"] * (
+        len(table) % 4
+    )
+    table.rename(columns={"user": "who"}).to_parquet(tmp_path / "log.parquet")
+    told = ["--column", "user=who", "--shards", "1", *runner]
+    assert prepare(shop, tmp_path / "out", *told, data=tmp_path / "log.parquet") == 0
+    table.to_parquet(tmp_path / "own.parquet")
+    cleaned = clean(event_table(tmp_path / "own.parquet"))
+    assert {"no value", "value is no number"} < set(cleaned.rejected)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["rejected"] == cleaned.rejected
+    assert report["events"] == len(cleaned.events)
+
+
+def test_several_files_are_one_log(shop, tmp_path):
+    table = pd.read_parquet(shop / "events.parquet")
+    (tmp_path / "logs").mkdir()
+    for part in range(3):
+        table[part::3].to_parquet(tmp_path / "logs" / f"{part}.parquet")
+    assert prepare(shop, tmp_path / "out", *BEAM, data=tmp_path / "logs/*.parquet") == 0
+    _, _, periods = expected(shop, "events.parquet")
+    for name, rows in periods.items():
+        assert rows_of(tmp_path / "out", name) == rows
+
+
+@pytest.mark.parametrize("runner", [(), BEAM], ids=["local", "beam"])
+def test_tfrecords_are_read_back(shop, tmp_path, runner):
+    from tfrs_decay.data import read_examples
+
+    assert prepare(shop, tmp_path / "out", "--format", "tfrecord", *runner) == 0
+    _, _, periods = expected(shop, "events.parquet")
+    found = [
+        (int(time), int(length))
+        for batch in read_examples(tmp_path / "out" / "test")
+        for time, length in zip(
+            batch["query_time"].numpy(), batch["history_length"].numpy(), strict=True
+        )
+    ]
+    assert sorted(found) == sorted(
+        (row["query_time"], len(row["history_item"])) for row in periods["test"]
+    )
+
+
+@pytest.mark.parametrize("runner", [(), BEAM], ids=["local", "beam"])
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        (["--shards", "150"], r"has \d+ examples, fewer than shards=150"),
+        (["--test", "90d"], r"which leaves nothing to train on"),
+        (["--target-action", "share"], r"\['share'\] not among the log's \['browse'"),
+    ],
+)
+def test_nothing_is_left_of_what_fails(shop, tmp_path, capsys, runner, others, message):
+    assert prepare(shop, tmp_path / "out", *runner, *others) == 2
+    assert list(tmp_path.iterdir()) == []
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+
+
+def test_bad_arguments_are_refused_before_the_log_is_read(
+    shop, tmp_path, capsys, monkeypatch
+):
+    def refused(*others):
+        assert prepare(shop, tmp_path / "out", *others, data="no such log") == 2
+        return capsys.readouterr().err
+
+    assert "runner='nope' is neither 'local' nor a runner of Beam" in refused(
+        "--runner", "nope"
+    )
+    assert "runner='no.such' is neither" in refused("--runner", "no.such")
+    assert "--streaming: options of Beam go with --runner DirectRunner" in refused(
+        "--", "--streaming"
+    )
+    assert "shards=0 must be 1 or more" in refused("--shards", "0")
+    assert "max_history=0 must be 1 or more" in refused("--max-history", "0")
+    assert "test='soon'" in refused("--test", "soon")
+    assert "neither a log by name nor a file" in refused()
+    assert "neither a log by name nor a file" in refused(*BEAM)
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    assert (
+        "--runner DirectRunner needs apache_beam: pip install 'tfrs-decay[beam]'"
+        in refused(*BEAM)
+    )
+    (tmp_path / "out").mkdir()
+    assert "is there already: remove it or choose another --out" in refused()
+
+
+def test_options_after_two_dashes_go_to_beam(shop, tmp_path, monkeypatch):
+    from tfrs_decay import preparing_beam
+
+    given = []
+    monkeypatch.setattr(
+        preparing_beam,
+        "PipelineOptions",
+        lambda arguments: given.append(arguments) or None,
+    )
+    others = (*BEAM, "--", "--job_name=shop", "--temp_location=/tmp")
+    assert prepare(shop, tmp_path / "out", *others) == 0
+    assert given == [["--job_name=shop", "--temp_location=/tmp"]]
+
+
+def test_an_empty_log_is_refused_by_both(tmp_path, capsys):
+    rows = {"user": [None], "item": ["a"], "time": [1], "action": ["buy"]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "log.parquet")
+    for runner in ((), BEAM):
+        told = ["prepare", "--data", str(tmp_path / "log.parquet"), *runner]
+        assert cli.main([*told, "--out", str(tmp_path / "out")]) == 2
+        assert "there are no events to split" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["log.parquet"]

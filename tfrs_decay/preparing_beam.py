@@ -1,0 +1,454 @@
+"""`prepare` by an Apache Beam runner: the files of one machine, from any number.
+
+A Parquet table of events, or several (`logs/*.parquet`), is read by the workers; any
+other log by this process, which hands its rows on. The catalogue is put together in
+this process at the end.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import shutil
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import AsSingleton, TaggedOutput
+
+from tfrs_decay.data import examples as files
+from tfrs_decay.data.beam import CleanEvent, CleanEvents, MakeExamples
+from tfrs_decay.data.cleaning import RawLog, clean
+from tfrs_decay.data.histories import actions_to_predict, basket_queries
+from tfrs_decay.data.sources import open_log
+from tfrs_decay.data.split import TimeSplit, split_of_span
+from tfrs_decay.data.tables import WORDS_FOR_NOTHING
+from tfrs_decay.preparing import (
+    PERIODS,
+    Preparation,
+    item_table,
+    need_examples,
+    of_examples,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_COLUMNS = ("user", "item", "time", "action", "value")
+"""What `open_log` reads of an event table."""
+
+_WRITTEN = 10_000
+"""Rows that are written at a time."""
+
+
+def runner_named(name: str) -> Any:
+    """One of Beam's runners.
+
+    "DirectRunner" is the one that works in this process: Beam's own of that name looks
+    for another on the network first.
+
+    Raises:
+        ValueError: There is none of the name.
+    """
+    from apache_beam.runners.runner import create_runner
+
+    try:
+        return create_runner("FnApiRunner" if name == "DirectRunner" else name)
+    except (ValueError, AttributeError, ModuleNotFoundError) as error:
+        raise ValueError(
+            f"runner={name!r} is neither 'local' nor a runner of Beam, such as "
+            f"'DirectRunner', 'FlinkRunner', 'SparkRunner' or 'DataflowRunner': {error}"
+        ) from error
+
+
+def write_with_beam(
+    preparation: Preparation,
+    folder: Path,
+    runner: str,
+    arguments: Sequence[str],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Writes everything but the report, which it gives back."""
+    say(f"Reading {preparation.data} ...")
+    source = _source(preparation, folder)
+    say(f"Running the pipeline on {runner} ...")
+    options = PipelineOptions(list(arguments))
+    with beam.Pipeline(runner=runner_named(runner), options=options) as pipeline:
+        _build(pipeline | source.rows, preparation, folder)
+    facts = _Facts.read(folder / "facts.jsonl")
+    split = facts.split(preparation)
+    examples = {name: facts.counted["examples"][name] for name in PERIODS}
+    need_examples(examples, preparation.shards)
+    # The catalogue as cleaning makes it of the items that occur.
+    catalogue = clean(_log_of(facts.all("items"), source.items, source.texts))
+    item_table(catalogue.events.items, source.texts).to_parquet(
+        folder / "items.parquet"
+    )
+    (folder / "facts.jsonl").unlink()
+    shutil.rmtree(folder / "head", ignore_errors=True)
+    rejected = dict(source.rejected)
+    for why, count in facts.all("rejected").items():
+        rejected[why] = rejected.get(why, 0) + count
+    actions = actions_to_predict(
+        sorted(facts.all("actions")), preparation.target_actions
+    )
+    return {
+        **catalogue.to_dict(),
+        **facts.all("total"),
+        **facts.all("span"),
+        "rejected": rejected,
+        "filled": facts.all("filled"),
+        **of_examples(split, actions, examples),
+    }
+
+
+class _Source(NamedTuple):
+    """Where the rows come from, and what is known without them."""
+
+    rows: Any
+    items: Any
+    texts: tuple[str, ...]
+    rejected: dict[str, int]
+
+
+def _source(preparation: Preparation, folder: Path) -> _Source:
+    paths = sorted(glob.glob(preparation.data)) or [preparation.data]
+    own = {name: preparation.columns.get(name, name) for name in _COLUMNS}
+    if preparation.sample is not None or not _are_event_tables(paths, own):
+        log = preparation.log()
+        rows = log.events.astype(object).where(log.events.notna(), None)
+        rows["row"] = np.arange(len(rows))
+        records = beam.Create(rows.to_dict("records"))
+        return _Source(records, log.items, log.texts, log.rejected)
+    # What describes the items goes with any rows of the log, such as the first.
+    import pyarrow.parquet as pq
+
+    head = folder / "head" / "events.parquet"
+    head.parent.mkdir()
+    first = next(pq.ParquetFile(paths[0]).iter_batches(batch_size=1), None)
+    if first is None:
+        raise ValueError(f"{paths[0]} has no rows.")
+    import pyarrow as pa
+
+    pq.write_table(pa.Table.from_batches([first]), head)
+    log = open_log(
+        str(head),
+        items=preparation.items,
+        texts=preparation.texts,
+        columns=preparation.columns,
+    )
+    own = {name: own[name] for name in log.events.columns}
+    return _Source(_ReadTables(paths, own), log.items, log.texts, log.rejected)
+
+
+def _are_event_tables(paths: Sequence[str], own: Mapping[str, str]) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not all(path.endswith(".parquet") and Path(path).is_file() for path in paths):
+        return False
+    try:
+        return all(
+            {own[name] for name in _COLUMNS[:3]} <= set(pq.read_schema(path).names)
+            for path in paths
+        )
+    except pa.ArrowInvalid:
+        return False  # `open_log` says what is wrong with it
+
+
+class _ReadTables(beam.PTransform):
+    """Rows of Parquet files, by row groups, each row with its number."""
+
+    def __init__(self, paths: Sequence[str], own: Mapping[str, str]) -> None:
+        super().__init__()
+        self.paths = paths
+        self.own = own
+
+    def expand(self, pipeline: Any) -> Any:
+        return (
+            pipeline
+            | "Groups" >> beam.Create(list(self.groups()))
+            | "Deal" >> beam.Reshuffle()
+            | "Rows" >> beam.FlatMap(_rows_of_group, dict(self.own))
+        )
+
+    def groups(self) -> Iterator[tuple[str, int, int]]:
+        import pyarrow.parquet as pq
+
+        row = 0
+        for path in self.paths:
+            about = pq.read_metadata(path)
+            for group in range(about.num_row_groups):
+                yield path, group, row
+                row += about.row_group(group).num_rows
+
+
+def _rows_of_group(
+    group: tuple[str, int, int], own: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    path, number, row = group
+    batches = pq.ParquetFile(path).iter_batches(
+        batch_size=_WRITTEN, row_groups=[number], columns=list(own.values())
+    )
+    for batch in batches:
+        table = batch.to_pydict()
+        columns = {
+            name: _without_words(table[its])
+            if name in ("time", "value")
+            else table[its]
+            for name, its in own.items()
+        }
+        for values in zip(*columns.values(), strict=True):
+            yield {**dict(zip(columns, values, strict=True)), "row": row}
+            row += 1
+
+
+def _without_words(values: list[Any]) -> list[Any]:
+    """As `without_words` of a table's column."""
+    return [
+        None if isinstance(one, str) and one in WORDS_FOR_NOTHING else one
+        for one in values
+    ]
+
+
+def _build(rows: Any, preparation: Preparation, folder: Path) -> None:
+    log = rows | "Clean" >> CleanEvents()
+    actions = (
+        log.events
+        | "Action" >> beam.Map(lambda event: event.action)
+        | "Actions" >> beam.Distinct()
+        | "ActionList" >> beam.combiners.ToList()
+        | "Targets" >> beam.Map(_targets, preparation.target_actions)
+    )
+    span = log.events | "Span" >> beam.CombineGlobally(_Span())
+    split = span | "Split" >> beam.Map(
+        lambda ends: _split(ends[0], ends[1], preparation)
+    )
+    examples = (
+        log.events
+        | "Examples"
+        >> MakeExamples(
+            actions=AsSingleton(actions), max_history=preparation.max_history
+        )
+        | "Period" >> beam.ParDo(_Period(), AsSingleton(split)).with_outputs(*PERIODS)
+    )
+    counts = [
+        log.events | "OfEvents" >> beam.FlatMap(_facts_of_event),
+        log.events
+        | "User" >> beam.Map(lambda event: event.user)
+        | "Users" >> beam.Distinct()
+        | "OfUsers" >> beam.Map(lambda _: (("total", "users"), 1)),
+        log.rejected
+        | "OfRejected" >> beam.Map(lambda one: (("rejected", one.reason), one.rows)),
+        log.filled | "OfFilled" >> beam.MapTuple(lambda why, n: (("filled", why), n)),
+    ]
+    for name in PERIODS:
+        counts.append(
+            examples[name] | f"Of {name}" >> beam.Map(_fact, ("examples", name))
+        )
+        _ = examples[name] | f"Write {name}" >> _WriteShards(
+            str(folder / name), preparation.shards, preparation.file_format
+        )
+    nothing = [(("examples", name), 0) for name in PERIODS]
+    nothing += [(("total", name), 0) for name in ("events", "users")]
+    summed = (
+        (*counts, rows.pipeline | "Nothing" >> beam.Create(nothing))
+        | "Facts" >> beam.Flatten()
+        | "Sum" >> beam.CombinePerKey(sum)
+    )
+    ends = span | "Ends" >> beam.FlatMap(_facts_of_span)
+    _ = (
+        ((summed, ends) | "AllFacts" >> beam.Flatten())
+        | "Line" >> beam.Map(json.dumps)
+        | "Together" >> beam.Map(lambda line: (0, line))
+        | "OneFile" >> beam.GroupByKey()
+        | "WriteFacts" >> beam.Map(_write_lines, str(folder / "facts.jsonl"))
+    )
+    rejected = log.rejected | "Number" >> beam.Map(
+        lambda one: (0, {"row": one.row.get("row"), "reason": one.reason})
+    )
+    marker = rows.pipeline | "NoRow" >> beam.Create([(0, None)])
+    _ = (
+        ((rejected, marker) | "WithNone" >> beam.Flatten())
+        | "Rejected" >> beam.GroupByKey()
+        | "WriteRejected" >> beam.Map(_write_rejected, str(folder))
+    )
+
+
+def _targets(found: list[str], wanted: Sequence[str]) -> list[str] | None:
+    unknown = sorted(set(wanted) - set(found))
+    if unknown:
+        raise ValueError(
+            f"actions={list(wanted)}: {unknown} not among the log's {sorted(found)}."
+        )
+    return actions_to_predict(found, wanted)
+
+
+def _split(first: int, last: int, preparation: Preparation) -> TimeSplit:
+    if first > last:
+        raise ValueError("there are no events to split.")
+    return split_of_span(
+        first, last, test=preparation.test, validation=preparation.validation
+    )
+
+
+class _Span(beam.CombineFn):
+    """The first and the last second; the first is the later one of no events."""
+
+    def create_accumulator(self) -> tuple[float, float]:
+        return float("inf"), float("-inf")
+
+    def add_input(self, span: Any, event: CleanEvent) -> Any:
+        return min(span[0], event.time), max(span[1], event.time)
+
+    def merge_accumulators(self, spans: Iterable[Any]) -> Any:
+        first, last = zip(*spans, strict=True)
+        return min(first), max(last)
+
+    def extract_output(self, span: Any) -> Any:
+        return span
+
+
+class _Period(beam.DoFn):
+    """Tags an example with its period."""
+
+    def process(self, example: dict[str, Any], split: TimeSplit) -> Any:
+        later = sum(example["query_time"] > cut for cut in split)
+        yield TaggedOutput(PERIODS[later], example)
+
+
+class _WriteShards(beam.PTransform):
+    """Files as `write_examples` names them; an example's shard is told by its query."""
+
+    def __init__(self, folder: str, shards: int, file_format: str) -> None:
+        super().__init__()
+        self.folder = folder
+        self.shards = shards
+        self.file_format = file_format
+
+    def expand(self, examples: Any) -> Any:
+        dealt = examples | "Deal" >> beam.Map(_dealt, self.shards)
+        # So that a shard without an example is a file, too.
+        every = examples.pipeline | "Every" >> beam.Create(
+            [(shard, None) for shard in range(self.shards)]
+        )
+        return (
+            ((dealt, every) | beam.Flatten())
+            | "Shards" >> beam.GroupByKey()
+            | "Files"
+            >> beam.Map(_write_shard, self.folder, self.shards, self.file_format)
+        )
+
+
+def _dealt(example: dict[str, Any], shards: int) -> tuple[int, dict[str, Any]]:
+    query = json.dumps([example["user"], example["query_time"]])
+    return zlib.crc32(query.encode()) % shards, example
+
+
+def _write_shard(
+    of_shard: tuple[int, Iterable[Any]], folder: str, shards: int, file_format: str
+) -> None:
+    shard, examples = of_shard
+    name = f"examples-{shard:05d}-of-{shards:05d}.{file_format}"
+    write = files._write_parquet if file_format == "parquet" else files._write_tfrecord
+    _whole_file(write, _tables(examples, _schema()), Path(folder) / name)
+
+
+def _write_rejected(keyed: tuple[int, Iterable[Any]], folder: str) -> None:
+    import pyarrow as pa
+
+    _, rows = keyed
+    schema = pa.schema([("row", pa.int64()), ("reason", pa.string())])
+    path = Path(folder) / "rejected.parquet"
+    _whole_file(files._write_parquet, _tables(rows, schema), path)
+
+
+def _whole_file(
+    write: Callable[[Iterable[pa.Table], Path], None],
+    tables: Iterable[pa.Table],
+    path: Path,
+) -> None:
+    # A worker that is started again writes the same file once more.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}")
+    write(tables, partial)
+    partial.replace(path)
+
+
+def _tables(rows: Iterable[Any], schema: pa.Schema) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    yield schema.empty_table()
+    block = []
+    for row in rows:
+        if row is not None:
+            block.append(row)
+        if len(block) == _WRITTEN:
+            yield pa.Table.from_pylist(block, schema=schema)
+            block = []
+    yield pa.Table.from_pylist(block, schema=schema)
+
+
+def _schema() -> pa.Schema:
+    events = clean(_log_of([])).events
+    return files.example_table(basket_queries(events), events).schema
+
+
+def _log_of(
+    items: Iterable[str], described: Any = None, texts: tuple[str, ...] = ("text",)
+) -> RawLog:
+    """A log that has an event of each item."""
+    import pandas as pd
+
+    table = pd.DataFrame({"item": pd.Series(list(items), dtype=object)})
+    return RawLog(table.assign(user="anyone", time=0), described, {}, texts)
+
+
+def _fact(_: Any, key: tuple[str, str]) -> tuple[tuple[str, str], int]:
+    return key, 1
+
+
+def _facts_of_event(event: CleanEvent) -> Iterator[tuple[tuple[str, str], int]]:
+    yield ("total", "events"), 1
+    yield ("items", event.item), 1
+    yield ("actions", event.action), 1
+
+
+def _facts_of_span(span: tuple[int, int]) -> Iterator[tuple[tuple[str, str], int]]:
+    yield ("span", "first_time"), span[0]
+    yield ("span", "last_time"), span[1]
+
+
+def _write_lines(keyed: tuple[int, Iterable[str]], path: str) -> None:
+    _, lines = keyed
+    partial = Path(path).with_suffix(".partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    partial.replace(path)
+
+
+class _Facts(NamedTuple):
+    """What the pipeline counted, by kind and name."""
+
+    counted: dict[str, dict[str, int]]
+
+    @classmethod
+    def read(cls, path: Path) -> _Facts:
+        counted: dict[str, dict[str, int]] = {}
+        with open(path, encoding="utf-8") as file:
+            for (kind, name), count in map(json.loads, file):
+                counted.setdefault(kind, {})[name] = count
+        return cls(counted)
+
+    def all(self, kind: str) -> dict[str, int]:
+        return dict(sorted(self.counted.get(kind, {}).items()))
+
+    def split(self, preparation: Preparation) -> TimeSplit:
+        span = self.counted["span"]
+        return _split(span["first_time"], span["last_time"], preparation)
