@@ -1,6 +1,8 @@
 # `make demo` and `make test` are all that a fresh machine needs.
 PYTHON ?= python3
 BIN := .venv/bin
+# Processes that run tests: each of them loads TensorFlow, and has a core to itself.
+JOBS ?= 2
 # TensorFlow's C++ start-up notices are no news to anyone here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -13,7 +15,7 @@ demo: .venv/demo ## Train on real purchases with a real encoder, export, answer
 	$(BIN)/tfrs-decay demo
 
 test: .venv/test ## All tests but the slow integration suites
-	$(BIN)/python -m pytest -m "not integration"
+	$(BIN)/python -m pytest -m "not integration" -n $(JOBS) --dist loadscope
 
 lint: .venv/lint ## ruff and mypy
 	$(BIN)/ruff check .

@@ -43,6 +43,7 @@ EXTRAS["test"] = [
     *EXTRAS["beam"],
     "openpyxl>=3.1",
     "pytest>=8",
+    "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "tokenizers>=0.19",
 ]

@@ -232,3 +232,40 @@ def test_an_empty_log_is_refused_by_both(tmp_path, capsys):
         assert cli.main([*told, "--out", str(tmp_path / "out")]) == 2
         assert "there are no events to split" in capsys.readouterr().err
     assert [one.name for one in tmp_path.iterdir()] == ["log.parquet"]
+
+
+@pytest.mark.parametrize("runner", [(), BEAM])
+def test_the_rules_of_cleaning_are_options(shop, tmp_path, runner):
+    events = pd.read_parquet(shop / "events.parquet")
+    events["time"] *= 1_000
+    bought = events[events["action"] == "purchase"].dropna().iloc[0]
+    moment = bought["time"]
+    more = [
+        {**bought, "time": moment + 1_000, "action": "back"},
+        {**bought, "time": moment + 5_000, "action": None},
+        {**bought, "time": 5_000_000_000_000},
+    ]
+    events = pd.concat([events, pd.DataFrame(more)], ignore_index=True)
+    events.to_parquet(tmp_path / "events.parquet")
+    status = prepare(
+        shop,
+        tmp_path / "out",
+        *("--time-unit", "ms"),
+        *("--taken-back", "back=purchase"),
+        *("--missing-action", "browse"),
+        *("--most-per-minute", "500"),
+        *runner,
+        data=tmp_path / "events.parquet",
+    )
+    assert status == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["rejected"]["taken back, and the back of it"] == 2
+    assert report["rejected"]["time after now"] == 1
+    assert report["filled"] == {"no action, read as 'browse'": 1}
+
+
+def test_what_is_no_rule_of_cleaning_ends_in_one_line(shop, tmp_path, capsys):
+    assert prepare(shop, tmp_path / "out", "--taken-back", "back") == 2
+    assert "--taken-back 'back' is not ACTION=ACTION" in capsys.readouterr().err
+    assert prepare(shop, tmp_path / "out", "--most-per-minute", "0") == 2
+    assert "most_per_minute=0 must be 1 or more" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from tfrs_decay.options import (
     read_columns,
     read_decay,
     read_log,
+    read_rules,
     run_option,
     was_given,
 )
@@ -121,6 +123,8 @@ def prepare(out: str, runner: str, arguments: tuple[str, ...], **options: Any) -
         columns=read_columns(options["columns"]),
         sample=options["sample"],
         target_actions=options["target_action"],
+        rules=read_rules(options),
+        now=int(time.time()),
         **{name: options[name] for name in names},
     )
     report = preparing.prepare(

@@ -12,7 +12,7 @@ from tfrs_decay.durations import to_seconds
 from tfrs_decay.families import DEFAULT, NAMED, NAMES, named_decay
 
 if TYPE_CHECKING:
-    from tfrs_decay.data import Cleaned, TimeSplit
+    from tfrs_decay.data import Cleaned, Rules, TimeSplit
     from tfrs_decay.decay import Decay
     from tfrs_decay.training import Settings
 
@@ -63,6 +63,42 @@ _SOURCE = (
         "[default: text]",
     ),
     click.option("--sample", type=int, help="Only so many users, drawn at random."),
+    click.option(
+        "--time-unit",
+        type=click.Choice(["s", "ms", "us", "ns"]),
+        default="s",
+        show_default=True,
+        help="Of times that are numbers.",
+    ),
+    click.option(
+        "--time-zone",
+        default="UTC",
+        show_default=True,
+        help="Of dates that name none, as in Europe/London.",
+    ),
+    click.option(
+        "--day-first/--month-first",
+        default=None,
+        help="How dates such as 01/12/2010 are meant.  [default: as the log's other "
+        "dates show]",
+    ),
+    click.option(
+        "--missing-action",
+        metavar="ACTION",
+        help="What a row without an action did.  [default: it is left out]",
+    ),
+    click.option(
+        "--most-per-minute",
+        type=int,
+        help="A user with more events than this within a minute is a bot, and left "
+        "out.  [default: nobody is]",
+    ),
+    click.option(
+        "--taken-back",
+        multiple=True,
+        metavar="ACTION=ACTION",
+        help="What takes what back, such as return=purchase: both are left out.",
+    ),
 )
 _TARGETS = (
     click.option(
@@ -247,7 +283,7 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
         seed=options["seed"],
     )
     # An event that has not happened would move the periods, and leave them empty.
-    cleaned = clean(log, now=int(time.time()))
+    cleaned = clean(log, now=int(time.time()), rules=read_rules(options))
     click.echo(cleaned.report())
     split = split_by_time(
         cleaned.events, test=options["test"], validation=options["validation"]
@@ -260,6 +296,22 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
         **{name: options[name] for name in _FIELDS},
     )
     return cleaned, split, settings
+
+
+def read_rules(options: Mapping[str, Any]) -> Rules:
+    """What cleaning does, as the options tell it."""
+    from tfrs_decay.data import Rules
+
+    taken_back = {}
+    for one in options["taken_back"]:
+        back, equals, done = one.partition("=")
+        if not (back and equals and done):
+            raise click.UsageError(
+                f"--taken-back {one!r} is not ACTION=ACTION, as in return=purchase."
+            )
+        taken_back[back] = done
+    names = ("time_unit", "time_zone", "day_first", "missing_action", "most_per_minute")
+    return Rules(taken_back=taken_back, **{name: options[name] for name in names})
 
 
 def read_decay(options: Mapping[str, Any]) -> Decay:

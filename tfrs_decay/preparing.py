@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfrs_decay.data.cleaning import RawLog, clean
+from tfrs_decay.data.cleaning import RawLog, Rules, clean
 from tfrs_decay.data.events import Items
 from tfrs_decay.data.examples import FORMATS, write_examples
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
@@ -59,6 +59,8 @@ class Preparation:
         max_history: Latest events of a history that are written.
         file_format: One of `FORMATS`.
         shards: Files of each period.
+        rules: As in `clean`.
+        now: As in `clean`.
     """
 
     data: str
@@ -73,6 +75,8 @@ class Preparation:
     max_history: int = 100
     file_format: str = "parquet"
     shards: int = 1
+    rules: Rules = field(default_factory=Rules)
+    now: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses what cannot be prepared, before any time is spent on it."""
@@ -157,7 +161,7 @@ def _write_locally(
 ) -> dict[str, Any]:
     say(f"Reading {preparation.data} ...")
     log = preparation.log()
-    cleaned = clean(log)
+    cleaned = clean(log, now=preparation.now, rules=preparation.rules)
     say(cleaned.report())
     events = cleaned.events
     split = split_by_time(

@@ -218,7 +218,7 @@ def _without_words(values: list[Any]) -> list[Any]:
 
 
 def _build(rows: Any, preparation: Preparation, folder: Path) -> None:
-    log = rows | "Clean" >> CleanEvents()
+    log = rows | "Clean" >> CleanEvents(now=preparation.now, rules=preparation.rules)
     actions = (
         log.events
         | "Action" >> beam.Map(lambda event: event.action)

@@ -310,6 +310,22 @@ def test_times_in_another_unit(unit: str, factor: int, kind: type) -> None:
         clean(log)
 
 
+@pytest.mark.parametrize("dtype", [object, "Int64"])
+def test_a_gap_costs_other_times_nothing(dtype: Any) -> None:
+    times = pd.Series([(NOON + 1) * 10**9 - 1, None, NOON * 10**9], dtype=dtype)
+    read, readable = seconds_since_epoch(times, unit="ns")
+    assert read.tolist() == [NOON, 0, NOON]
+    assert readable.tolist() == [True, False, True]
+
+
+def test_of_rows_that_are_alike_the_first_is_kept() -> None:
+    rows = [("u", f"i{n % 50}", n % 7) for n in range(2_000)]
+    table = pd.DataFrame(rows, columns=list(NAMES))
+    cleaned = clean(RawLog(table, None, {}))
+    expected = np.flatnonzero(table.duplicated())
+    assert cleaned.rejected_rows()["row"].tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize(
     ("written", "seconds"),
     [

@@ -376,7 +376,7 @@ class _Raw:
             [column[rows] for column in (self.user, self.time, self.action, self.item)]
         )
         if len(keys) == 1 and not last:
-            return rows[np.argsort(keys[0])]
+            return rows[np.argsort(keys[0], kind="stable")]
         return rows[np.lexsort([*last, *reversed(keys)])]
 
     def counts(self) -> list[int]:

@@ -132,13 +132,15 @@ def seconds_since_epoch(
     if types.is_bool_dtype(times) or types.is_timedelta64_dtype(times):
         left = np.zeros(len(times), bool)  # numbers to pandas, but no times
     elif not types.is_datetime64_any_dtype(times):
-        read = pd.to_numeric(times, errors="coerce")
+        read = pd.to_numeric(times[left], errors="coerce")
         if types.is_integer_dtype(read) and read.notna().all():
             # Whole numbers throughout stay so: nanoseconds are beyond a float.
-            whole = read.to_numpy("int64") // UNITS[unit]
-            _refuse_other_numbers(whole, unit, part)
-            return whole, np.ones(len(times), bool)
-        numbers = read.to_numpy("float64", na_value=np.nan)
+            whole = np.zeros(len(times), np.int64)
+            whole[left] = read.to_numpy("int64") // UNITS[unit]
+            _refuse_other_numbers(whole[left], unit, part)
+            return whole, left
+        numbers = np.full(len(times), np.nan)
+        numbers[left] = read.to_numpy("float64", na_value=np.nan)
         numeric = np.isfinite(numbers)
         seconds[numeric] = np.floor(numbers[numeric] / UNITS[unit])
         _refuse_other_numbers(seconds[numeric], unit, part)
