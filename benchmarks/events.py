@@ -1,7 +1,7 @@
 """How fast a log becomes examples: cleaned, and turned into histories, on one core.
 
-Ten million events of a made-up shop, with the dirt of a real one (rows without a user,
-repeated rows, times that cannot be), are
+Ten million events of a made-up shop, with some of the dirt of a real one (rows without
+a user, rows that repeat another), are
 
   cleaned    `clean`: a table of names to sorted codes, each row left out for a reason
   histories  `basket_queries` and `example_table`: for every moment at which somebody

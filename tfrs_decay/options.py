@@ -273,17 +273,19 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
                 "--cache keeps the vectors of a frozen encoder: it goes with "
                 "--encoder, without --fine-tune."
             )
+    rules = read_rules(options)
     click.echo(f"Reading {options['data']} ...")
     log = open_log(
         options["data"],
         items=options["items"],
         texts=options["text_columns"],
         columns=read_columns(options["columns"]),
+        returns="return" in rules.taken_back,
         sample=options["sample"],
         seed=options["seed"],
     )
     # An event that has not happened would move the periods, and leave them empty.
-    cleaned = clean(log, now=int(time.time()), rules=read_rules(options))
+    cleaned = clean(log, now=int(time.time()), rules=rules)
     click.echo(cleaned.report())
     split = split_by_time(
         cleaned.events, test=options["test"], validation=options["validation"]

@@ -10,6 +10,7 @@ import pytest
 
 from tfrs_decay.data import (
     RawLog,
+    Rules,
     amazon_reviews,
     clean,
     mind,
@@ -110,6 +111,13 @@ def test_folders_are_opened_by_what_they_hold(tmp_path: Path) -> None:
         open_log(str(films), items="items.csv")
 
 
+def test_a_later_edition_in_the_older_format_is_utf_8(tmp_path: Path) -> None:
+    for name, content in EDITIONS["1m"].items():
+        (tmp_path / name).write_text(content, "utf-8")
+    texts = clean(movielens(tmp_path)).events.items.texts.tolist()
+    assert texts == ["Toys, The (1995)", "Café (1999)"]
+
+
 def test_what_is_no_movielens_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no MovieLens: expected rati"):
         movielens(tmp_path)
@@ -155,6 +163,13 @@ def test_mind(tmp_path: Path) -> None:
         ["A vote", ""],
     ]
     assert log.items is not None and log.items["category"].iloc[3] == "food"
+
+
+def test_times_of_mind_are_of_the_zone_that_is_told(tmp_path: Path) -> None:
+    (tmp_path / "behaviors.tsv").write_text(BEHAVIOURS)
+    (tmp_path / "news.tsv").write_text(NEWS)
+    events = clean(mind(tmp_path), rules=Rules(time_zone="Asia/Tokyo")).events
+    assert int(events.time.min()) == MORNING - 2 - 9 * 3_600
 
 
 def test_mind_without_labels_tells_of_nothing_that_was_done(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tfrs_decay.data.sources import (
     online_retail,
     open_log,
 )
+from tfrs_decay.data.tables import read_table
 
 MORNING = 1_291_191_960  # 2010-12-01 08:26 UTC
 
@@ -767,3 +768,40 @@ def test_returns_take_purchases_back(tmp_path: Path) -> None:
     assert cleaned.rejected["taken back, and the return of it"] >= 2
     assert len(cleaned.events) < len(kept.events)
     assert cleaned.events.actions == ("purchase",)
+
+
+def test_long_ids_beside_a_gap_stay_exact(tmp_path: Path) -> None:
+    ids = [1_700_000_000_000_000_001, 1_700_000_000_000_000_002, None]
+    table = pd.DataFrame(
+        {"user": pd.array(ids, dtype="Int64"), "item": "a", "time": [1, 2, 3]}
+    )
+    table.to_parquet(tmp_path / "events.parquet")
+    cleaned = clean(event_table(tmp_path / "events.parquet"))
+    assert cleaned.events.users.tolist() == [str(one) for one in ids[:2]]
+    assert cleaned.rejected == {"no user": 1}
+
+
+def test_a_field_too_many_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("user,item,time\nu1,i1,10,5\n")
+    with pytest.raises(ValueError, match=r"line 2 has more fields than the 3 columns"):
+        event_table(path)
+    path.write_text("user,item,time\nu1,i1,10\nu1,i1,10,5\n")
+    with pytest.raises(ValueError, match=r"cannot be read as \.csv .*line 3, saw 4"):
+        event_table(path)
+
+
+def test_lines_of_two_encodings_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_bytes(
+        b"item,text\na,plain\nb,Zo\xc3\xab\nc,caf\xe9\n"  # UTF-8 and then latin-1
+    )
+    with pytest.raises(ValueError, match=r"line 4 holds bytes .* and line 3 is UTF-8"):
+        read_table(path)
+
+
+def test_returns_of_a_log_that_is_opened_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "retail.parquet"
+    retail_table().to_parquet(path)
+    log = open_log(str(path), returns=True)
+    pd.testing.assert_frame_equal(log.events, online_retail(path, returns=True).events)

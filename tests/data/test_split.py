@@ -18,6 +18,7 @@ from tfrs_decay.data import (
     TimeSplit,
     basket_queries,
     clean,
+    event_queries,
     leave_last_out,
     rolling_windows,
     split_by_time,
@@ -151,3 +152,12 @@ def test_the_last_query_of_each_user_with_a_warning_that_it_leaks():
     ]
     with pytest.raises(ValueError, match="there are no queries to split"):
         leave_last_out(queries.where(np.zeros(4, bool)))
+
+
+def test_queries_of_one_time_are_held_out_together():
+    rows = [("u", "a", 1), *(("u", one, 2) for one in "bcd")]
+    table = pd.DataFrame(rows, columns=["user", "item", "time"])
+    events = clean(RawLog(table, None, {})).events
+    with pytest.warns(LeakWarning):
+        earlier, last = leave_last_out(event_queries(events))
+    assert len(earlier) == 0 and last.time.tolist() == [2, 2, 2]

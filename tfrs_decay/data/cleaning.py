@@ -7,6 +7,7 @@ stays as it is when it is cleaned again.
 
 from __future__ import annotations
 
+import zoneinfo
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,12 @@ class Rules:
             )
         if self.missing_value is not None and not np.isfinite(self.missing_value):
             raise ValueError(f"missing_value={self.missing_value} must be finite.")
+        try:
+            zoneinfo.ZoneInfo(self.time_zone)
+        except (KeyError, OSError, ValueError) as error:
+            raise ValueError(
+                f"time_zone={self.time_zone!r}: there is no such time zone."
+            ) from error
         both = sorted(set(self.taken_back) & set(self.taken_back.values()))
         if both:
             raise ValueError(
@@ -482,9 +489,7 @@ def _packed(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def _coded(column: pd.Series[Any]) -> tuple[list[str], np.ndarray]:
     """The names that occur, sorted, and each row's place among them; -1 for a gap."""
-    import pandas as pd
-
-    code, distinct = pd.factorize(column)
+    code, distinct = _factorized(column)
     written = [_written(one) for one in np.asarray(distinct, dtype=object)]
     names = sorted({one for one in written if one is not None})
     place = {name: number for number, name in enumerate(names)}
@@ -553,16 +558,41 @@ def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
     """Ids as stripped text: 17850, 17850.0 and " 17850" are "17850"; a gap is None."""
     import pandas as pd
 
-    code, distinct = pd.factorize(column)
+    code, distinct = _factorized(column)
     written = np.array([*map(_written, distinct), None], dtype=object)
     return pd.Series(written[code], index=column.index, dtype=object)
 
 
+def _factorized(column: pd.Series[Any]) -> tuple[np.ndarray, Any]:
+    """Codes and the distinct values; -1 for a gap."""
+    import pandas as pd
+
+    if column.dtype == object:
+        kind = pd.api.types.infer_dtype(column, skipna=True)
+        if kind in ("mixed", "mixed-integer", "boolean", "bytes"):
+            # True is 1 to a hash table, and a list has no hash.
+            column = column.map(_written, na_action="ignore")
+    return pd.factorize(column)
+
+
 def _written(value: object) -> str | None:
-    # A gap among integers makes a column float in pandas: the ids are still integers.
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip() or None
+    """A name, or None for what can be none: a gap, a list, infinity, bad bytes."""
+    if isinstance(value, (list, tuple, dict, set, np.ndarray)):
+        return None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="surrogateescape")
+    if isinstance(value, (float, np.floating)):
+        if not np.isfinite(value):
+            return None
+        # A gap among integers makes a column float in pandas: ids are still integers.
+        if float(value).is_integer():
+            value = int(value)
+    written = "" if value is None else str(value).strip()
+    try:
+        written.encode("utf-8")
+    except UnicodeEncodeError:
+        return None
+    return written or None
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

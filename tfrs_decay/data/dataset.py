@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.examples import FORMATS
 from tfrs_decay.data.histories import Queries
+from tfrs_decay.data.tables import need, unreadable
 
 
 def batches(
@@ -46,8 +47,9 @@ def batches(
         batch_size: Queries a batch; the last batch may be smaller.
         max_history: Only the latest so many events of a history are kept.
         max_targets: At most so many targets of a basket, drawn anew in each epoch.
-        shuffle_seed: Shuffle, in another order each epoch, repeatably from this seed;
-            in the queries' own order when left out.
+        shuffle_seed: Shuffle, in another order each epoch, repeatably from this seed
+            and TensorFlow's global one (`tf.random.set_seed`); in the queries' own
+            order when left out.
 
     Raises:
         ValueError: A number is below 1, or there are no queries.
@@ -112,8 +114,8 @@ def read_examples(
         max_history: Only the latest so many events of a history are kept; all that
             were written when left out.
         max_targets: At most so many targets of a basket, drawn anew in each epoch.
-        shuffle_seed: Shuffle, repeatably from this seed; in the files' own order when
-            left out.
+        shuffle_seed: Shuffle, repeatably from this seed and TensorFlow's global one
+            (`tf.random.set_seed`); in the files' own order when left out.
         ragged: Histories and targets as `tf.RaggedTensor`, in the place of padding and
             lengths.
         shard: Which part of the files to read, of how many: (worker, workers).
@@ -263,8 +265,6 @@ def _files_of(source: Any) -> list[Path]:
 
 
 def _check_columns(path: Path) -> None:
-    from tfrs_decay.data.tables import need, unreadable
-
     need("pyarrow", "a .parquet file", "data")
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -290,7 +290,10 @@ def _parquet_blocks(path: tf.Tensor) -> tf.data.Dataset:
 
         file = pq.ParquetFile(name.decode())
         for number in range(file.num_row_groups):
-            table = file.read_row_group(number, [*_LISTS, "query_time"])
+            try:
+                table = file.read_row_group(number, [*_LISTS, "query_time"])
+            except OSError as error:
+                raise unreadable(Path(name.decode()), error) from error
             yield (
                 table["query_time"].to_numpy(),
                 *(

@@ -13,7 +13,9 @@ import numpy as np
 
 from tfrs_decay.data.cleaning import RawLog
 from tfrs_decay.data.tables import (
+    Misread,
     PathLike,
+    encoding_of,
     need,
     read_json_lines,
     require,
@@ -90,7 +92,7 @@ def mind(folder: PathLike) -> RawLog:
         more=True,
     )
     moment = pd.to_datetime(
-        behaviours["time"], format="%m/%d/%Y %I:%M:%S %p", errors="coerce", utc=True
+        behaviours["time"], format="%m/%d/%Y %I:%M:%S %p", errors="coerce"
     )
     behaviours = behaviours.assign(time=moment)
     shown = behaviours.assign(shown=behaviours["shown"].str.split()).explode("shown")
@@ -228,8 +230,15 @@ def _read(path: Path, **options: Any) -> pd.DataFrame:
         raise FileNotFoundError(f"{path}: no such file.")
     try:
         return pd.read_csv(
-            path, dtype=str, keep_default_na=False, na_values=[""], **options
+            path,
+            dtype=str,
+            encoding=encoding_of(path),
+            keep_default_na=False,
+            na_values=[""],
+            **options,
         )
+    except Misread:
+        raise
     except (ValueError, OSError) as error:
         raise unreadable(path, error) from error
 
@@ -250,7 +259,7 @@ def _from_csv(ratings: Path, films: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _from_dat(ratings: Path, films: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     double = {"sep": "::", "engine": "python", "header": None}
     events = _read(ratings, names=["user", "item", "value", "time"], **double)
-    items = _read(films, names=["item", "text", "genres"], encoding="latin-1", **double)
+    items = _read(films, names=["item", "text", "genres"], **double)
     return events, items
 
 
@@ -267,9 +276,7 @@ def _from_hundred_thousand(
         ratings, sep="\t", header=None, names=["user", "item", "value", "time"]
     )
     columns = ["item", "text", "released", "video", "address", *_GENRES]
-    items = _read(
-        films, sep="|", header=None, names=columns, encoding="latin-1", quoting=3
-    )
+    items = _read(films, sep="|", header=None, names=columns, quoting=3)
     of_genre = items[_GENRES].to_numpy() == "1"
     items["genres"] = [
         "|".join(name for name, one in zip(_GENRES, row, strict=True) if one)

@@ -181,6 +181,7 @@ def open_log(
     items: str | None = None,
     texts: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
+    returns: bool = False,
     sample: int | None = None,
     seed: int = 0,
 ) -> RawLog:
@@ -194,6 +195,7 @@ def open_log(
         texts: The columns of `items` that are an item's texts; "text" when left out.
         columns: An event table's own names where they differ, by ours; as
             `event_table` takes them.
+        returns: As in `online_retail`, where it is that.
         sample: Only this many users, drawn at random (the simulated shop: this many
             users altogether). Rows of others are not counted as left out.
         seed: Of everything random.
@@ -254,7 +256,7 @@ def open_log(
     if sample is not None and user in table.columns:
         table = table[_drawn(_ids(table[user]), sample, seed)]
     if own_items:
-        return _online_retail(table, data)
+        return _online_retail(table, data, returns=returns)
     own: dict[str, str | Sequence[str]] = {**columns}
     if texts:
         own["text"] = texts

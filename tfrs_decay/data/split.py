@@ -126,7 +126,9 @@ class LeakWarning(UserWarning):
 
 
 def leave_last_out(queries: Queries) -> tuple[Queries, Queries]:
-    """Each user's last query apart from the earlier ones, as many papers have it.
+    """Each user's last queries apart from the earlier ones, as many papers have it.
+
+    Several are the last where they are of the same time.
 
     It leaks, and says so: other users' training queries lie after a test query, and
     tell of items and fashions that had not begun. Use `split_by_time` for figures that
@@ -136,14 +138,17 @@ def leave_last_out(queries: Queries) -> tuple[Queries, Queries]:
         queries: In the order of user and time, as they are made.
 
     Returns:
-        The earlier queries, and each user's last one.
+        The earlier queries, and each user's last.
 
     Raises:
         ValueError: There are no queries.
     """
     if not len(queries):
         raise ValueError("there are no queries to split.")
-    last = np.append(np.diff(queries.user) != 0, True)
+    ends = np.append(np.diff(queries.user) != 0, True)
+    # All of a user's queries at one time know the same: none may be trained on.
+    of_user = np.cumsum(np.concatenate([[False], ends[:-1]]))
+    last = queries.time == queries.time[ends][of_user]
     earlier, held_out = queries.where(~last), queries.where(last)
     later = float((earlier.time > held_out.time.min()).mean()) if len(earlier) else 0.0
     warnings.warn(

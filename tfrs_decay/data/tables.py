@@ -46,6 +46,8 @@ def read_table(path: PathLike) -> pd.DataFrame:
         return read_json_lines(path).rename(columns=str)
     try:
         table = _READERS[path.suffix.lower()](path)
+    except Misread:
+        raise
     except UNREADABLE as error:
         raise unreadable(path, error) from error
     table = table.rename(columns=str)
@@ -147,13 +149,43 @@ def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     # As text, so that the id 00123 keeps its zeros, and the id NA is one.
-    try:
-        return pd.read_csv(path, dtype=str, **_ONLY_EMPTY_IS_MISSING)
-    except UnicodeDecodeError:
-        # Older Excel, and the CSV of Online Retail that goes round, with pound signs.
-        return pd.read_csv(
-            path, dtype=str, encoding="latin-1", **_ONLY_EMPTY_IS_MISSING
+    table = pd.read_csv(
+        path, dtype=str, encoding=encoding_of(path), **_ONLY_EMPTY_IS_MISSING
+    )
+    if not isinstance(table.index, pd.RangeIndex):
+        raise Misread(
+            f"{path}, line 2 has more fields than the {len(table.columns)} columns of "
+            "the first line: is a name missing there, or a comma too many?"
         )
+    return table
+
+
+class Misread(ValueError):
+    """What a file's reader did not notice."""
+
+
+def encoding_of(path: Path) -> str:
+    """UTF-8; or latin-1, as of older Excel, where no line beyond ASCII is UTF-8.
+
+    Raises:
+        Misread: Some such lines are UTF-8, and others are not.
+    """
+    good = bad = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.isascii():
+                continue
+            try:
+                line.decode("utf-8")
+                good = good or number
+            except UnicodeDecodeError:
+                bad = bad or number
+            if good and bad:
+                raise Misread(
+                    f"{path}, line {bad} holds bytes that are not UTF-8, and line "
+                    f"{good} is UTF-8: write the file in one encoding."
+                )
+    return "latin-1" if bad else "utf-8"
 
 
 def read_json_lines(
@@ -211,7 +243,18 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     need("pyarrow", "a .parquet file", "data")
-    return pd.read_parquet(path, engine="pyarrow")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    read = pq.ParquetFile(path).read()
+    table = read.to_pandas()
+    for name in read.column_names:
+        column = read[name]
+        # Integers with a gap are floats to pandas, and long ids are not exact there.
+        if pa.types.is_integer(column.type) and column.null_count and name in table:
+            exact = [None if one is None else int(one) for one in column.to_pylist()]
+            table[name] = pd.array(exact, dtype="Int64")
+    return table
 
 
 def _read_excel(path: Path) -> pd.DataFrame:

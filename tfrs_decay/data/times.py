@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 LATEST_SECOND = 100_000_000_000
 """Seconds since the epoch in the year 5138: a larger "second" is a millisecond."""
 
+_USUAL = (1e8, 4.2e9)
+"""Seconds since the epoch of which logs are made: from 1973 to 2103."""
+
 MOSTLY = 0.9
 """The share of numbers that must be dates for a column to be taken for dates."""
 
@@ -25,10 +28,12 @@ _NAMES = {
     "ns": "nanoseconds",
 }
 
-_WITH_ZONE = r"(?:[zZ]|[+-]\d{2}:?\d{2}| [A-Z]{3,4})\s*$"
+_WITH_ZONE = (
+    r"(?:[zZ]|\d:\d{2}(?::\d{2}(?:\.\d+)?)?\s*[+-]\d{2}:?\d{2}| [A-Z]{3,4})\s*$"
+)
 """How a date ends that says in which time zone it is."""
 
-_NUMERIC_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}\b")
+_NUMERIC_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-](?:\d{4}|\d{2})(?!\d)")
 
 
 def refuse_dates(times: np.ndarray, name: str) -> None:
@@ -135,15 +140,20 @@ def seconds_since_epoch(
         read = pd.to_numeric(times[left], errors="coerce")
         if types.is_integer_dtype(read) and read.notna().all():
             # Whole numbers throughout stay so: nanoseconds are beyond a float.
+            given = read.to_numpy(
+                "uint64" if types.is_unsigned_integer_dtype(read) else "int64"
+            )
+            fits = _that_fit(given.astype(np.float64) / UNITS[unit], unit, part)
             whole = np.zeros(len(times), np.int64)
-            whole[left] = read.to_numpy("int64") // UNITS[unit]
-            _refuse_other_numbers(whole[left], unit, part)
+            left = left.copy()
+            left[left] = fits
+            whole[left] = given[fits].astype(np.int64) // UNITS[unit]
             return whole, left
         numbers = np.full(len(times), np.nan)
         numbers[left] = read.to_numpy("float64", na_value=np.nan)
         numeric = np.isfinite(numbers)
-        seconds[numeric] = np.floor(numbers[numeric] / UNITS[unit])
-        _refuse_other_numbers(seconds[numeric], unit, part)
+        found = np.floor(numbers[numeric] / UNITS[unit])
+        seconds[numeric] = np.where(_that_fit(found, unit, part), found, np.nan)
         left = left & ~numeric & (not types.is_numeric_dtype(times))
     if left.any():
         seconds[left] = _read_dates(times[left], zone, day_first, part)
@@ -181,22 +191,25 @@ def _possibly_dates(numbers: np.ndarray) -> np.ndarray:
     return numbers[(numbers >= 19000101) & (numbers <= 21001231)]
 
 
-def _refuse_other_numbers(seconds: np.ndarray, unit: str, part: bool) -> None:
-    """Refuses numbers that are of another unit, or dates."""
-    largest = float(np.abs(seconds).max(initial=0))
-    if largest >= LATEST_SECOND:
-        raise ValueError(
-            f"a time of {largest * UNITS[unit]:.0f} is too large to be {_NAMES[unit]} "
-            "since the epoch; it looks like "
-            f"{_NAMES[_finer(unit)]}: say so (time_unit={_finer(unit)!r})."
-        )
+def _that_fit(seconds: np.ndarray, unit: str, part: bool) -> np.ndarray:
+    """[n] bool, the numbers that are times; those of another unit, or dates, raise.
+
+    What would be no time in any unit is one cell that went wrong.
+    """
+    size = np.abs(seconds)
+    fits = size < LATEST_SECOND
+    for finer, parts in UNITS.items():
+        scaled = size[~fits] * UNITS[unit] / parts
+        usual = (scaled >= _USUAL[0]) & (scaled <= _USUAL[1])
+        if parts > UNITS[unit] and usual.any():
+            number = size[~fits][usual][0] * UNITS[unit]
+            raise ValueError(
+                f"a time of {number:.0f} is too large to be {_NAMES[unit]} since the "
+                f"epoch; it looks like {_NAMES[finer]}: say so (time_unit={finer!r})."
+            )
     if unit == "s" and not part:
-        _refuse_compact_dates(seconds)
-
-
-def _finer(unit: str) -> str:
-    order = list(UNITS)
-    return order[min(order.index(unit) + 1, len(order) - 1)]
+        _refuse_compact_dates(seconds[fits])
+    return fits
 
 
 def _refuse_compact_dates(numbers: np.ndarray) -> None:

@@ -83,8 +83,15 @@ class StreamingProbability(tf_keras.layers.Layer):
             [n] float32, above 0 and up to 1.
 
         Raises:
-            ValueError: The items are neither, or not of one dimension.
+            ValueError: The items are neither, or not of one dimension; or this is one
+                of several replicas, of which each would count its own.
         """
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if training and replicas > 1:
+            raise ValueError(
+                f"StreamingProbability learns from one stream, and here are {replicas} "
+                "replicas: give DecayRetrieval counted probabilities, [n]."
+            )
         items = tf.convert_to_tensor(items)
         if items.shape.rank not in (None, 1) or not (
             items.dtype == tf.string or items.dtype.is_integer
