@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -10,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_decay.data import (
+    Items,
     RawLog,
     basket_queries,
     batches,
@@ -171,6 +174,24 @@ def test_blocks_do_not_change_what_is_written(
     assert sum(len(one["query_time"]) for one in read_examples(tmp_path / "small")) == (
         len(queries)
     )
+
+
+def test_who_does_not_occur_costs_nothing(shop_events, queries, tmp_path):
+    def size(events):
+        (file,) = write_examples(
+            queries.between(0, 50), events, tmp_path / str(len(events.users))
+        )
+        return file.stat().st_size
+
+    others = [f"somebody else, number {n}" for n in range(50_000)]
+    crowded = dataclasses.replace(
+        shop_events,
+        users=np.array([*shop_events.users, *others], dtype=object),
+        items=Items([*shop_events.items.ids, *others]),
+    )
+    assert size(crowded) == size(shop_events)
+    table = example_table(queries.between(0, 50), crowded)
+    assert len(table["user"].chunk(0).dictionary) == len(np.unique(queries.user[:50]))
 
 
 @pytest.mark.parametrize(

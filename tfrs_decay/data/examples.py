@@ -51,7 +51,8 @@ def example_table(
         max_history: Latest events of a history that are written.
 
     Returns:
-        A table with the columns above; ids and actions as dictionaries.
+        A table with the columns above; ids and actions as dictionaries of those that
+        occur in it.
 
     Raises:
         ImportError: pyarrow is missing.
@@ -68,20 +69,23 @@ def example_table(
     def lists(ends: np.ndarray, values: Any) -> pa.Array:
         return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), values)
 
-    def named(code: np.ndarray, names: Iterable[str]) -> pa.Array:
-        indices = pa.array(code.astype(np.int32))
-        return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string()))
+    def named(code: np.ndarray, names: np.ndarray) -> pa.Array:
+        # Only names that occur, so that a table costs what it holds and no more.
+        encoded = pa.array(code, pa.int64()).dictionary_encode()
+        occurring = names[encoded.dictionary.to_numpy()]
+        return pa.DictionaryArray.from_arrays(
+            encoded.indices, pa.array(occurring, pa.string())
+        )
 
-    ids = events.items.ids.tolist()
+    ids = events.items.ids
+    actions = np.array(events.actions, dtype=object)
     return pa.table(
         {
-            "user": named(queries.user, events.users.tolist()),
+            "user": named(queries.user, events.users),
             "query_time": pa.array(queries.time, pa.int64()),
             "history_item": lists(offsets, named(events.item[event], ids)),
             "history_time": lists(offsets, pa.array(events.time[event], pa.int64())),
-            "history_action": lists(
-                offsets, named(events.action[event], events.actions)
-            ),
+            "history_action": lists(offsets, named(events.action[event], actions)),
             "target_item": lists(
                 queries.target_offset, named(events.item[queries.target], ids)
             ),
