@@ -9,7 +9,8 @@
 `report.json`       what cleaning did, the cuts, and how many examples there are
 ==================  ================================================================
 
-On one machine, or by an Apache Beam runner: the same examples.
+On one machine, or by an Apache Beam runner: the same rows. Which shard a row is in, and
+the order of the rows, are not the same; on one machine the rows are shuffled.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Preparation:
         texts: As in `open_log`.
         columns: As in `open_log`.
         sample: As in `open_log`.
-        seed: As in `open_log`.
+        seed: As in `open_log`; and of the order of the examples, on one machine.
         test: Length of the test period.
         validation: Length of the validation period before it.
         target_actions: As `actions_to_predict` takes them.
@@ -189,6 +190,7 @@ def _write_locally(
             max_history=preparation.max_history,
             shards=preparation.shards,
             file_format=preparation.file_format,
+            shuffle_seed=preparation.seed,
         )
     item_table(events.items, log.texts).to_parquet(folder / "items.parquet")
     cleaned.rejected_rows().to_parquet(folder / "rejected.parquet")

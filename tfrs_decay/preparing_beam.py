@@ -1,4 +1,4 @@
-"""`prepare` by an Apache Beam runner: the files of one machine, from any number.
+"""`prepare` by an Apache Beam runner: the rows of one machine, from any number.
 
 A Parquet table of events, or several (`logs/*.parquet`), is read by the workers; any
 other log by this process, which hands its rows on. The catalogue is put together in

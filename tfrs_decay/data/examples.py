@@ -101,12 +101,14 @@ def write_examples(
     max_history: int = 100,
     shards: int = 1,
     file_format: str = "parquet",
+    shuffle_seed: int | None = 0,
     progress: Progress = iter,
 ) -> list[Path]:
     """Writes queries as files in a folder, which appears whole or not at all.
 
-    Queries are dealt out to the shards one after the other, so that each shard is like
-    the others.
+    Queries are shuffled, then dealt out to the shards one after the other: each shard,
+    and each block of rows within it, is like the others. A reader that shuffles no more
+    than a block, as `read_examples` does, then still mixes users.
 
     Args:
         queries: Made from these events.
@@ -115,6 +117,8 @@ def write_examples(
         max_history: Latest events of a history that are written.
         shards: Files.
         file_format: "parquet" or "tfrecord".
+        shuffle_seed: Of the shuffling, which is the same in every run; None: the
+            queries keep their order.
         progress: Wraps the iterable of shards.
 
     Returns:
@@ -144,9 +148,11 @@ def write_examples(
             f"examples-{number:05d}-of-{shards:05d}.{file_format}"
             for number in range(shards)
         ]
-        place = np.arange(len(queries))
+        order = np.arange(len(queries))
+        if shuffle_seed is not None:
+            np.random.default_rng(shuffle_seed).shuffle(order)
         for number in progress(range(shards)):
-            mine = queries.where(place % shards == number)
+            mine = _taken(queries, order[number::shards])
             write(_blocks(mine, events, max_history), partial / names[number])
         partial.chmod(0o755)
         partial.rename(directory)
@@ -154,6 +160,20 @@ def write_examples(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return [directory / name for name in names]
+
+
+def _taken(queries: Queries, places: np.ndarray) -> Queries:
+    """The queries at some places, in the order of these."""
+    count = queries.target_count[places]
+    target = _ranges(queries.target_offset[places], count)
+    return Queries(
+        user=queries.user[places],
+        time=queries.time[places],
+        history_start=queries.history_start[places],
+        history_stop=queries.history_stop[places],
+        target=queries.target[target],
+        target_offset=np.concatenate([[0], np.cumsum(count)]),
+    )
 
 
 def _blocks(queries: Queries, events: Events, max_history: int) -> Iterable[pa.Table]:
