@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 
 import pandas as pd
@@ -145,6 +146,72 @@ def test_several_files_are_one_log(shop, tmp_path):
     _, _, periods = expected(shop, "events.parquet")
     for name, rows in periods.items():
         assert rows_of(tmp_path / "out", name) == rows
+
+
+@pytest.fixture
+def logs(shop, tmp_path):
+    """Three files that are one log."""
+    table = pd.read_parquet(shop / "events.parquet").head(300)
+    (tmp_path / "logs").mkdir()
+    for part in range(3):
+        table[part::3].to_parquet(tmp_path / "logs" / f"{part}.parquet")
+    shutil.copy(shop / "items.parquet", tmp_path)
+    return tmp_path / "logs"
+
+
+def refusal(logs, capsys, *others, data="*.parquet"):
+    shop = logs.parent
+    assert prepare(shop, shop / "out", *BEAM, *others, data=f"logs/{data}") == 2
+    assert sorted(one.name for one in shop.iterdir()) == ["items.parquet", "logs"]
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "/head/" not in error
+    return error
+
+
+def test_a_file_that_is_cut_short_is_named(logs, capsys):
+    whole = (logs / "1.parquet").read_bytes()
+    (logs / "1.parquet").write_bytes(whole[:-100])
+    assert re.search(
+        r"logs/1\.parquet cannot be read as \.parquet \(.*is it cut short",
+        refusal(logs, capsys),
+    )
+    (logs / "1.parquet").write_bytes(b"")
+    assert "logs/1.parquet is empty (0 bytes)" in refusal(logs, capsys)
+
+
+def test_a_file_with_a_broken_page_is_named(logs, capsys):
+    path = logs / "1.parquet"
+    data = bytearray(path.read_bytes())
+    user = pq.read_metadata(path).row_group(0).column(0)
+    assert user.path_in_schema == "user"
+    start = user.dictionary_page_offset or user.data_page_offset
+    data[start : start + user.total_compressed_size] = bytes(
+        [255] * user.total_compressed_size
+    )
+    path.write_bytes(data)
+    assert "logs/1.parquet cannot be read as .parquet" in refusal(logs, capsys)
+
+
+def test_files_with_other_columns_are_named(logs, capsys):
+    table = pd.read_parquet(logs / "1.parquet")
+    table.drop(columns="action").to_parquet(logs / "1.parquet")
+    assert re.search(
+        r"logs/1\.parquet has no column action; .* each needs the same",
+        refusal(logs, capsys),
+    )
+    table.drop(columns="item").to_parquet(logs / "1.parquet")
+    assert "logs/1.parquet has no column item" in refusal(logs, capsys)
+    assert "sample=5 draws from a log in one file" in refusal(
+        logs, capsys, "--sample", "5"
+    )
+
+
+def test_a_wrong_column_names_the_log_as_it_was_given(logs, capsys):
+    told = ("--column", "value=amount")
+    assert re.search(
+        r"logs/2\.parquet has no column amount",
+        refusal(logs, capsys, *told, data="2.parquet"),
+    )
 
 
 @pytest.mark.parametrize("runner", [(), BEAM], ids=["local", "beam"])

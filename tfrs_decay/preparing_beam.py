@@ -12,6 +12,7 @@ import json
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +27,13 @@ from tfrs_decay.data.cleaning import RawLog, clean
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
 from tfrs_decay.data.sources import open_log
 from tfrs_decay.data.split import TimeSplit, split_of_span
-from tfrs_decay.data.tables import WORDS_FOR_NOTHING
+from tfrs_decay.data.tables import (
+    UNREADABLE,
+    WORDS_FOR_NOTHING,
+    checked_file,
+    require,
+    unreadable,
+)
 from tfrs_decay.preparing import (
     PERIODS,
     Preparation,
@@ -118,23 +125,17 @@ class _Source(NamedTuple):
 def _source(preparation: Preparation, folder: Path) -> _Source:
     paths = sorted(glob.glob(preparation.data)) or [preparation.data]
     own = {name: preparation.columns.get(name, name) for name in _COLUMNS}
-    if preparation.sample is not None or not _are_event_tables(paths, own):
-        log = preparation.log()
-        rows = log.events.astype(object).where(log.events.notna(), None)
-        rows["row"] = np.arange(len(rows))
-        records = beam.Create(rows.to_dict("records"))
-        return _Source(records, log.items, log.texts, log.rejected)
+    needed = [
+        its
+        for name, its in own.items()
+        if name in _COLUMNS[:3] or name in preparation.columns
+    ]
+    if len(paths) > 1:
+        _require_one_log(paths, own, needed, preparation)
+    elif preparation.sample is not None or not _is_event_table(paths[0], needed):
+        return _read_here(replace(preparation, data=paths[0]))
     # What describes the items goes with any rows of the log, such as the first.
-    import pyarrow.parquet as pq
-
-    head = folder / "head" / "events.parquet"
-    head.parent.mkdir()
-    first = next(pq.ParquetFile(paths[0]).iter_batches(batch_size=1), None)
-    if first is None:
-        raise ValueError(f"{paths[0]} has no rows.")
-    import pyarrow as pa
-
-    pq.write_table(pa.Table.from_batches([first]), head)
+    head = _head(paths, folder)
     log = open_log(
         str(head),
         items=preparation.items,
@@ -145,19 +146,84 @@ def _source(preparation: Preparation, folder: Path) -> _Source:
     return _Source(_ReadTables(paths, own), log.items, log.texts, log.rejected)
 
 
-def _are_event_tables(paths: Sequence[str], own: Mapping[str, str]) -> bool:
+def _read_here(preparation: Preparation) -> _Source:
+    """The rows of a log that this process reads."""
+    log = preparation.log()
+    rows = log.events.astype(object).where(log.events.notna(), None)
+    rows["row"] = np.arange(len(rows))
+    records = beam.Create(rows.to_dict("records"))
+    return _Source(records, log.items, log.texts, log.rejected)
+
+
+def _is_event_table(path: str, needed: Sequence[str]) -> bool:
+    """Whether workers can read it; if not, `open_log` does, or says what is wrong."""
+    is_parquet = Path(path).suffix.lower() == ".parquet" and Path(path).is_file()
+    return is_parquet and set(needed) <= set(_schema_of(path).names)
+
+
+def _require_one_log(
+    paths: Sequence[str],
+    own: Mapping[str, str],
+    needed: Sequence[str],
+    preparation: Preparation,
+) -> None:
+    """Refuses files that are not one log, before any is read."""
+    if preparation.sample is not None:
+        raise ValueError(
+            f"sample={preparation.sample} draws from a log in one file; "
+            f"{preparation.data!r} is {len(paths)} files: leave sample out."
+        )
+    schemas = {path: _schema_of(path) for path in paths}
+    # What one file has is read of all.
+    found = {name for schema in schemas.values() for name in schema.names}
+    wanted = [its for its in own.values() if its in needed or its in found]
+    for path, schema in schemas.items():
+        require(
+            schema.empty_table().to_pandas(),
+            wanted,
+            path,
+            hint=f"The files of {preparation.data!r} are one log: each needs the same "
+            "columns. Columns with other names are mapped as in --column user=who.",
+        )
+
+
+def _schema_of(path: str) -> pa.Schema:
+    import pyarrow.parquet as pq
+
+    file = checked_file(path, (".parquet",), "a .parquet file, as each of several is")
+    try:
+        return pq.read_schema(file)
+    except UNREADABLE as error:
+        raise unreadable(file, error) from error
+
+
+def _batches(
+    path: str, columns: Sequence[str] | None = None, groups: list[int] | None = None
+) -> Iterator[Any]:
+    """Some columns, or all, of some row groups, or all; or the file's name."""
+    import pyarrow.parquet as pq
+
+    try:
+        yield from pq.ParquetFile(path).iter_batches(
+            batch_size=_WRITTEN, row_groups=groups, columns=columns
+        )
+    except UNREADABLE as error:
+        raise unreadable(Path(path), error) from error
+
+
+def _head(paths: Sequence[str], folder: Path) -> Path:
+    """A file of the first rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not all(path.endswith(".parquet") and Path(path).is_file() for path in paths):
-        return False
-    try:
-        return all(
-            {own[name] for name in _COLUMNS[:3]} <= set(pq.read_schema(path).names)
-            for path in paths
-        )
-    except pa.ArrowInvalid:
-        return False  # `open_log` says what is wrong with it
+    filled = (batch for path in paths for batch in _batches(path) if len(batch))
+    first = next(filled, None)
+    if first is None:
+        raise ValueError(f"{', '.join(paths[:3])}: no rows below the columns.")
+    head = folder / "head" / "events.parquet"
+    head.parent.mkdir()
+    pq.write_table(pa.Table.from_batches([first.slice(0, 1)]), head)
+    return head
 
 
 class _ReadTables(beam.PTransform):
@@ -190,13 +256,8 @@ class _ReadTables(beam.PTransform):
 def _rows_of_group(
     group: tuple[str, int, int], own: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
     path, number, row = group
-    batches = pq.ParquetFile(path).iter_batches(
-        batch_size=_WRITTEN, row_groups=[number], columns=list(own.values())
-    )
-    for batch in batches:
+    for batch in _batches(path, list(own.values()), [number]):
         table = batch.to_pydict()
         columns = {
             name: _without_words(table[its])
