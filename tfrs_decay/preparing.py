@@ -17,17 +17,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfrs_decay.data.cleaning import RawLog, Rules, clean
 from tfrs_decay.data.events import Items
-from tfrs_decay.data.examples import FORMATS, write_examples
+from tfrs_decay.data.examples import FORMATS, whole_folder, write_examples
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
 from tfrs_decay.data.sources import open_log
 from tfrs_decay.data.split import TimeSplit, split_by_time
@@ -147,7 +144,7 @@ def prepare(
             f"{' '.join(arguments)}: options of Beam go with --runner DirectRunner or "
             f"another of Beam's, not with {LOCAL!r}."
         )
-    with _whole(out) as partial:
+    with whole_folder(out) as partial:
         if runner == LOCAL:
             report = _write_locally(preparation, partial, say)
         else:
@@ -229,17 +226,3 @@ def of_examples(
         "target_actions": None if actions is None else list(actions),
         "examples": dict(examples),
     }
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder under another name, which gets its own once all is written."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

@@ -21,9 +21,9 @@ import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
-from tfrs_decay.data import examples as files
 from tfrs_decay.data.beam import CleanEvent, CleanEvents, MakeExamples
 from tfrs_decay.data.cleaning import RawLog, clean
+from tfrs_decay.data.examples import example_table, shard_name, write_tables
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
 from tfrs_decay.data.sources import open_log
 from tfrs_decay.data.split import TimeSplit, split_of_span
@@ -416,9 +416,8 @@ def _write_shard(
     of_shard: tuple[int, Iterable[Any]], folder: str, shards: int, file_format: str
 ) -> None:
     shard, examples = of_shard
-    name = f"examples-{shard:05d}-of-{shards:05d}.{file_format}"
-    write = files._write_parquet if file_format == "parquet" else files._write_tfrecord
-    _whole_file(write, _tables(examples, _schema()), Path(folder) / name)
+    path = Path(folder) / shard_name(shard, shards, file_format)
+    _write_whole(_tables(examples, _schema()), path)
 
 
 def _write_rejected(keyed: tuple[int, Iterable[Any]], folder: str) -> None:
@@ -426,19 +425,14 @@ def _write_rejected(keyed: tuple[int, Iterable[Any]], folder: str) -> None:
 
     _, rows = keyed
     schema = pa.schema([("row", pa.int64()), ("reason", pa.string())])
-    path = Path(folder) / "rejected.parquet"
-    _whole_file(files._write_parquet, _tables(rows, schema), path)
+    _write_whole(_tables(rows, schema), Path(folder) / "rejected.parquet")
 
 
-def _whole_file(
-    write: Callable[[Iterable[pa.Table], Path], None],
-    tables: Iterable[pa.Table],
-    path: Path,
-) -> None:
+def _write_whole(tables: Iterable[pa.Table], path: Path) -> None:
     # A worker that is started again writes the same file once more.
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}")
-    write(tables, partial)
+    write_tables(tables, partial)
     partial.replace(path)
 
 
@@ -458,7 +452,7 @@ def _tables(rows: Iterable[Any], schema: pa.Schema) -> Iterator[pa.Table]:
 
 def _schema() -> pa.Schema:
     events = clean(_log_of([])).events
-    return files.example_table(basket_queries(events), events).schema
+    return example_table(basket_queries(events), events).schema
 
 
 def _log_of(

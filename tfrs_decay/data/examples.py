@@ -19,7 +19,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,26 +141,50 @@ def write_examples(
             f"shards={shards} must be 1 or more, and no more than the "
             f"{len(queries)} queries."
         )
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    write = _write_parquet if file_format == "parquet" else _write_tfrecord
-    try:
-        names = [
-            f"examples-{number:05d}-of-{shards:05d}.{file_format}"
-            for number in range(shards)
-        ]
-        order = np.arange(len(queries))
-        if shuffle_seed is not None:
-            np.random.default_rng(shuffle_seed).shuffle(order)
+    names = [shard_name(number, shards, file_format) for number in range(shards)]
+    order = np.arange(len(queries))
+    if shuffle_seed is not None:
+        np.random.default_rng(shuffle_seed).shuffle(order)
+    with whole_folder(directory) as partial:
         for number in progress(range(shards)):
             mine = _taken(queries, order[number::shards])
-            write(_blocks(mine, events, max_history), partial / names[number])
+            write_tables(_blocks(mine, events, max_history), partial / names[number])
+    return [directory / name for name in names]
+
+
+def shard_name(number: int, shards: int, file_format: str) -> str:
+    """What a file of examples is called."""
+    return f"examples-{number:05d}-of-{shards:05d}.{file_format}"
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder under another name, which gets its own once all is written.
+
+    After an error nothing is left of it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield partial
         partial.chmod(0o755)
-        partial.rename(directory)
+        partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return [directory / name for name in names]
+
+
+def write_tables(tables: Iterable[pa.Table], path: Path) -> None:
+    """Writes tables of the same columns as one file.
+
+    Args:
+        tables: Tables; as .tfrecord those of `example_table` alone.
+        path: The file, .parquet or .tfrecord.
+    """
+    if path.suffix == ".tfrecord":
+        _write_tfrecord(tables, path)
+    else:
+        _write_parquet(tables, path)
 
 
 def _taken(queries: Queries, places: np.ndarray) -> Queries:
