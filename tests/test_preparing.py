@@ -7,12 +7,14 @@ import re
 import shutil
 import sys
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from tfrs_decay import cli, preparing
 from tfrs_decay.data import (
+    Rules,
     basket_queries,
     clean,
     event_table,
@@ -212,6 +214,84 @@ def test_a_wrong_column_names_the_log_as_it_was_given(logs, capsys):
         r"logs/2\.parquet has no column amount",
         refusal(logs, capsys, *told, data="2.parquet"),
     )
+
+
+def hot_log(path, **more):
+    """300 different events of one user and 12 of another, in no order."""
+    table = pd.DataFrame(
+        {
+            "user": ["hot"] * 300 + ["cool"] * 12,
+            "item": [f"i{n % 7}" for n in range(312)],
+            "time": [*range(1, 301), *range(25, 301, 25)],
+            "action": ["view", "purchase"] * 156,
+            **more,
+        }
+    )
+    table.sample(frac=1, random_state=0).to_parquet(path)
+    return table
+
+
+@pytest.mark.parametrize("most", [12, 20, 299, 300])
+def test_of_a_hot_user_the_latest_are_kept_by_both(tmp_path, most):
+    table = hot_log(tmp_path / "log.parquet")
+    told = {"test": "60s", "validation": "60s", "most_per_user": most}
+    preparation = preparing.Preparation(str(tmp_path / "log.parquet"), **told)
+    reports, rows = [], []
+    for runner in ("local", "DirectRunner"):
+        out = tmp_path / runner
+        reports.append(preparing.prepare(preparation, out, runner=runner, say=len))
+        files = (out / name for name in preparing.PERIODS)
+        read = [row for one in files for row in pq.read_table(one).to_pylist()]
+        rows.append(sorted(read, key=lambda row: (row["user"], row["query_time"])))
+    assert reports[0] == reports[1]
+    assert rows[0] == rows[1]
+    latest = table.sort_values("time").groupby("user").tail(most)
+    beyond = len(table) - len(latest)
+    assert reports[0]["events"] == len(latest)
+    assert reports[0]["first_time"] == latest["time"].min()
+    why = f"beyond the latest {most} of a user"
+    assert reports[0]["rejected"] == ({why: beyond} if beyond else {})
+    listed = pd.read_parquet(tmp_path / "local" / "rejected.parquet")
+    assert len(listed) == beyond
+    log = pd.read_parquet(tmp_path / "log.parquet")
+    kept = (
+        log[["user", "time"]]
+        .apply(tuple, axis=1)
+        .isin(latest[["user", "time"]].apply(tuple, axis=1))
+    )
+    assert listed["row"].tolist() == np.flatnonzero(~kept).tolist()
+    counted_only = pd.read_parquet(tmp_path / "DirectRunner" / "rejected.parquet")
+    assert len(counted_only) == 0
+
+
+def test_rules_of_whole_users_see_the_latest_alone(tmp_path):
+    # Nothing is bought in the kept half: what takes back there takes back nothing.
+    actions = ["purchase"] * 150 + ["return"] * 150 + ["purchase"] * 12
+    hot_log(tmp_path / "log.parquet", action=actions)
+    preparation = preparing.Preparation(
+        str(tmp_path / "log.parquet"),
+        test="100s",
+        validation="100s",
+        most_per_user=140,
+        rules=Rules(taken_back={"return": "purchase"}),
+    )
+    cleaned = preparing._cleaned(preparation.log(), preparation)
+    assert cleaned.rejected == {
+        "beyond the latest 140 of a user": 160,
+        "return of what was not there": 140,
+    }
+    for runner in ("local", "DirectRunner"):
+        report = preparing.prepare(
+            preparation, tmp_path / runner, runner=runner, say=len
+        )
+        assert report["rejected"] == cleaned.rejected
+        assert report["events"] == 12
+    assert cleaned.rejected_rows()["reason"].value_counts().to_dict() == (
+        cleaned.rejected
+    )
+    log = preparation.log().events
+    assert log["user"].iloc[cleaned.row].tolist() == ["cool"] * 12
+    assert log["time"].iloc[cleaned.row].tolist() == cleaned.events.time.tolist()
 
 
 @pytest.mark.parametrize("runner", [(), BEAM], ids=["local", "beam"])

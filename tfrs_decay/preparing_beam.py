@@ -21,7 +21,7 @@ import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
-from tfrs_decay.data.beam import CleanEvent, CleanEvents, MakeExamples
+from tfrs_decay.data.beam import CleanEvent, CleanEvents, MakeExamples, Rejected
 from tfrs_decay.data.cleaning import RawLog, clean
 from tfrs_decay.data.examples import example_table, shard_name, write_tables
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
@@ -279,7 +279,11 @@ def _without_words(values: list[Any]) -> list[Any]:
 
 
 def _build(rows: Any, preparation: Preparation, folder: Path) -> None:
-    log = rows | "Clean" >> CleanEvents(now=preparation.now, rules=preparation.rules)
+    log = rows | "Clean" >> CleanEvents(
+        now=preparation.now,
+        rules=preparation.rules,
+        most_per_user=preparation.most_per_user,
+    )
     actions = (
         log.events
         | "Action" >> beam.Map(lambda event: event.action)
@@ -331,9 +335,7 @@ def _build(rows: Any, preparation: Preparation, folder: Path) -> None:
         | "OneFile" >> beam.GroupByKey()
         | "WriteFacts" >> beam.Map(_write_lines, str(folder / "facts.jsonl"))
     )
-    rejected = log.rejected | "Number" >> beam.Map(
-        lambda one: (0, {"row": one.row.get("row"), "reason": one.reason})
-    )
+    rejected = log.rejected | "Number" >> beam.FlatMap(_numbered)
     marker = rows.pipeline | "NoRow" >> beam.Create([(0, None)])
     _ = (
         ((rejected, marker) | "WithNone" >> beam.Flatten())
@@ -418,6 +420,12 @@ def _write_shard(
     shard, examples = of_shard
     path = Path(folder) / shard_name(shard, shards, file_format)
     _write_whole(_tables(examples, _schema()), path)
+
+
+def _numbered(one: Rejected) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A rejected row for the table of them; nothing of rows that are only counted."""
+    if "row" in one.row:
+        yield 0, {"row": one.row["row"], "reason": one.reason}
 
 
 def _write_rejected(keyed: tuple[int, Iterable[Any]], folder: str) -> None:
