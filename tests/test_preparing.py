@@ -294,6 +294,42 @@ def test_rules_of_whole_users_see_the_latest_alone(tmp_path):
     assert log["time"].iloc[cleaned.row].tolist() == cleaned.events.time.tolist()
 
 
+@pytest.mark.parametrize(
+    ("last", "shortened"),
+    [(None, True), ("8.0 ", True), ("x", False), ("7", False), (9, False)],
+)
+def test_ids_that_are_written_as_floats_are_shortened_by_both(
+    tmp_path, last, shortened
+):
+    # All of a column, or none: one other id at the very end tells that they are names.
+    users = [[f"{n % 6}.0" for n in range(230)], [last] * 10]
+    (tmp_path / "logs").mkdir()
+    parts = []
+    for number, its in enumerate(users):
+        time = np.arange(len(its)) + 230 * number
+        parts.append(pd.DataFrame({"user": its, "item": "1.0", "time": time}))
+        parts[-1].to_parquet(tmp_path / "logs" / f"{number}.parquet", row_group_size=50)
+    parts[1]["user"] = None if last is None else str(last)
+    pd.concat(parts).to_parquet(tmp_path / "log.parquet", row_group_size=50)
+    told = {"test": "60s", "validation": "60s"}
+    rows = []
+    for runner, data in (
+        ("local", "log.parquet"),
+        ("DirectRunner", "log.parquet"),
+        ("DirectRunner", "logs/*.parquet"),
+    ):
+        out = tmp_path / f"out-{len(rows)}"
+        preparation = preparing.Preparation(str(tmp_path / data), **told)
+        preparing.prepare(preparation, out, runner=runner, say=len)
+        read = pq.read_table(out / "training").to_pylist()
+        rows.append(sorted(read, key=lambda row: (row["user"], row["query_time"])))
+        assert pd.read_parquet(out / "items.parquet")["item"].tolist() == ["1"]
+    assert rows[0] == rows[1] == rows[2]
+    assert {row["user"] for row in rows[0]} == {
+        f"{n}" if shortened else f"{n}.0" for n in range(6)
+    }
+
+
 @pytest.mark.parametrize("runner", [(), BEAM], ids=["local", "beam"])
 def test_tfrecords_are_read_back(shop, tmp_path, runner):
     from tfrs_decay.data import read_examples

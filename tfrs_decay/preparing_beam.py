@@ -3,6 +3,10 @@
 A Parquet table of events, or several (`logs/*.parquet`), is read by the workers; any
 other log by this process, which hands its rows on. The catalogue is put together in
 this process at the end.
+
+The rows of each period are the same; in which shard they are, and in which order, the
+runner says. Rows that are only counted as left out, beyond `most_per_user`, have no
+number, and are in the report alone.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from tfrs_decay.data.beam import CleanEvent, CleanEvents, MakeExamples, Rejected
-from tfrs_decay.data.cleaning import RawLog, clean
+from tfrs_decay.data.cleaning import RawLog, as_text, clean
 from tfrs_decay.data.examples import example_table, shard_name, write_tables
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
 from tfrs_decay.data.sources import open_log
@@ -143,7 +147,26 @@ def _source(preparation: Preparation, folder: Path) -> _Source:
         columns=preparation.columns,
     )
     own = {name: own[name] for name in log.events.columns}
-    return _Source(_ReadTables(paths, own), log.items, log.texts, log.rejected)
+    floats = tuple(
+        name for name in ("user", "item") if _are_written_as_floats(paths, own[name])
+    )
+    rows = _ReadTables(paths, own, floats)
+    return _Source(rows, log.items, log.texts, log.rejected)
+
+
+def _are_written_as_floats(paths: Sequence[str], column: str) -> bool:
+    """Whether each id of the log is text such as 17850.0, which `open_log` shortens.
+
+    This process reads the column for it, up to the first id that is none.
+    """
+    found = False
+    for path in paths:
+        for batch in _batches(path, [column]):
+            text = as_text(batch.column(0).to_pandas()).dropna()
+            if not text.str.fullmatch(r"[0-9]+\.0").all():
+                return False
+            found = found or len(text) > 0
+    return found
 
 
 def _read_here(preparation: Preparation) -> _Source:
@@ -227,19 +250,28 @@ def _head(paths: Sequence[str], folder: Path) -> Path:
 
 
 class _ReadTables(beam.PTransform):
-    """Rows of Parquet files, by row groups, each row with its number."""
+    """Rows of Parquet files, by row groups, each row with its number.
 
-    def __init__(self, paths: Sequence[str], own: Mapping[str, str]) -> None:
+    Args:
+        paths: The files.
+        own: The files' names of columns, by ours.
+        floats: Columns of ids that are all written as floats are, which are shortened.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], own: Mapping[str, str], floats: tuple[str, ...]
+    ) -> None:
         super().__init__()
         self.paths = paths
         self.own = own
+        self.floats = floats
 
     def expand(self, pipeline: Any) -> Any:
         return (
             pipeline
             | "Groups" >> beam.Create(list(self.groups()))
             | "Deal" >> beam.Reshuffle()
-            | "Rows" >> beam.FlatMap(_rows_of_group, dict(self.own))
+            | "Rows" >> beam.FlatMap(_rows_of_group, dict(self.own), self.floats)
         )
 
     def groups(self) -> Iterator[tuple[str, int, int]]:
@@ -254,17 +286,20 @@ class _ReadTables(beam.PTransform):
 
 
 def _rows_of_group(
-    group: tuple[str, int, int], own: Mapping[str, str]
+    group: tuple[str, int, int], own: Mapping[str, str], floats: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
     path, number, row = group
     for batch in _batches(path, list(own.values()), [number]):
         table = batch.to_pydict()
-        columns = {
-            name: _without_words(table[its])
-            if name in ("time", "value")
-            else table[its]
-            for name, its in own.items()
-        }
+        columns = {name: table[its] for name, its in own.items()}
+        for name in ("time", "value"):
+            if name in columns:
+                columns[name] = _without_words(columns[name])
+        for name in floats:
+            columns[name] = [
+                one if one is None else str(one).strip().removesuffix(".0")
+                for one in columns[name]
+            ]
         for values in zip(*columns.values(), strict=True):
             yield {**dict(zip(columns, values, strict=True)), "row": row}
             row += 1
