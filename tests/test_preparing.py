@@ -264,6 +264,23 @@ def test_of_a_hot_user_the_latest_are_kept_by_both(tmp_path, most):
     assert len(counted_only) == 0
 
 
+def test_repetitions_of_what_is_beyond_the_latest_are_no_events(tmp_path):
+    table = hot_log(tmp_path / "log.parquet")
+    pd.concat([table, table, table]).to_parquet(tmp_path / "log.parquet")
+    told = {"test": "60s", "validation": "60s", "most_per_user": 20}
+    preparation = preparing.Preparation(str(tmp_path / "log.parquet"), **told)
+    for runner in ("local", "DirectRunner"):
+        report = preparing.prepare(
+            preparation, tmp_path / runner, runner=runner, say=len
+        )
+        assert report["events"] == 20 + 12
+        assert sum(report["rejected"].values()) == 3 * 312 - 32
+        if runner == "local":
+            assert report["rejected"]["beyond the latest 20 of a user"] == 280
+    rejected = pd.read_parquet(tmp_path / "local" / "rejected.parquet")
+    assert rejected["row"].is_unique and len(rejected) == 3 * 312 - 32
+
+
 def test_rules_of_whole_users_see_the_latest_alone(tmp_path):
     # Nothing is bought in the kept half: what takes back there takes back nothing.
     actions = ["purchase"] * 150 + ["return"] * 150 + ["purchase"] * 12
@@ -382,6 +399,8 @@ def test_bad_arguments_are_refused_before_the_log_is_read(
     assert "shards=0 must be 1 or more" in refused("--shards", "0")
     assert "max_history=0 must be 1 or more" in refused("--max-history", "0")
     assert "test='soon'" in refused("--test", "soon")
+    with pytest.raises(ValueError, match=r"most_per_user=0 must be 1 or more"):
+        preparing.Preparation("no such log", most_per_user=0)
     assert "neither a log by name nor a file" in refused()
     assert "neither a log by name nor a file" in refused(*BEAM)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
