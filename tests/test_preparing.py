@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from tfrs_decay import cli, preparing
 from tfrs_decay.data import (
+    Rules,
     basket_queries,
     clean,
     event_table,
@@ -147,6 +150,203 @@ def test_several_files_are_one_log(shop, tmp_path):
         assert rows_of(tmp_path / "out", name) == rows
 
 
+@pytest.fixture
+def logs(shop, tmp_path):
+    """Three files that are one log."""
+    table = pd.read_parquet(shop / "events.parquet").head(300)
+    (tmp_path / "logs").mkdir()
+    for part in range(3):
+        table[part::3].to_parquet(tmp_path / "logs" / f"{part}.parquet")
+    shutil.copy(shop / "items.parquet", tmp_path)
+    return tmp_path / "logs"
+
+
+def refusal(logs, capsys, *others, data="*.parquet"):
+    shop = logs.parent
+    assert prepare(shop, shop / "out", *BEAM, *others, data=f"logs/{data}") == 2
+    assert sorted(one.name for one in shop.iterdir()) == ["items.parquet", "logs"]
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "/head/" not in error
+    return error
+
+
+def test_a_file_that_is_cut_short_is_named(logs, capsys):
+    whole = (logs / "1.parquet").read_bytes()
+    (logs / "1.parquet").write_bytes(whole[:-100])
+    assert re.search(
+        r"logs/1\.parquet cannot be read as \.parquet \(.*is it cut short",
+        refusal(logs, capsys),
+    )
+    (logs / "1.parquet").write_bytes(b"")
+    assert "logs/1.parquet is empty (0 bytes)" in refusal(logs, capsys)
+
+
+def test_a_file_with_a_broken_page_is_named(logs, capsys):
+    path = logs / "1.parquet"
+    data = bytearray(path.read_bytes())
+    user = pq.read_metadata(path).row_group(0).column(0)
+    assert user.path_in_schema == "user"
+    start = user.dictionary_page_offset or user.data_page_offset
+    data[start : start + user.total_compressed_size] = bytes(
+        [255] * user.total_compressed_size
+    )
+    path.write_bytes(data)
+    assert "logs/1.parquet cannot be read as .parquet" in refusal(logs, capsys)
+
+
+def test_files_with_other_columns_are_named(logs, capsys):
+    table = pd.read_parquet(logs / "1.parquet")
+    table.drop(columns="action").to_parquet(logs / "1.parquet")
+    assert re.search(
+        r"logs/1\.parquet has no column action; .* each needs the same",
+        refusal(logs, capsys),
+    )
+    table.drop(columns="item").to_parquet(logs / "1.parquet")
+    assert "logs/1.parquet has no column item" in refusal(logs, capsys)
+    assert "sample=5 draws from a log in one file" in refusal(
+        logs, capsys, "--sample", "5"
+    )
+
+
+def test_a_wrong_column_names_the_log_as_it_was_given(logs, capsys):
+    told = ("--column", "value=amount")
+    assert re.search(
+        r"logs/2\.parquet has no column amount",
+        refusal(logs, capsys, *told, data="2.parquet"),
+    )
+
+
+def hot_log(path, **more):
+    """300 different events of one user and 12 of another, in no order."""
+    table = pd.DataFrame(
+        {
+            "user": ["hot"] * 300 + ["cool"] * 12,
+            "item": [f"i{n % 7}" for n in range(312)],
+            "time": [*range(1, 301), *range(25, 301, 25)],
+            "action": ["view", "purchase"] * 156,
+            **more,
+        }
+    )
+    table.sample(frac=1, random_state=0).to_parquet(path)
+    return table
+
+
+@pytest.mark.parametrize("most", [12, 20, 299, 300])
+def test_of_a_hot_user_the_latest_are_kept_by_both(tmp_path, most):
+    table = hot_log(tmp_path / "log.parquet")
+    told = {"test": "60s", "validation": "60s", "most_per_user": most}
+    preparation = preparing.Preparation(str(tmp_path / "log.parquet"), **told)
+    reports, rows = [], []
+    for runner in ("local", "DirectRunner"):
+        out = tmp_path / runner
+        reports.append(preparing.prepare(preparation, out, runner=runner, say=len))
+        files = (out / name for name in preparing.PERIODS)
+        read = [row for one in files for row in pq.read_table(one).to_pylist()]
+        rows.append(sorted(read, key=lambda row: (row["user"], row["query_time"])))
+    assert reports[0] == reports[1]
+    assert rows[0] == rows[1]
+    latest = table.sort_values("time").groupby("user").tail(most)
+    beyond = len(table) - len(latest)
+    assert reports[0]["events"] == len(latest)
+    assert reports[0]["first_time"] == latest["time"].min()
+    why = f"beyond the latest {most} of a user"
+    assert reports[0]["rejected"] == ({why: beyond} if beyond else {})
+    listed = pd.read_parquet(tmp_path / "local" / "rejected.parquet")
+    assert len(listed) == beyond
+    log = pd.read_parquet(tmp_path / "log.parquet")
+    kept = (
+        log[["user", "time"]]
+        .apply(tuple, axis=1)
+        .isin(latest[["user", "time"]].apply(tuple, axis=1))
+    )
+    assert listed["row"].tolist() == np.flatnonzero(~kept).tolist()
+    counted_only = pd.read_parquet(tmp_path / "DirectRunner" / "rejected.parquet")
+    assert len(counted_only) == 0
+
+
+def test_repetitions_of_what_is_beyond_the_latest_are_no_events(tmp_path):
+    table = hot_log(tmp_path / "log.parquet")
+    pd.concat([table, table, table]).to_parquet(tmp_path / "log.parquet")
+    told = {"test": "60s", "validation": "60s", "most_per_user": 20}
+    preparation = preparing.Preparation(str(tmp_path / "log.parquet"), **told)
+    for runner in ("local", "DirectRunner"):
+        report = preparing.prepare(
+            preparation, tmp_path / runner, runner=runner, say=len
+        )
+        assert report["events"] == 20 + 12
+        assert sum(report["rejected"].values()) == 3 * 312 - 32
+        if runner == "local":
+            assert report["rejected"]["beyond the latest 20 of a user"] == 280
+    rejected = pd.read_parquet(tmp_path / "local" / "rejected.parquet")
+    assert rejected["row"].is_unique and len(rejected) == 3 * 312 - 32
+
+
+def test_rules_of_whole_users_see_the_latest_alone(tmp_path):
+    # Nothing is bought in the kept half: what takes back there takes back nothing.
+    actions = ["purchase"] * 150 + ["return"] * 150 + ["purchase"] * 12
+    hot_log(tmp_path / "log.parquet", action=actions)
+    preparation = preparing.Preparation(
+        str(tmp_path / "log.parquet"),
+        test="100s",
+        validation="100s",
+        most_per_user=140,
+        rules=Rules(taken_back={"return": "purchase"}),
+    )
+    cleaned = preparing._cleaned(preparation.log(), preparation)
+    assert cleaned.rejected == {
+        "beyond the latest 140 of a user": 160,
+        "return of what was not there": 140,
+    }
+    for runner in ("local", "DirectRunner"):
+        report = preparing.prepare(
+            preparation, tmp_path / runner, runner=runner, say=len
+        )
+        assert report["rejected"] == cleaned.rejected
+        assert report["events"] == 12
+    assert cleaned.rejected_rows()["reason"].value_counts().to_dict() == (
+        cleaned.rejected
+    )
+    log = preparation.log().events
+    assert log["user"].iloc[cleaned.row].tolist() == ["cool"] * 12
+    assert log["time"].iloc[cleaned.row].tolist() == cleaned.events.time.tolist()
+
+
+@pytest.mark.parametrize(
+    ("last", "shortened"),
+    [(None, True), ("8.0 ", True), ("x", False), ("7", False), (9, False)],
+)
+def test_ids_that_are_written_as_floats_are_shortened_by_both(
+    tmp_path, last, shortened
+):
+    # All of a column, or none: one other id at the very end tells that they are names.
+    users = [[f"{n % 6}.0" for n in range(230)], [last] * 10]
+    (tmp_path / "logs").mkdir()
+    parts = []
+    for number, its in enumerate(users):
+        time = np.arange(len(its)) + 230 * number
+        parts.append(pd.DataFrame({"user": its, "item": "1.0", "time": time}))
+        parts[-1].to_parquet(tmp_path / "logs" / f"{number}.parquet", row_group_size=50)
+    parts[1]["user"] = None if last is None else str(last)
+    pd.concat(parts).to_parquet(tmp_path / "log.parquet", row_group_size=50)
+    told = {"test": "60s", "validation": "60s"}
+    rows = []
+    for runner, data in (
+        ("local", "log.parquet"),
+        ("DirectRunner", "log.parquet"),
+        ("DirectRunner", "logs/*.parquet"),
+    ):
+        out = tmp_path / f"out-{len(rows)}"
+        preparation = preparing.Preparation(str(tmp_path / data), **told)
+        preparing.prepare(preparation, out, runner=runner, say=len)
+        read = pq.read_table(out / "training").to_pylist()
+        rows.append(sorted(read, key=lambda row: (row["user"], row["query_time"])))
+        assert pd.read_parquet(out / "items.parquet")["item"].tolist() == ["1"]
+    assert rows[0] == rows[1] == rows[2]
+    assert {row["user"] for row in rows[0]} == {
+        f"{n}" if shortened else f"{n}.0" for n in range(6)
+    }
+
+
 @pytest.mark.parametrize("runner", [(), BEAM], ids=["local", "beam"])
 def test_tfrecords_are_read_back(shop, tmp_path, runner):
     from tfrs_decay.data import read_examples
@@ -199,6 +399,8 @@ def test_bad_arguments_are_refused_before_the_log_is_read(
     assert "shards=0 must be 1 or more" in refused("--shards", "0")
     assert "max_history=0 must be 1 or more" in refused("--max-history", "0")
     assert "test='soon'" in refused("--test", "soon")
+    with pytest.raises(ValueError, match=r"most_per_user=0 must be 1 or more"):
+        preparing.Preparation("no such log", most_per_user=0)
     assert "neither a log by name nor a file" in refused()
     assert "neither a log by name nor a file" in refused(*BEAM)
     monkeypatch.setitem(sys.modules, "apache_beam", None)

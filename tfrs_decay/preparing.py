@@ -5,28 +5,31 @@
 `validation/`       those of it
 `test/`             those after it
 `items.parquet`     the catalogue: `item` and its texts
-`rejected.parquet`  `row`, its number in the log as it was read, and `reason`
+`rejected.parquet`  `row`, its number in the log as it was read, and `reason`; not of
+                    rows that are only counted
 `report.json`       what cleaning did, the cuts, and how many examples there are
 ==================  ================================================================
 
-On one machine, or by an Apache Beam runner: the same examples.
+On one machine, or by an Apache Beam runner: the same rows. Which shard a row is in, and
+the order of the rows, are not the same; on one machine the rows are shuffled. Only
+counted, and not in `rejected.parquet`, are the rows that a source's own rules left out
+and, under Beam, those beyond `Preparation.most_per_user`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfrs_decay.data.cleaning import RawLog, Rules, clean
-from tfrs_decay.data.events import Items
-from tfrs_decay.data.examples import FORMATS, write_examples
+import numpy as np
+
+from tfrs_decay.data.cleaning import Cleaned, RawLog, Rules, as_text, clean
+from tfrs_decay.data.events import Events, Items
+from tfrs_decay.data.examples import FORMATS, whole_folder, write_examples
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
 from tfrs_decay.data.sources import open_log
 from tfrs_decay.data.split import TimeSplit, split_by_time
@@ -52,7 +55,7 @@ class Preparation:
         texts: As in `open_log`.
         columns: As in `open_log`.
         sample: As in `open_log`.
-        seed: As in `open_log`.
+        seed: As in `open_log`; and of the order of the examples, on one machine.
         test: Length of the test period.
         validation: Length of the validation period before it.
         target_actions: As `actions_to_predict` takes them.
@@ -61,6 +64,9 @@ class Preparation:
         shards: Files of each period.
         rules: As in `clean`.
         now: As in `clean`.
+        most_per_user: Events of a user that are kept, the latest. Those before are
+            counted as left out, under Beam with their repetitions; bots and what was
+            taken back are told by what is kept.
     """
 
     data: str
@@ -77,6 +83,7 @@ class Preparation:
     shards: int = 1
     rules: Rules = field(default_factory=Rules)
     now: int | None = None
+    most_per_user: int = 100_000
 
     def __post_init__(self) -> None:
         """Refuses what cannot be prepared, before any time is spent on it."""
@@ -84,7 +91,7 @@ class Preparation:
             raise ValueError(
                 f"file_format={self.file_format!r} is not one of {FORMATS}."
             )
-        for name in ("max_history", "shards"):
+        for name in ("max_history", "shards", "most_per_user"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be 1 or more.")
         to_seconds(self.test, "test")
@@ -146,7 +153,7 @@ def prepare(
             f"{' '.join(arguments)}: options of Beam go with --runner DirectRunner or "
             f"another of Beam's, not with {LOCAL!r}."
         )
-    with _whole(out) as partial:
+    with whole_folder(out) as partial:
         if runner == LOCAL:
             report = _write_locally(preparation, partial, say)
         else:
@@ -161,7 +168,7 @@ def _write_locally(
 ) -> dict[str, Any]:
     say(f"Reading {preparation.data} ...")
     log = preparation.log()
-    cleaned = clean(log, now=preparation.now, rules=preparation.rules)
+    cleaned = _cleaned(log, preparation)
     say(cleaned.report())
     events = cleaned.events
     split = split_by_time(
@@ -189,10 +196,66 @@ def _write_locally(
             max_history=preparation.max_history,
             shards=preparation.shards,
             file_format=preparation.file_format,
+            shuffle_seed=preparation.seed,
         )
     item_table(events.items, log.texts).to_parquet(folder / "items.parquet")
     cleaned.rejected_rows().to_parquet(folder / "rejected.parquet")
     return {**cleaned.to_dict(), **of_examples(split, actions, examples)}
+
+
+def _cleaned(log: RawLog, preparation: Preparation) -> Cleaned:
+    """The log, clean, with no more than the latest events of each user."""
+    most, now, rules = preparation.most_per_user, preparation.now, preparation.rules
+    if as_text(log.events["user"]).value_counts().max() <= most:
+        return clean(log, now=now, rules=rules)
+    # First what a row alone tells, then the latest, then what a user as a whole tells.
+    alone = replace(rules, most_per_minute=None, taken_back={})
+    read = clean(log, now=now, rules=alone)
+    kept = _latest(read.events.user, most)
+    whole = clean(
+        RawLog(_event_rows(read.events.where(kept)), log.items, {}, log.texts),
+        rules=Rules(most_per_minute=rules.most_per_minute, taken_back=rules.taken_back),
+    )
+    beyond = read.row[~kept]
+    rejected, reasons = dict(read.rejected), list(read.reasons)
+    reason, row = read.reason.copy(), read.row[kept]
+    if len(beyond):
+        reasons.append(f"beyond the latest {most} of a user")
+        reason[beyond] = len(reasons)
+        rejected[reasons[-1]] = len(beyond)
+    left_out = whole.reason > 0
+    reason[row[left_out]] = len(reasons) + whole.reason[left_out]
+    return replace(
+        whole,
+        rejected={**rejected, **whole.rejected},
+        filled=read.filled,
+        reason=reason,
+        reasons=(*reasons, *whole.reasons),
+        row=row[whole.row],
+    )
+
+
+def _latest(user: np.ndarray, most: int) -> np.ndarray:
+    """[n] bool, the last so many of each user's, of events in the order of users."""
+    ends = np.searchsorted(user, user, side="right")
+    kept: np.ndarray = ends - np.arange(len(user)) <= most
+    return kept
+
+
+def _event_rows(events: Events) -> pd.DataFrame:
+    """Clean events as a table for `clean`."""
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {
+            "user": events.users[events.user],
+            "item": events.items.ids[events.item],
+            # As dates, which are not taken for another unit.
+            "time": events.time.astype("datetime64[s]"),
+            "action": np.array(events.actions, dtype=object)[events.action],
+        }
+    )
+    return table if events.value is None else table.assign(value=events.value)
 
 
 def need_examples(examples: Mapping[str, int], shards: int) -> None:
@@ -227,17 +290,3 @@ def of_examples(
         "target_actions": None if actions is None else list(actions),
         "examples": dict(examples),
     }
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder under another name, which gets its own once all is written."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

@@ -1,8 +1,12 @@
-"""`prepare` by an Apache Beam runner: the files of one machine, from any number.
+"""`prepare` by an Apache Beam runner: the rows of one machine, from any number.
 
 A Parquet table of events, or several (`logs/*.parquet`), is read by the workers; any
 other log by this process, which hands its rows on. The catalogue is put together in
 this process at the end.
+
+The rows of each period are the same; in which shard they are, and in which order, the
+runner says. Rows that are only counted as left out, beyond `most_per_user`, have no
+number, and are in the report alone.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import json
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,13 +25,19 @@ import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
-from tfrs_decay.data import examples as files
-from tfrs_decay.data.beam import CleanEvent, CleanEvents, MakeExamples
-from tfrs_decay.data.cleaning import RawLog, clean
+from tfrs_decay.data.beam import CleanEvent, CleanEvents, MakeExamples, Rejected
+from tfrs_decay.data.cleaning import RawLog, as_text, clean
+from tfrs_decay.data.examples import example_table, shard_name, write_tables
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
 from tfrs_decay.data.sources import open_log
 from tfrs_decay.data.split import TimeSplit, split_of_span
-from tfrs_decay.data.tables import WORDS_FOR_NOTHING
+from tfrs_decay.data.tables import (
+    UNREADABLE,
+    WORDS_FOR_NOTHING,
+    checked_file,
+    require,
+    unreadable,
+)
 from tfrs_decay.preparing import (
     PERIODS,
     Preparation,
@@ -118,23 +129,17 @@ class _Source(NamedTuple):
 def _source(preparation: Preparation, folder: Path) -> _Source:
     paths = sorted(glob.glob(preparation.data)) or [preparation.data]
     own = {name: preparation.columns.get(name, name) for name in _COLUMNS}
-    if preparation.sample is not None or not _are_event_tables(paths, own):
-        log = preparation.log()
-        rows = log.events.astype(object).where(log.events.notna(), None)
-        rows["row"] = np.arange(len(rows))
-        records = beam.Create(rows.to_dict("records"))
-        return _Source(records, log.items, log.texts, log.rejected)
+    needed = [
+        its
+        for name, its in own.items()
+        if name in _COLUMNS[:3] or name in preparation.columns
+    ]
+    if len(paths) > 1:
+        _require_one_log(paths, own, needed, preparation)
+    elif preparation.sample is not None or not _is_event_table(paths[0], needed):
+        return _read_here(replace(preparation, data=paths[0]))
     # What describes the items goes with any rows of the log, such as the first.
-    import pyarrow.parquet as pq
-
-    head = folder / "head" / "events.parquet"
-    head.parent.mkdir()
-    first = next(pq.ParquetFile(paths[0]).iter_batches(batch_size=1), None)
-    if first is None:
-        raise ValueError(f"{paths[0]} has no rows.")
-    import pyarrow as pa
-
-    pq.write_table(pa.Table.from_batches([first]), head)
+    head = _head(paths, folder)
     log = open_log(
         str(head),
         items=preparation.items,
@@ -142,38 +147,131 @@ def _source(preparation: Preparation, folder: Path) -> _Source:
         columns=preparation.columns,
     )
     own = {name: own[name] for name in log.events.columns}
-    return _Source(_ReadTables(paths, own), log.items, log.texts, log.rejected)
+    floats = tuple(
+        name for name in ("user", "item") if _are_written_as_floats(paths, own[name])
+    )
+    rows = _ReadTables(paths, own, floats)
+    return _Source(rows, log.items, log.texts, log.rejected)
 
 
-def _are_event_tables(paths: Sequence[str], own: Mapping[str, str]) -> bool:
+def _are_written_as_floats(paths: Sequence[str], column: str) -> bool:
+    """Whether each id of the log is text such as 17850.0, which `open_log` shortens.
+
+    This process reads the column for it, up to the first id that is none.
+    """
+    found = False
+    for path in paths:
+        for batch in _batches(path, [column]):
+            text = as_text(batch.column(0).to_pandas()).dropna()
+            if not text.str.fullmatch(r"[0-9]+\.0").all():
+                return False
+            found = found or len(text) > 0
+    return found
+
+
+def _read_here(preparation: Preparation) -> _Source:
+    """The rows of a log that this process reads."""
+    log = preparation.log()
+    rows = log.events.astype(object).where(log.events.notna(), None)
+    rows["row"] = np.arange(len(rows))
+    records = beam.Create(rows.to_dict("records"))
+    return _Source(records, log.items, log.texts, log.rejected)
+
+
+def _is_event_table(path: str, needed: Sequence[str]) -> bool:
+    """Whether workers can read it; if not, `open_log` does, or says what is wrong."""
+    is_parquet = Path(path).suffix.lower() == ".parquet" and Path(path).is_file()
+    return is_parquet and set(needed) <= set(_schema_of(path).names)
+
+
+def _require_one_log(
+    paths: Sequence[str],
+    own: Mapping[str, str],
+    needed: Sequence[str],
+    preparation: Preparation,
+) -> None:
+    """Refuses files that are not one log, before any is read."""
+    if preparation.sample is not None:
+        raise ValueError(
+            f"sample={preparation.sample} draws from a log in one file; "
+            f"{preparation.data!r} is {len(paths)} files: leave sample out."
+        )
+    schemas = {path: _schema_of(path) for path in paths}
+    # What one file has is read of all.
+    found = {name for schema in schemas.values() for name in schema.names}
+    wanted = [its for its in own.values() if its in needed or its in found]
+    for path, schema in schemas.items():
+        require(
+            schema.empty_table().to_pandas(),
+            wanted,
+            path,
+            hint=f"The files of {preparation.data!r} are one log: each needs the same "
+            "columns. Columns with other names are mapped as in --column user=who.",
+        )
+
+
+def _schema_of(path: str) -> pa.Schema:
+    import pyarrow.parquet as pq
+
+    file = checked_file(path, (".parquet",), "a .parquet file, as each of several is")
+    try:
+        return pq.read_schema(file)
+    except UNREADABLE as error:
+        raise unreadable(file, error) from error
+
+
+def _batches(
+    path: str, columns: Sequence[str] | None = None, groups: list[int] | None = None
+) -> Iterator[Any]:
+    """Some columns, or all, of some row groups, or all; or the file's name."""
+    import pyarrow.parquet as pq
+
+    try:
+        yield from pq.ParquetFile(path).iter_batches(
+            batch_size=_WRITTEN, row_groups=groups, columns=columns
+        )
+    except UNREADABLE as error:
+        raise unreadable(Path(path), error) from error
+
+
+def _head(paths: Sequence[str], folder: Path) -> Path:
+    """A file of the first rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not all(path.endswith(".parquet") and Path(path).is_file() for path in paths):
-        return False
-    try:
-        return all(
-            {own[name] for name in _COLUMNS[:3]} <= set(pq.read_schema(path).names)
-            for path in paths
-        )
-    except pa.ArrowInvalid:
-        return False  # `open_log` says what is wrong with it
+    filled = (batch for path in paths for batch in _batches(path) if len(batch))
+    first = next(filled, None)
+    if first is None:
+        raise ValueError(f"{', '.join(paths[:3])}: no rows below the columns.")
+    head = folder / "head" / "events.parquet"
+    head.parent.mkdir()
+    pq.write_table(pa.Table.from_batches([first.slice(0, 1)]), head)
+    return head
 
 
 class _ReadTables(beam.PTransform):
-    """Rows of Parquet files, by row groups, each row with its number."""
+    """Rows of Parquet files, by row groups, each row with its number.
 
-    def __init__(self, paths: Sequence[str], own: Mapping[str, str]) -> None:
+    Args:
+        paths: The files.
+        own: The files' names of columns, by ours.
+        floats: Columns of ids that are all written as floats are, which are shortened.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], own: Mapping[str, str], floats: tuple[str, ...]
+    ) -> None:
         super().__init__()
         self.paths = paths
         self.own = own
+        self.floats = floats
 
     def expand(self, pipeline: Any) -> Any:
         return (
             pipeline
             | "Groups" >> beam.Create(list(self.groups()))
             | "Deal" >> beam.Reshuffle()
-            | "Rows" >> beam.FlatMap(_rows_of_group, dict(self.own))
+            | "Rows" >> beam.FlatMap(_rows_of_group, dict(self.own), self.floats)
         )
 
     def groups(self) -> Iterator[tuple[str, int, int]]:
@@ -188,22 +286,20 @@ class _ReadTables(beam.PTransform):
 
 
 def _rows_of_group(
-    group: tuple[str, int, int], own: Mapping[str, str]
+    group: tuple[str, int, int], own: Mapping[str, str], floats: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
     path, number, row = group
-    batches = pq.ParquetFile(path).iter_batches(
-        batch_size=_WRITTEN, row_groups=[number], columns=list(own.values())
-    )
-    for batch in batches:
+    for batch in _batches(path, list(own.values()), [number]):
         table = batch.to_pydict()
-        columns = {
-            name: _without_words(table[its])
-            if name in ("time", "value")
-            else table[its]
-            for name, its in own.items()
-        }
+        columns = {name: table[its] for name, its in own.items()}
+        for name in ("time", "value"):
+            if name in columns:
+                columns[name] = _without_words(columns[name])
+        for name in floats:
+            columns[name] = [
+                one if one is None else str(one).strip().removesuffix(".0")
+                for one in columns[name]
+            ]
         for values in zip(*columns.values(), strict=True):
             yield {**dict(zip(columns, values, strict=True)), "row": row}
             row += 1
@@ -218,7 +314,11 @@ def _without_words(values: list[Any]) -> list[Any]:
 
 
 def _build(rows: Any, preparation: Preparation, folder: Path) -> None:
-    log = rows | "Clean" >> CleanEvents(now=preparation.now, rules=preparation.rules)
+    log = rows | "Clean" >> CleanEvents(
+        now=preparation.now,
+        rules=preparation.rules,
+        most_per_user=preparation.most_per_user,
+    )
     actions = (
         log.events
         | "Action" >> beam.Map(lambda event: event.action)
@@ -270,9 +370,7 @@ def _build(rows: Any, preparation: Preparation, folder: Path) -> None:
         | "OneFile" >> beam.GroupByKey()
         | "WriteFacts" >> beam.Map(_write_lines, str(folder / "facts.jsonl"))
     )
-    rejected = log.rejected | "Number" >> beam.Map(
-        lambda one: (0, {"row": one.row.get("row"), "reason": one.reason})
-    )
+    rejected = log.rejected | "Number" >> beam.FlatMap(_numbered)
     marker = rows.pipeline | "NoRow" >> beam.Create([(0, None)])
     _ = (
         ((rejected, marker) | "WithNone" >> beam.Flatten())
@@ -355,9 +453,14 @@ def _write_shard(
     of_shard: tuple[int, Iterable[Any]], folder: str, shards: int, file_format: str
 ) -> None:
     shard, examples = of_shard
-    name = f"examples-{shard:05d}-of-{shards:05d}.{file_format}"
-    write = files._write_parquet if file_format == "parquet" else files._write_tfrecord
-    _whole_file(write, _tables(examples, _schema()), Path(folder) / name)
+    path = Path(folder) / shard_name(shard, shards, file_format)
+    _write_whole(_tables(examples, _schema()), path)
+
+
+def _numbered(one: Rejected) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A rejected row for the table of them; nothing of rows that are only counted."""
+    if "row" in one.row:
+        yield 0, {"row": one.row["row"], "reason": one.reason}
 
 
 def _write_rejected(keyed: tuple[int, Iterable[Any]], folder: str) -> None:
@@ -365,19 +468,14 @@ def _write_rejected(keyed: tuple[int, Iterable[Any]], folder: str) -> None:
 
     _, rows = keyed
     schema = pa.schema([("row", pa.int64()), ("reason", pa.string())])
-    path = Path(folder) / "rejected.parquet"
-    _whole_file(files._write_parquet, _tables(rows, schema), path)
+    _write_whole(_tables(rows, schema), Path(folder) / "rejected.parquet")
 
 
-def _whole_file(
-    write: Callable[[Iterable[pa.Table], Path], None],
-    tables: Iterable[pa.Table],
-    path: Path,
-) -> None:
+def _write_whole(tables: Iterable[pa.Table], path: Path) -> None:
     # A worker that is started again writes the same file once more.
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}")
-    write(tables, partial)
+    write_tables(tables, partial)
     partial.replace(path)
 
 
@@ -397,7 +495,7 @@ def _tables(rows: Iterable[Any], schema: pa.Schema) -> Iterator[pa.Table]:
 
 def _schema() -> pa.Schema:
     events = clean(_log_of([])).events
-    return files.example_table(basket_queries(events), events).schema
+    return example_table(basket_queries(events), events).schema
 
 
 def _log_of(

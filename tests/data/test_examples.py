@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -10,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_decay.data import (
+    Items,
     RawLog,
     basket_queries,
     batches,
@@ -80,6 +84,7 @@ def folder(request, tmp_path_factory, shop_events, queries):
         max_history=20,
         shards=3,
         file_format=request.param,
+        shuffle_seed=None,
     )
     assert [one.name for one in files] == [
         f"examples-0000{n}-of-00003.{request.param}" for n in range(3)
@@ -124,7 +129,11 @@ def test_targets_are_drawn_anew_and_histories_cut(tmp_path, file_format):
     )
     events = clean(RawLog(table, None, {})).events
     write_examples(
-        basket_queries(events), events, tmp_path / "out", file_format=file_format
+        basket_queries(events),
+        events,
+        tmp_path / "out",
+        file_format=file_format,
+        shuffle_seed=None,
     )
     dataset = read_examples(tmp_path / "out", max_targets=2, max_history=3)
     drawn = set()
@@ -161,7 +170,7 @@ def test_blocks_do_not_change_what_is_written(
     shop_events, queries, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(examples, "_BLOCK", 7)
-    write_examples(queries, shop_events, tmp_path / "small")
+    write_examples(queries, shop_events, tmp_path / "small", shuffle_seed=None)
     (file,) = (tmp_path / "small").iterdir()
     assert pq.ParquetFile(file).num_row_groups == -(-len(queries) // 7)
     assert (
@@ -171,6 +180,44 @@ def test_blocks_do_not_change_what_is_written(
     assert sum(len(one["query_time"]) for one in read_examples(tmp_path / "small")) == (
         len(queries)
     )
+
+
+def test_queries_are_shuffled_before_they_are_dealt_out(shop_events, queries, tmp_path):
+    def written(name, **options):
+        files = write_examples(queries, shop_events, tmp_path / name, **options)
+        return [row for one in files for row in pq.read_table(one).to_pylist()]
+
+    rows = example_table(queries, shop_events).to_pylist()
+    shuffled = written("one")
+    assert shuffled == written("again", shuffle_seed=0)
+    assert shuffled != written("other", shuffle_seed=1)
+    # In the queries' order a user's rows follow each other, but for 59 changes.
+    users = [row["user"] for row in shuffled]
+    changes = sum(one != other for one, other in itertools.pairwise(users))
+    assert changes > 0.9 * len(queries)
+
+    def in_order(rows):
+        return sorted(rows, key=lambda row: (row["user"], row["query_time"]))
+
+    assert in_order(shuffled) == in_order(written("three", shards=3)) == rows
+
+
+def test_who_does_not_occur_costs_nothing(shop_events, queries, tmp_path):
+    def size(events):
+        (file,) = write_examples(
+            queries.between(0, 50), events, tmp_path / str(len(events.users))
+        )
+        return file.stat().st_size
+
+    others = [f"somebody else, number {n}" for n in range(50_000)]
+    crowded = dataclasses.replace(
+        shop_events,
+        users=np.array([*shop_events.users, *others], dtype=object),
+        items=Items([*shop_events.items.ids, *others]),
+    )
+    assert size(crowded) == size(shop_events)
+    table = example_table(queries.between(0, 50), crowded)
+    assert len(table["user"].chunk(0).dictionary) == len(np.unique(queries.user[:50]))
 
 
 @pytest.mark.parametrize(

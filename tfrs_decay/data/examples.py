@@ -19,7 +19,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,8 @@ def example_table(
         max_history: Latest events of a history that are written.
 
     Returns:
-        A table with the columns above; ids and actions as dictionaries.
+        A table with the columns above; ids and actions as dictionaries of those that
+        occur in it.
 
     Raises:
         ImportError: pyarrow is missing.
@@ -68,20 +70,23 @@ def example_table(
     def lists(ends: np.ndarray, values: Any) -> pa.Array:
         return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), values)
 
-    def named(code: np.ndarray, names: Iterable[str]) -> pa.Array:
-        indices = pa.array(code.astype(np.int32))
-        return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string()))
+    def named(code: np.ndarray, names: np.ndarray) -> pa.Array:
+        # Only names that occur, so that a table costs what it holds and no more.
+        encoded = pa.array(code, pa.int64()).dictionary_encode()
+        occurring = names[encoded.dictionary.to_numpy()]
+        return pa.DictionaryArray.from_arrays(
+            encoded.indices, pa.array(occurring, pa.string())
+        )
 
-    ids = events.items.ids.tolist()
+    ids = events.items.ids
+    actions = np.array(events.actions, dtype=object)
     return pa.table(
         {
-            "user": named(queries.user, events.users.tolist()),
+            "user": named(queries.user, events.users),
             "query_time": pa.array(queries.time, pa.int64()),
             "history_item": lists(offsets, named(events.item[event], ids)),
             "history_time": lists(offsets, pa.array(events.time[event], pa.int64())),
-            "history_action": lists(
-                offsets, named(events.action[event], events.actions)
-            ),
+            "history_action": lists(offsets, named(events.action[event], actions)),
             "target_item": lists(
                 queries.target_offset, named(events.item[queries.target], ids)
             ),
@@ -97,12 +102,14 @@ def write_examples(
     max_history: int = 100,
     shards: int = 1,
     file_format: str = "parquet",
+    shuffle_seed: int | None = 0,
     progress: Progress = iter,
 ) -> list[Path]:
     """Writes queries as files in a folder, which appears whole or not at all.
 
-    Queries are dealt out to the shards one after the other, so that each shard is like
-    the others.
+    Queries are shuffled, then dealt out to the shards one after the other: each shard,
+    and each block of rows within it, is like the others. A reader that shuffles no more
+    than a block, as `read_examples` does, then still mixes users.
 
     Args:
         queries: Made from these events.
@@ -111,6 +118,9 @@ def write_examples(
         max_history: Latest events of a history that are written.
         shards: Files.
         file_format: "parquet" or "tfrecord".
+        shuffle_seed: Of the shuffling, which is the same in every run; None: the
+            queries keep their order, and the files are smaller, as a user's rows, which
+            are alike, stand together.
         progress: Wraps the iterable of shards.
 
     Returns:
@@ -132,24 +142,64 @@ def write_examples(
             f"shards={shards} must be 1 or more, and no more than the "
             f"{len(queries)} queries."
         )
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    write = _write_parquet if file_format == "parquet" else _write_tfrecord
-    try:
-        names = [
-            f"examples-{number:05d}-of-{shards:05d}.{file_format}"
-            for number in range(shards)
-        ]
-        place = np.arange(len(queries))
+    names = [shard_name(number, shards, file_format) for number in range(shards)]
+    order = np.arange(len(queries))
+    if shuffle_seed is not None:
+        np.random.default_rng(shuffle_seed).shuffle(order)
+    with whole_folder(directory) as partial:
         for number in progress(range(shards)):
-            mine = queries.where(place % shards == number)
-            write(_blocks(mine, events, max_history), partial / names[number])
+            mine = _taken(queries, order[number::shards])
+            write_tables(_blocks(mine, events, max_history), partial / names[number])
+    return [directory / name for name in names]
+
+
+def shard_name(number: int, shards: int, file_format: str) -> str:
+    """What a file of examples is called."""
+    return f"examples-{number:05d}-of-{shards:05d}.{file_format}"
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder under another name, which gets its own once all is written.
+
+    After an error nothing is left of it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield partial
         partial.chmod(0o755)
-        partial.rename(directory)
+        partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return [directory / name for name in names]
+
+
+def write_tables(tables: Iterable[pa.Table], path: Path) -> None:
+    """Writes tables of the same columns as one file.
+
+    Args:
+        tables: Tables; as .tfrecord those of `example_table` alone.
+        path: The file, .parquet or .tfrecord.
+    """
+    if path.suffix == ".tfrecord":
+        _write_tfrecord(tables, path)
+    else:
+        _write_parquet(tables, path)
+
+
+def _taken(queries: Queries, places: np.ndarray) -> Queries:
+    """The queries at some places, in the order of these."""
+    count = queries.target_count[places]
+    target = _ranges(queries.target_offset[places], count)
+    return Queries(
+        user=queries.user[places],
+        time=queries.time[places],
+        history_start=queries.history_start[places],
+        history_stop=queries.history_stop[places],
+        target=queries.target[target],
+        target_offset=np.concatenate([[0], np.cumsum(count)]),
+    )
 
 
 def _blocks(queries: Queries, events: Events, max_history: int) -> Iterable[pa.Table]:
