@@ -466,6 +466,26 @@ def test_the_rules_of_cleaning_are_options(shop, tmp_path, runner):
     assert report["filled"] == {"no action, read as 'browse'": 1}
 
 
+def test_returns_of_online_retail_take_purchases_back(tmp_path):
+    days = pd.date_range("2023-01-01", periods=90).strftime("%Y-%m-%d %H:%M")
+    table = pd.DataFrame(
+        {
+            "StockCode": [f"{10_000 + n % 7}" for n in range(90)],
+            "Description": "A MUG",
+            "Quantity": [-1 if n % 30 == 8 else 1 for n in range(90)],
+            "InvoiceDate": days,
+            "UnitPrice": 1.5,
+            "CustomerID": "17850",
+        }
+    )
+    table.to_parquet(tmp_path / "retail.parquet")
+    told = ["prepare", "--data", str(tmp_path / "retail.parquet")]
+    told += ["--out", str(tmp_path / "out"), "--taken-back", "return=purchase"]
+    assert cli.main(told) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["rejected"] == {"taken back, and the return of it": 6}
+
+
 def test_what_is_no_rule_of_cleaning_ends_in_one_line(shop, tmp_path, capsys):
     assert prepare(shop, tmp_path / "out", "--taken-back", "back") == 2
     assert "--taken-back 'back' is not ACTION=ACTION" in capsys.readouterr().err

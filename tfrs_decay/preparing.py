@@ -104,6 +104,7 @@ class Preparation:
             items=self.items,
             texts=self.texts,
             columns=self.columns,
+            returns="return" in self.rules.taken_back,
             sample=self.sample,
             seed=self.seed,
         )
