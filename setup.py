@@ -64,7 +64,8 @@ EXTRAS["integration"] = [
     "torch>=2.3",
     # From 5 on its tokenizers are those of the `tokenizers` library.
     "transformers>=5",
-    "sentencepiece>=0.2",
+    # 0.2.3 is made for a protobuf that apache-beam 2.77 does not take.
+    "sentencepiece>=0.2,<0.2.2",
     "protobuf",
 ]
 
