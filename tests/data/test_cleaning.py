@@ -489,6 +489,12 @@ def test_a_time_zone_that_is_none_is_named() -> None:
         clean(log, rules=Rules(time_zone="Mars"))
 
 
+def test_a_column_that_is_there_twice_is_named() -> None:
+    table = pd.DataFrame([["u", "v", "a", 1]], columns=["user", "user", "item", "time"])
+    with pytest.raises(ValueError, match="the events have two columns named 'user': k"):
+        clean(RawLog(table, None, {}))
+
+
 def test_many_columns_are_sorted_as_by_their_values() -> None:
     rng = np.random.default_rng(0)
     # Too wide for one key of 63 bits.

@@ -515,6 +515,9 @@ def _occurring(names: Sequence[str], code: np.ndarray) -> tuple[list[str], np.nd
 
 def _require_columns(log: RawLog) -> None:
     table = log.events
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise ValueError(f"the events have two columns named {twice[0]!r}: keep one.")
     missing = sorted({"user", "item", "time", *log.context} - set(table.columns))
     if missing:
         raise ValueError(
