@@ -437,6 +437,16 @@ def test_what_was_taken_back_is_no_interest() -> None:
     }
 
 
+def test_a_rule_that_finds_nothing_to_take_back_says_so() -> None:
+    log = log_of([("u", "a", 1, "purchase"), ("u", "a", 2, "return")])
+    cleaned = clean(log, rules=Rules(taken_back={"retrun": "purchase"}))
+    assert len(cleaned.events) == 2
+    note = "no row has the action 'retrun': nothing was taken back"
+    assert cleaned.report().splitlines()[-1] == note
+    told = clean(log, rules=Rules(taken_back={"return": "purchase"}))
+    assert told.notes == ()
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from("uv"),

@@ -122,6 +122,7 @@ class Cleaned:
             else 1 + the place of its reason in `reasons`.
         reasons: Why rows of the raw log were left out.
         row: [events] int64, the row of the raw log that each event was.
+        notes: Rules that found nothing to do, such as an action that is misspelt.
     """
 
     events: Events
@@ -132,6 +133,7 @@ class Cleaned:
     reason: np.ndarray
     reasons: tuple[str, ...]
     row: np.ndarray
+    notes: tuple[str, ...] = ()
 
     def report(self) -> str:
         """One line of kept rows, then one line for each thing that was done."""
@@ -169,6 +171,7 @@ class Cleaned:
         ):
             if count:
                 lines.append(counted(count, one, many))
+        lines += self.notes
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -279,6 +282,7 @@ def clean(
         raw.reason,
         tuple(raw.reasons),
         row,
+        tuple(raw.notes),
     )
 
 
@@ -289,10 +293,10 @@ class _Raw:
         self, log: RawLog, actions: Sequence[str] | None, rules: Rules
     ) -> None:
         table = log.events
-        self._rules = rules
         self.reason = np.zeros(len(table), np.int8)
         self.reasons: list[str] = []
         self.filled: dict[str, int] = {}
+        self.notes: list[str] = []
         self.users, self.user = _coded(table["user"])
         self.items, self.item = _coded(table["item"])
         self._no_time = table["time"].isna().to_numpy()
@@ -420,6 +424,7 @@ def _taken_back(raw: _Raw, row: np.ndarray, rules: Rules) -> np.ndarray:
     """Sorted rows, without what was taken back and what took it back."""
     for back, done in sorted(rules.taken_back.items()):
         if back not in raw.actions:
+            raw.notes.append(f"no row has the action {back!r}: nothing was taken back")
             continue
         step = np.zeros(len(raw.actions), np.int64)
         step[raw.actions.index(back)] = -1

@@ -1,8 +1,8 @@
 """Queries as files of training examples: Parquet or TFRecord, in shards.
 
 One row is one query, with its history and its targets as lists, under the names that
-the model reads; `examples` turns the files into batches. Writing needs pyarrow, and
-TensorFlow for TFRecord alone.
+the model reads; `read_examples` turns the files into batches. Writing needs pyarrow,
+and TensorFlow for TFRecord alone.
 
 =================  ============  ====================================
 `user`             string
