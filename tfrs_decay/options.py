@@ -40,7 +40,7 @@ _SOURCE = (
         required=True,
         help="complete-journey, simulated, or a file: UCI Online Retail (.parquet, "
         ".csv, .xlsx), any table (.csv, .parquet, .jsonl) with the columns user, item, "
-        "time and, optionally, action; or a folder with MovieLens or MIND.",
+        "time and, optionally, action and value; or a folder with MovieLens or MIND.",
     ),
     click.option(
         "--items", help="Table with the columns item and text, for your own log."
@@ -51,7 +51,7 @@ _SOURCE = (
         multiple=True,
         metavar="NAME=COLUMN",
         help="What your own log calls a column, such as user=customer_id; for each of "
-        "user, item, time and action that it calls otherwise.",
+        "user, item, time, action and value that it calls otherwise.",
     ),
     click.option(
         "--text-column",
@@ -138,6 +138,13 @@ log_options = _together(
 
 example_options = _together(
     *_SOURCE,
+    click.option(
+        "--context",
+        multiple=True,
+        metavar="COLUMN",
+        help="A further column of your own log, such as device, to write with each "
+        "example: of the events of the history, and of the targets.",
+    ),
     *_TARGETS,
     click.option(
         "--format",
