@@ -285,7 +285,8 @@ def _feature_of(kind: pa.DataType) -> Callable[[Any], Any]:
     """What makes the feature of a column, of single values or lists."""
     import pyarrow as pa
 
-    one = kind.value_type if pa.types.is_large_list(kind) else kind
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    one = kind.value_type if is_list else kind
     if pa.types.is_integer(one):
         return _integers
     return _floats if pa.types.is_floating(one) else _strings
