@@ -38,7 +38,7 @@ from tfrs_decay.data.vectors import ItemVectors, read_vectors
 
 if TYPE_CHECKING:
     from tfrs_decay.data.dataset import batches as batches
-    from tfrs_decay.data.dataset import read_examples as read_examples
+    from tfrs_decay.data.reading import read_examples as read_examples
 
 __all__ = [
     "Cleaned",
@@ -79,9 +79,14 @@ __all__ = [
     "write_examples",
 ]
 
+_BATCHES = {
+    "batches": "tfrs_decay.data.dataset",
+    "read_examples": "tfrs_decay.data.reading",
+}
+
 
 def __getattr__(name: str) -> Any:
     # Batches are TensorFlow's; reading and cleaning a log should not load it.
-    if name in ("batches", "read_examples"):
-        return getattr(importlib.import_module("tfrs_decay.data.dataset"), name)
+    if name in _BATCHES:
+        return getattr(importlib.import_module(_BATCHES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
