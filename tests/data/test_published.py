@@ -253,6 +253,100 @@ def test_amazon_ratings_as_a_table(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
+def test_amazon_reviews_are_opened_by_what_they_are(
+    tmp_path: Path, suffix: str
+) -> None:
+    reviews = lines(tmp_path / f"Toys.v2{suffix}", REVIEWS)
+    products = lines(tmp_path / "meta_Toys.v2.jsonl", PRODUCTS)
+    log = amazon_reviews(reviews, products)
+    for opened in (
+        open_log(str(tmp_path)),
+        open_log(str(reviews), items=str(products)),
+    ):
+        assert rows_of(opened) == rows_of(log)
+        assert opened.texts == ("title", "description")
+        assert opened.items is not None and opened.items.equals(log.items)
+    assert open_log(str(reviews)).items is None
+    one = open_log(str(tmp_path), sample=1, seed=0)
+    assert len(rows_of(one)) == 1
+    own = open_log(str(reviews), items=str(products), texts=["categories"])
+    assert clean(own).events.items.texts.tolist() == ["", "Home Mugs"]
+    with pytest.raises(ValueError, match=r"meta_Toys\.v2\.jsonl has no column colour"):
+        open_log(str(reviews), items=str(products), texts=["title", "colour"])
+    with pytest.raises(ValueError, match=r"\['title', 'title'\] must name one column"):
+        open_log(str(reviews), items=str(products), texts=["title", "title"])
+    with pytest.raises(ValueError, match=r"describes its items itself: leave items"):
+        open_log(str(tmp_path), items=str(products))
+
+
+def test_ratings_of_amazon_are_known_by_their_header(tmp_path: Path) -> None:
+    path = tmp_path / "Toys.csv"
+    path.write_text(
+        '\ufeff"user_id",parent_asin,rating,timestamp\nAE2,0012,2.0,1588687729000\n',
+        "utf-8",
+    )
+    assert rows_of(open_log(str(path))) == rows_of(amazon_reviews(path))
+
+
+def test_reviews_whose_names_are_told_are_a_table_of_ones_own(tmp_path: Path) -> None:
+    reviews = lines(tmp_path / "Toys.jsonl", REVIEWS)
+    own = {"user": "user_id", "item": "asin", "time": "timestamp"}
+    cleaned = clean(open_log(str(reviews), columns=own), rules=Rules(time_unit="ms"))
+    assert cleaned.events.items.ids.tolist() == ["0012", "B1-red"]
+    assert cleaned.events.time.tolist() == [1_588_687_728, 1_588_687_729]
+
+
+@pytest.mark.parametrize(
+    "rules", [Rules(time_unit="ms"), Rules(time_zone="Asia/Tokyo")]
+)
+def test_times_of_reviews_are_milliseconds_whatever_is_told(
+    tmp_path: Path, rules: Rules
+) -> None:
+    rows = [*REVIEWS, {**REVIEWS[0], "timestamp": None}]
+    cleaned = clean(amazon_reviews(lines(tmp_path / "Toys.jsonl", rows)), rules=rules)
+    assert cleaned.events.time.tolist() == [1_588_687_728, 1_588_687_729]
+    assert cleaned.rejected == {"no time": 1}
+
+
+def test_one_category_is_read_at_a_time(tmp_path: Path) -> None:
+    for name in ("Toys", "Beauty"):
+        lines(tmp_path / f"{name}.jsonl.gz", REVIEWS)
+        lines(tmp_path / f"meta_{name}.jsonl.gz", PRODUCTS)
+    with pytest.raises(
+        ValueError,
+        match=r"holds 2 categories .* such as Beauty: .*/Beauty\.jsonl\.gz and, as "
+        r"items, .*/meta_Beauty\.jsonl\.gz\.",
+    ):
+        open_log(str(tmp_path))
+    # Without their products, they are no pair.
+    (tmp_path / "meta_Toys.jsonl.gz").unlink()
+    assert len(rows_of(open_log(str(tmp_path)))) == 2
+    (tmp_path / "meta_Beauty.jsonl.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"NAME\.jsonl and meta_NAME\.jsonl"):
+        open_log(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.jsonl", b'{"user_id": 1\n', r"log\.jsonl, line 1: .* is no JSON object"),
+        ("log.jsonl", b"5\n", r"log\.jsonl, line 1: '5' is no JSON object"),
+        ("log.jsonl", b"", r"log\.jsonl is empty"),
+        ("log.jsonl", b'{"user_id": 1}\n', r"has no column user, item, time"),
+        ("log.jsonl.gz", b"no gzip", r"log\.jsonl\.gz ends in '\.gz'; expected"),
+        ("log.csv", b"user_id,rating\n1,2\n", r"has no column user, item, time"),
+        ("log.csv", b"\xff,user\n1,2\n", r"has no column item, time"),
+    ],
+)
+def test_what_is_no_review_is_named_as_it_was(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        open_log(str(tmp_path / name))
+
+
 def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
     path = tmp_path / "reviews.jsonl"
     good = json.dumps(REVIEWS[0])

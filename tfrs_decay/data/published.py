@@ -5,6 +5,10 @@ Each gives a `RawLog` for `clean`. What a file's own rules leave out is counted.
 
 from __future__ import annotations
 
+import csv
+import gzip
+import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +54,12 @@ def movielens(folder: PathLike) -> RawLog:
         licence forbids redistribution.
     """
     folder = Path(folder)
-    rated, films = _movielens_files(folder)
+    found = _movielens_files(folder)
+    if found is None:
+        raise FileNotFoundError(
+            f"{folder} holds no MovieLens: expected {_MOVIELENS_FILES}."
+        )
+    rated, films = found
     ratings, items = _MOVIELENS[rated.suffix](rated, films)
     require(ratings, ("user", "item", "value", "time"), rated)
     require(items, ("item", "text", "genres"), films)
@@ -132,7 +141,8 @@ def mind(folder: PathLike) -> RawLog:
 def amazon_reviews(reviews: PathLike, products: PathLike | None = None) -> RawLog:
     """Reads a category of Amazon Reviews 2023.
 
-    An item is a `parent_asin`: sizes and colours of one product are one item.
+    An item is a `parent_asin`: sizes and colours of one product are one item. Times are
+    read as what they are, milliseconds, whatever the rules of `clean` say of others.
 
     Args:
         reviews: The reviews, `.jsonl` or `.jsonl.gz`, or a table of ratings, `.csv`,
@@ -157,18 +167,18 @@ def amazon_reviews(reviews: PathLike, products: PathLike | None = None) -> RawLo
 
     from tfrs_decay.data.tables import read_table
 
-    columns = ("user_id", "parent_asin", "rating", "timestamp")
     if str(reviews).endswith((".jsonl", ".jsonl.gz")):
-        table = read_json_lines(reviews, columns)
+        table = read_json_lines(reviews, _REVIEW)
     else:
         table = read_table(reviews)
-    require(table, columns, reviews)
+    require(table, _REVIEW, reviews)
+    # As whole numbers or as text.
+    milliseconds = pd.to_numeric(table["timestamp"], errors="coerce")
     events = pd.DataFrame(
         {
             "user": table["user_id"],
             "item": table["parent_asin"],
-            # Milliseconds, as whole numbers or as text.
-            "time": pd.to_numeric(table["timestamp"], errors="coerce") // 1_000,
+            "time": pd.to_datetime(milliseconds, unit="ms", utc=True, errors="coerce"),
             "value": table["rating"],
             "action": "review",
         }
@@ -185,6 +195,78 @@ def amazon_reviews(reviews: PathLike, products: PathLike | None = None) -> RawLo
     return RawLog(events, items, {}, ("title", "description"))
 
 
+def open_folder(folder: PathLike) -> RawLog:
+    """Reads MIND, a category of Amazon Reviews 2023, or else MovieLens.
+
+    Args:
+        folder: Where the files are: `behaviors.tsv`; `NAME.jsonl` beside
+            `meta_NAME.jsonl`, each perhaps as .jsonl.gz; or those of `movielens`.
+
+    Raises:
+        FileNotFoundError: None of these files is there.
+        ValueError: There are several categories, a file cannot be read, or has other
+            columns.
+    """
+    folder = Path(folder)
+    if (folder / "behaviors.tsv").is_file():
+        return mind(folder)
+    categories = _amazon_files(folder)
+    if len(categories) > 1:
+        (name, (reviews, products)), *_ = sorted(categories.items())
+        raise ValueError(
+            f"{folder} holds {len(categories)} categories of Amazon Reviews, such as "
+            f"{name}: name the files of one, {reviews} and, as items, {products}."
+        )
+    for reviews, products in categories.values():
+        return amazon_reviews(reviews, products)
+    if _movielens_files(folder) is None:
+        raise FileNotFoundError(
+            f"{folder} holds no log that is known: expected MovieLens "
+            f"({_MOVIELENS_FILES}), MIND (behaviors.tsv) or Amazon Reviews 2023 "
+            "(NAME.jsonl and meta_NAME.jsonl, or .jsonl.gz)."
+        )
+    return movielens(folder)
+
+
+def holds_reviews(path: PathLike) -> bool:
+    """Whether a file is of Amazon Reviews 2023, as its first line tells.
+
+    Of a file that cannot be read it is not: what reads it next says what is wrong.
+    """
+    name = str(path)
+    if not name.endswith((".csv", *_JSON_LINES)):
+        return False
+    opened: Any = gzip.open if name.endswith(".gz") else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig") as file:
+            first = next((line for line in file if line.strip()), "")
+        if name.endswith(".csv"):
+            columns = next(csv.reader([first]), [])
+        else:
+            columns = json.loads(first)
+    except (OSError, EOFError, ValueError, zlib.error, csv.Error):
+        return False
+    return isinstance(columns, (dict, list)) and all(one in columns for one in _REVIEW)
+
+
+_REVIEW = ("user_id", "parent_asin", "rating", "timestamp")
+_JSON_LINES = (".jsonl", ".jsonl.gz")
+
+
+def _amazon_files(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """Reviews and products of each category that is there with both, by its name."""
+    files = {
+        one.name.removesuffix(".gz").removesuffix(".jsonl"): one
+        for one in folder.iterdir()
+        if one.name.endswith(_JSON_LINES)
+    }
+    return {
+        name: (reviews, files[f"meta_{name}"])
+        for name, reviews in files.items()
+        if f"meta_{name}" in files
+    }
+
+
 def _joined(value: Any) -> str:
     """Lists of sentences, or of categories, in one line."""
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -192,7 +274,11 @@ def _joined(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _movielens_files(folder: Path) -> tuple[Path, Path]:
+_MOVIELENS_FILES = "ratings.csv, ratings.dat, u.data or a .inter file"
+
+
+def _movielens_files(folder: Path) -> tuple[Path, Path] | None:
+    """The files of ratings and of films; None where there are no ratings."""
     for ratings, films in (
         ("ratings.csv", "movies.csv"),
         ("ratings.dat", "movies.dat"),
@@ -203,10 +289,7 @@ def _movielens_files(folder: Path) -> tuple[Path, Path]:
     found = sorted(folder.glob("*.inter"))
     if found:
         return found[0], found[0].with_suffix(".item")
-    raise FileNotFoundError(
-        f"{folder} holds no MovieLens: expected ratings.csv, ratings.dat, u.data or a "
-        ".inter file."
-    )
+    return None
 
 
 def _read_tsv(path: Path, names: Sequence[str], *, more: bool = False) -> pd.DataFrame:
