@@ -302,6 +302,18 @@ def test_of_a_hot_user_the_latest_are_kept_by_both(tmp_path, most):
     assert len(counted_only) == 0
 
 
+@pytest.mark.parametrize("runner", [(), BEAM], ids=["local", "beam"])
+def test_how_many_events_of_a_user_are_kept_is_an_option(tmp_path, runner):
+    hot_log(tmp_path / "log.parquet")
+    out = tmp_path / "out"
+    words = ["prepare", "--data", str(tmp_path / "log.parquet"), "--out", str(out)]
+    words += ["--test", "60s", "--validation", "60s", "--most-per-user", "150"]
+    assert cli.main([*words, *runner]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["rejected"] == {"beyond the latest 150 of a user": 150}
+    assert report["events"] == 150 + 12
+
+
 def test_repetitions_of_what_is_beyond_the_latest_are_no_events(tmp_path):
     table = hot_log(tmp_path / "log.parquet")
     pd.concat([table, table, table]).to_parquet(tmp_path / "log.parquet")
@@ -437,8 +449,7 @@ def test_bad_arguments_are_refused_before_the_log_is_read(
     assert "shards=0 must be 1 or more" in refused("--shards", "0")
     assert "max_history=0 must be 1 or more" in refused("--max-history", "0")
     assert "test='soon'" in refused("--test", "soon")
-    with pytest.raises(ValueError, match=r"most_per_user=0 must be 1 or more"):
-        preparing.Preparation("no such log", most_per_user=0)
+    assert "most_per_user=0 must be 1 or more" in refused("--most-per-user", "0")
     assert "neither a log by name nor a file" in refused()
     assert "neither a log by name nor a file" in refused(*BEAM)
     monkeypatch.setitem(sys.modules, "apache_beam", None)

@@ -154,6 +154,13 @@ example_options = _together(
     click.option(
         "--shards", default=1, show_default=True, help="Files of each period."
     ),
+    click.option(
+        "--most-per-user",
+        default=100_000,
+        show_default=True,
+        help="Latest events of a user that are kept; those before are left out, and "
+        "counted.",
+    ),
 )
 
 model_options = _together(

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tfrs_decay.data.cleaning import Cleaned, RawLog, Rules, clean
+from tfrs_decay.data.cleaning import Cleaned, RawLog, Rules, beyond_latest, clean
 from tfrs_decay.data.examples import example_table
 from tfrs_decay.data.histories import basket_queries
 from tfrs_decay.data.times import CompactDates
@@ -326,7 +326,7 @@ class _Latest(beam.CombineFn):
         _count(left_out, cleaned.rejected)
         beyond = len(cleaned.row) - self._most
         if beyond > 0:
-            _count(left_out, {f"beyond the latest {self._most} of a user": beyond})
+            _count(left_out, {beyond_latest(self._most): beyond})
         return [events[row] for row in cleaned.row[-self._most :]], left_out
 
 
