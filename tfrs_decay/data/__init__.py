@@ -17,7 +17,12 @@ from tfrs_decay.data.histories import (
     sessions,
     with_actions,
 )
-from tfrs_decay.data.published import amazon_reviews, mind, movielens
+from tfrs_decay.data.published import (
+    amazon_reviews,
+    mind,
+    movielens,
+    movielens_tfds,
+)
 from tfrs_decay.data.simulated import SimulatedShop, simulated_shop
 from tfrs_decay.data.sources import (
     complete_journey,
@@ -66,6 +71,7 @@ __all__ = [
     "load_events",
     "mind",
     "movielens",
+    "movielens_tfds",
     "online_retail",
     "open_log",
     "read_examples",
