@@ -104,6 +104,7 @@ ORDER = [
     "data.tables",
     "data.examples",
     "data.dataset",
+    "data.reading",
     "data.beam",
     "data.simulated_titles",
     "data.simulated",

@@ -14,7 +14,7 @@ import numpy as np
 
 from tfrs_decay.data.cleaning import RawLog, as_text
 from tfrs_decay.data.events import refuse_context
-from tfrs_decay.data.published import mind, movielens
+from tfrs_decay.data.published import amazon_reviews, holds_reviews, open_folder
 from tfrs_decay.data.tables import (
     EXPECTED,
     PathLike,
@@ -191,12 +191,15 @@ def open_log(
 
     Args:
         data: "complete-journey", "simulated", or the path of a file: Online Retail
-            (known by its columns) or any event table (see `event_table`). Or a folder
-            with MovieLens or MIND, as they are published.
-        items: The path of an event table's items.
-        texts: The columns of `items` that are an item's texts; "text" when left out.
+            or the reviews of Amazon Reviews 2023 (known by their columns) or any event
+            table (see `event_table`). Or a folder with MovieLens, MIND, or the reviews
+            and the products of a category of Amazon Reviews, as they are published.
+        items: The path of an event table's items, or of the products that are reviewed.
+        texts: The columns of `items` that are an item's texts; when left out "text",
+            and of products the title and the description.
         columns: An event table's own names where they differ, by ours; as
-            `event_table` takes them.
+            `event_table` takes them. A table whose names are told is read as they say,
+            whatever it is known as.
         context: Further columns of an event table to keep; as in `event_table`.
         returns: As in `online_retail`, where it is that.
         sample: Only this many users, drawn at random (the simulated shop: this many
@@ -216,11 +219,13 @@ def open_log(
         raise FileNotFoundError(
             f"{data!r} is neither a log by name nor a file that exists; expected "
             f"{COMPLETE_JOURNEY!r}, {SIMULATED!r}, {EXPECTED}, or a folder with "
-            "MovieLens or MIND."
+            "MovieLens, MIND or Amazon Reviews."
         )
     folder = not named and Path(data).is_dir()
-    table = None if named or folder else _retail_names(read_table(data))
-    own_items = table is None or set(_RETAIL) <= set(table.columns)
+    reviews = not (named or folder or columns) and holds_reviews(data)
+    known = named or folder or reviews
+    table = None if known else _retail_names(read_table(data))
+    own_items = not reviews and (table is None or set(_RETAIL) <= set(table.columns))
     if items is not None and own_items:
         raise ValueError(
             f"items={items!r} goes with a table of events; {data} describes its items "
@@ -232,7 +237,7 @@ def open_log(
             f"columns={columns} goes with a table of events; {data} has names that are "
             "known: leave columns out."
         )
-    if context and own_items:
+    if context and (own_items or reviews):
         raise ValueError(
             f"context={list(context)} goes with a table of events; of {data} the "
             "columns that are read are known: leave context out."
@@ -246,9 +251,11 @@ def open_log(
         raise ValueError(
             f"texts={list(texts)} names columns of a table of items: give items."
         )
-    if folder:
-        news = (Path(data) / "behaviors.tsv").is_file()
-        log = mind(data) if news else movielens(data)
+    if folder or reviews:
+        log = open_folder(data) if folder else amazon_reviews(data, items)
+        if texts and items is not None and log.items is not None:
+            require(log.items, texts, items)
+            log = log._replace(texts=tuple(_text_columns(texts).values()))
         drawn = _drawn(log.events["user"], sample, seed)
         return log._replace(events=log.events[drawn])
     if data == COMPLETE_JOURNEY:
