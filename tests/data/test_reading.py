@@ -288,33 +288,41 @@ def test_values_and_context_are_read_as_memory_gives_them(
     assert set(ragged) == set(expected) - {"history_length", "target_length"}
 
 
-def test_what_goes_with_a_target_or_an_event_stays_with_it(
-    further_folder, shop_events, queries
-):
-    events = further(shop_events)
-    ids = events.items.ids
-    known = {
-        (ids[events.item[n]].encode(), events.context["a"][n].encode()): np.float32(
-            events.value[n]
-        )
-        for n in range(len(events))
-    }
-    told = {"max_history": 4, "max_targets": 1, "shuffle_seed": 5, "ragged": True}
-    seen = 0
-    for batch in read_examples(further_folder, batch_size=32, **told):
-        for side in ("history", "target"):
-            item, value, a, b = (
-                batch[f"{side}_{name}"].flat_values.numpy()
-                for name in ("item", "value", "a", "a.b")
-            )
-            for one in zip(item, a, value, b, strict=True):
-                assert known[one[:2]] == one[2] and one[1][1:] == one[3][1:]
-                seen += side == "target"
-        assert batch["target_value"].row_lengths().numpy().tolist() == [1] * len(
-            batch["query_time"]
-        )
-        assert max(batch["history_a"].row_lengths()) <= 4
-    assert seen == len(queries)
+@pytest.mark.parametrize("file_format", ["parquet", "tfrecord"])
+def test_what_goes_with_a_target_or_an_event_stays_with_it(tmp_path, file_format):
+    # The value and the context say which event they are of.
+    table = pd.DataFrame(
+        [
+            (f"u{user}", item, time, 100.0 * time + ord(item), f"{item} at {time}")
+            for user in range(9)
+            for time in range(4)
+            for item in "abcdefg"[user % 3 :]
+        ],
+        columns=["user", "item", "time", "value", "which"],
+    )
+    events = clean(RawLog(table, None, {}, context=("which",))).events
+    queries = basket_queries(events)
+    write_examples(queries, events, tmp_path / "out", file_format=file_format)
+    told = {"max_history": 4, "max_targets": 2, "shuffle_seed": 5}
+    dataset = read_examples(tmp_path / "out", batch_size=8, **told)
+    drawn = set()
+    for _ in range(9):
+        for batch in dataset:
+            one = {name: column.numpy() for name, column in batch.items()}
+            target_time = np.repeat(one["query_time"][:, None], 2, axis=1)
+            for side, time in (
+                ("history", one["history_time"]),
+                ("target", target_time),
+            ):
+                item, value, which = (
+                    one[f"{side}_{name}"] for name in ("item", "value", "which")
+                )
+                assert item.shape[1] == {"history": 4, "target": 2}[side]
+                for at in np.ndindex(*item.shape):
+                    assert value[at] == 100 * time[at] + ord(item[at])
+                    assert which[at].decode() == f"{item[at].decode()} at {time[at]}"
+            drawn |= set(one["target_which"].ravel())
+    assert len(drawn) == 3 * 7
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "tfrecord"])
