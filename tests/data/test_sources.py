@@ -776,10 +776,15 @@ def test_a_context_that_cannot_be_kept_is_named(
         read(written(tmp_path, "events.csv", table), context=context)
 
 
-@pytest.mark.parametrize("data", ["simulated", "retail"])
-def test_a_log_that_describes_itself_has_no_context(tmp_path: Path, data: str) -> None:
+@pytest.mark.parametrize("data", ["simulated", "retail", "reviews"])
+def test_a_log_whose_columns_are_known_has_no_context(
+    tmp_path: Path, data: str
+) -> None:
     if data == "retail":
         data = written(tmp_path, "retail.csv", retail_table())
+    if data == "reviews":
+        names = ("user_id", "parent_asin", "rating", "timestamp")
+        data = written(tmp_path, "r.csv", pd.DataFrame({one: ["1"] for one in names}))
     with pytest.raises(
         ValueError,
         match=r"context=\['Country'\] goes with a table of events; of .* "
