@@ -104,6 +104,7 @@ ORDER = [
     "data.tables",
     "data.examples",
     "data.dataset",
+    "data.example_files",
     "data.reading",
     "data.beam",
     "data.simulated_titles",
