@@ -15,6 +15,7 @@ from tfrs_decay.data.cleaning import RawLog
 from tfrs_decay.data.tables import (
     Misread,
     PathLike,
+    as_numbers,
     encoding_of,
     need,
     read_json_lines,
@@ -168,7 +169,7 @@ def amazon_reviews(reviews: PathLike, products: PathLike | None = None) -> RawLo
             "user": table["user_id"],
             "item": table["parent_asin"],
             # Milliseconds, as whole numbers or as text.
-            "time": pd.to_numeric(table["timestamp"], errors="coerce") // 1_000,
+            "time": as_numbers(table["timestamp"]) // 1_000,
             "value": table["rating"],
             "action": "review",
         }

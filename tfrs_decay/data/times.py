@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfrs_decay.data.tables import as_numbers, plain
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -32,6 +34,17 @@ _WITH_ZONE = (
     r"(?:[zZ]|\d:\d{2}(?::\d{2}(?:\.\d+)?)?\s*[+-]\d{2}:?\d{2}| [A-Z]{3,4})\s*$"
 )
 """How a date ends that says in which time zone it is."""
+
+_NO_DATE = re.compile(
+    r"(?:\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*(?:[+-]\d{2}:?\d{2})?|\D)*"
+)
+"""Text such as 12:30, now or today, to which pandas adds the day on which it runs."""
+
+_YEARS = (-62_104_060_800, 253_402_300_799)
+"""Seconds since the epoch of the first of the year 2 and the last of the year 9999.
+
+What has no year is read as of the year 1, which also stands for no date at all.
+"""
 
 _NUMERIC_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-](?:\d{4}|\d{2})(?!\d)")
 
@@ -121,19 +134,48 @@ def seconds_since_epoch(
             YYYYMMDD; some dates can only have their day first, and others their month;
             or there is no such time zone.
     """
+    try:
+        return _seconds(times, unit, zone, day_first, part)
+    except _WrongTime as error:
+        # The rows of a part are not those of the log.
+        raise ValueError(
+            str(error) if part else f"row {error.row} (the first is 0): {error}"
+        ) from error
+
+
+class _WrongTime(ValueError):
+    """What shows that a column is read in another way than it was written."""
+
+    def __init__(self, row: int, message: str) -> None:
+        super().__init__(message)
+        self.row = int(row)
+
+
+def _seconds(
+    times: pd.Series[Any], unit: str, zone: str, day_first: bool | None, part: bool
+) -> tuple[np.ndarray, np.ndarray]:
     import pandas as pd
 
     types = pd.api.types
+    if isinstance(times.dtype, pd.CategoricalDtype):
+        times = times.astype(times.cat.categories.dtype)
     if types.is_string_dtype(times) and not times.is_unique:
         # A log repeats its times, and text is slow to read: each is read once.
         code, distinct = pd.factorize(times)
-        seconds, readable = seconds_since_epoch(
-            pd.Series(distinct), unit=unit, zone=zone, day_first=day_first, part=part
-        )
+        try:
+            seconds, readable = _seconds(
+                pd.Series(distinct), unit, zone, day_first, part
+            )
+        except _WrongTime as error:
+            raise _WrongTime(np.argmax(code == error.row), str(error)) from None
         # A gap has the code -1.
         return np.append(seconds, 0)[code], np.append(readable, False)[code]
+    times = plain(times)
     seconds = np.full(len(times), np.nan)  # exact: far below 2^53
     left = times.notna().to_numpy()
+    if times.dtype == object:
+        flags = [isinstance(one, (bool, np.bool_)) for one in times]
+        left = left & ~np.array(flags, bool)
     if types.is_bool_dtype(times) or types.is_timedelta64_dtype(times):
         left = np.zeros(len(times), bool)  # numbers to pandas, but no times
     elif not types.is_datetime64_any_dtype(times):
@@ -143,7 +185,9 @@ def seconds_since_epoch(
             given = read.to_numpy(
                 "uint64" if types.is_unsigned_integer_dtype(read) else "int64"
             )
-            fits = _that_fit(given.astype(np.float64) / UNITS[unit], unit, part)
+            fits = _that_fit(
+                given.astype(np.float64) / UNITS[unit], np.flatnonzero(left), unit, part
+            )
             whole = np.zeros(len(times), np.int64)
             left = left.copy()
             left[left] = fits
@@ -153,10 +197,12 @@ def seconds_since_epoch(
         numbers[left] = read.to_numpy("float64", na_value=np.nan)
         numeric = np.isfinite(numbers)
         found = np.floor(numbers[numeric] / UNITS[unit])
-        seconds[numeric] = np.where(_that_fit(found, unit, part), found, np.nan)
+        fits = _that_fit(found, np.flatnonzero(numeric), unit, part)
+        seconds[numeric] = np.where(fits, found, np.nan)
         left = left & ~numeric & (not types.is_numeric_dtype(times))
     if left.any():
-        seconds[left] = _read_dates(times[left], zone, day_first, part)
+        rows = np.flatnonzero(left)
+        seconds[left] = _read_dates(times[left], rows, zone, day_first, part)
     readable = np.isfinite(seconds)
     return np.where(readable, seconds, 0).astype(np.int64), readable
 
@@ -167,7 +213,7 @@ def compact_dates(times: pd.Series[Any]) -> tuple[int, int]:
 
     if pd.api.types.is_datetime64_any_dtype(times):
         return 0, 0
-    numbers = pd.to_numeric(times, errors="coerce").to_numpy("float64", na_value=np.nan)
+    numbers = as_numbers(times).to_numpy("float64", na_value=np.nan)
     numbers = numbers[np.isfinite(numbers)]
     written = pd.Series(_possibly_dates(numbers)).astype("int64").astype(str)
     dates = pd.to_datetime(written, format="%Y%m%d", errors="coerce").notna()
@@ -191,10 +237,13 @@ def _possibly_dates(numbers: np.ndarray) -> np.ndarray:
     return numbers[(numbers >= 19000101) & (numbers <= 21001231)]
 
 
-def _that_fit(seconds: np.ndarray, unit: str, part: bool) -> np.ndarray:
+def _that_fit(
+    seconds: np.ndarray, rows: np.ndarray, unit: str, part: bool
+) -> np.ndarray:
     """[n] bool, the numbers that are times; those of another unit, or dates, raise.
 
-    What would be no time in any unit is one cell that went wrong.
+    What would be no time in any unit is one cell that went wrong. `rows` are where the
+    numbers stand.
     """
     size = np.abs(seconds)
     fits = size < LATEST_SECOND
@@ -203,16 +252,17 @@ def _that_fit(seconds: np.ndarray, unit: str, part: bool) -> np.ndarray:
         usual = (scaled >= _USUAL[0]) & (scaled <= _USUAL[1])
         if parts > UNITS[unit] and usual.any():
             number = size[~fits][usual][0] * UNITS[unit]
-            raise ValueError(
+            raise _WrongTime(
+                rows[~fits][usual][0],
                 f"a time of {number:.0f} is too large to be {_NAMES[unit]} since the "
-                f"epoch; it looks like {_NAMES[finer]}: say so (time_unit={finer!r})."
+                f"epoch; it looks like {_NAMES[finer]}: say so (time_unit={finer!r}).",
             )
     if unit == "s" and not part:
-        _refuse_compact_dates(seconds[fits])
+        _refuse_compact_dates(seconds[fits], rows[fits])
     return fits
 
 
-def _refuse_compact_dates(numbers: np.ndarray) -> None:
+def _refuse_compact_dates(numbers: np.ndarray, rows: np.ndarray) -> None:
     """Refuses numbers that are dates such as 20231201: as seconds, days of 1970."""
     import pandas as pd
 
@@ -223,16 +273,25 @@ def _refuse_compact_dates(numbers: np.ndarray) -> None:
     dates = pd.to_datetime(written, format="%Y%m%d", errors="coerce").notna()
     # Most of them, for a log of dates has a typing error or a 0 in it, too.
     if dates.mean() >= MOSTLY:
-        raise ValueError(
-            "the times look like dates written as YYYYMMDD, such as "
-            f"{written[dates].iloc[0]}: write 2023-12-01, or seconds since the epoch."
+        shown = written[dates].iloc[0]
+        raise _WrongTime(
+            rows[np.argmax(numbers == int(shown))],
+            f"the times look like dates written as YYYYMMDD, such as {shown}: write "
+            "2023-12-01, or seconds since the epoch.",
         )
 
 
 def _read_dates(
-    dates: pd.Series[Any], zone: str, day_first: bool | None, part: bool
+    dates: pd.Series[Any],
+    rows_of: np.ndarray,
+    zone: str,
+    day_first: bool | None,
+    part: bool,
 ) -> np.ndarray:
-    """[n] float64 seconds since the epoch of datetimes and text; NaN if unreadable."""
+    """[n] float64 seconds since the epoch of datetimes and text; NaN if unreadable.
+
+    `rows_of` are where the dates stand.
+    """
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(dates):
@@ -247,13 +306,17 @@ def _read_dates(
         # Apart, for pandas would read 2010-01-12 with its day first as well.
         found = [one for one in fields if one is not None]
         if day_first is None:
-            order = _day_comes_first(found, part)
+            order = _day_comes_first(found, rows_of[numeric], part)
         else:
             order = day_first
             impossible = _cannot_be(found, day_first)
             numeric[np.flatnonzero(numeric)[impossible]] = False
         # What does not fit what was said of the dates is in neither part.
-        parts = [(numeric, order), (np.array([one is None for one in fields]), False)]
+        others = [
+            field is None and not (isinstance(one, str) and _NO_DATE.fullmatch(one))
+            for field, one in zip(fields, dates, strict=True)
+        ]
+        parts = [(numeric, order), (np.array(others), False)]
     seconds = np.full(len(dates), np.nan)
     for rows, first in parts:
         moments = pd.to_datetime(
@@ -265,7 +328,10 @@ def _read_dates(
         )
         whole = moments.dt.tz_localize(None).to_numpy("datetime64[s]")
         seconds[rows] = np.where(np.isnat(whole), np.nan, whole.astype(np.int64))
+    seconds[(seconds < _YEARS[0]) | (seconds > _YEARS[1])] = np.nan
     if zone != "UTC":
+        # Next to the end no zone can be asked how it differs.
+        seconds[naive & (seconds > _YEARS[1] - 2 * 86_400)] = np.nan
         naive = naive & np.isfinite(seconds)
         seconds[naive] = _in_zone(seconds[naive], zone)
     return seconds
@@ -291,23 +357,27 @@ def _cannot_be(dates: Iterable[re.Match[str]], day_first: bool) -> list[bool]:
     return [int(date[2 if day_first else 1]) > 12 for date in dates]
 
 
-def _day_comes_first(dates: Iterable[re.Match[str]], part: bool) -> bool:
+def _day_comes_first(
+    dates: Iterable[re.Match[str]], rows: np.ndarray, part: bool
+) -> bool:
     """Whether a date such as 13/12/2010 shows that all have the day first."""
     day_first = month_first = None
-    for date in dates:
+    for date, row in zip(dates, rows, strict=True):
         first, second = int(date[1]), int(date[2])
         if part and first != second:
-            raise ValueError(
+            raise _WrongTime(
+                row,
                 f"{date.string!r} may have its day first or its month, which a part of "
-                "a log cannot tell: say so (day_first=True or False)."
+                "a log cannot tell: say so (day_first=True or False).",
             )
         if first > 12 >= second:
             day_first = date.string
         elif second > 12 >= first:
             month_first = date.string
-    if day_first is not None and month_first is not None:
-        raise ValueError(
-            f"{day_first!r} has its day first and {month_first!r} its month: write "
-            "times as 2010-12-31 08:26."
-        )
+        if day_first is not None and month_first is not None:
+            raise _WrongTime(
+                row,
+                f"{day_first!r} has its day first and {month_first!r} its month: write "
+                "times as 2010-12-31 08:26.",
+            )
     return day_first is not None

@@ -140,6 +140,7 @@ def _read_parquet(
         if not columns:
             raise _Lacking(f"{path} has no columns of numbers beside {id_column!r}.")
         table = pq.read_table(path, columns=[id_column, *columns])
+        table.validate(full=True)
     except _Lacking:
         raise
     except UNREADABLE as error:
