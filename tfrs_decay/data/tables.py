@@ -7,6 +7,7 @@ import gzip
 import importlib
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 PathLike = str | os.PathLike[str]
 
@@ -28,6 +30,9 @@ WORDS_FOR_NOTHING = (
 """What programs write for a number or a time that is missing."""
 
 _ONLY_EMPTY_IS_MISSING: Any = {"keep_default_na": False, "na_values": [""]}
+
+_ROWS = 65_536
+"""Rows of a Parquet file that are read at a time."""
 
 EXPECTED = "a .csv, .parquet, .jsonl or .xlsx file"
 
@@ -315,7 +320,25 @@ def _json_object(line: bytes, where: str) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise ValueError(f"{where}: {text.strip()[:60]!r} is no JSON object.")
+    if _HALF.search(text):
+        return {name: _whole(value) for name, value in found.items()}
     return found
+
+
+_HALF = re.compile(r"\\u[dD]")
+"""How JSON spells half a character, or one that it writes in two halves."""
+
+
+def _whole(value: Any) -> Any:
+    """A value of JSON; what has half a character is no text, and a gap."""
+    if isinstance(value, list):
+        return [one for one in map(_whole, value) if one is not None]
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            return None
+    return value
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -323,10 +346,9 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
     need("pyarrow", "a .parquet file", "data")
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     # What pandas noted of a table would hide the columns that were its index.
-    read = pq.ParquetFile(path).read().replace_schema_metadata()
+    read = parquet_table(path).replace_schema_metadata()
     for at, column in enumerate(read.columns):
         if _is_bad_text(column):
             # As bytes, so that only the cells that are no UTF-8 are lost.
@@ -337,6 +359,31 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         if pa.types.is_integer(column.type) and column.null_count:
             kind = "Int64" if pa.types.is_signed_integer(column.type) else "UInt64"
             table.isetitem(at, pd.array(column.to_pylist(), dtype=kind))
+    return table
+
+
+def parquet_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or some columns of it, in no more memory than it needs.
+
+    Raises:
+        Misread: It holds more or fewer rows than it says.
+        Exception: Others of `UNREADABLE`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # Not all at once: room would be made for as many rows as a broken file declares.
+    with pq.ParquetFile(path) as file:
+        batches = list(file.iter_batches(_ROWS, columns=columns))
+        declared = file.metadata.num_rows
+        if not batches:
+            return file.schema_arrow.empty_table()
+    table = pa.Table.from_batches(batches)
+    if table.num_rows != declared:
+        raise Misread(
+            f"{path} says that it has {declared} rows and holds {table.num_rows}: fetch "
+            "or write it again."
+        )
     return table
 
 
