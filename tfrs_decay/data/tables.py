@@ -381,8 +381,8 @@ def parquet_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     table = pa.Table.from_batches(batches)
     if table.num_rows != declared:
         raise Misread(
-            f"{path} says that it has {declared} rows and holds {table.num_rows}: fetch "
-            "or write it again."
+            f"{path} says that it has {declared} rows and holds {table.num_rows}: "
+            "fetch or write it again."
         )
     return table
 

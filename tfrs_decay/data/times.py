@@ -167,7 +167,8 @@ def _seconds(
                 pd.Series(distinct), unit, zone, day_first, part
             )
         except _WrongTime as error:
-            raise _WrongTime(np.argmax(code == error.row), str(error)) from None
+            row = int(np.argmax(code == error.row))
+            raise _WrongTime(row, str(error)) from None
         # A gap has the code -1.
         return np.append(seconds, 0)[code], np.append(readable, False)[code]
     times = plain(times)
