@@ -296,6 +296,9 @@ def test_broken_cells_cost_their_own_rows_alone(
     path.write_bytes(WRITERS[suffix](NAMES, broken.rows))
     told = opened(path)
     if isinstance(told, str):
+        if suffix == ".csv" and "write the file in one encoding" in told:
+            assert has_two_encodings(path.read_bytes())
+            return
         # Cells that speak of their whole column: one of them is named.
         assert broken.refused, told
         named = re.search(r"the column of times, row (\d+) \(the first is 0\): ", told)
@@ -307,6 +310,11 @@ def test_broken_cells_cost_their_own_rows_alone(
         check_times(told[1], broken)
     if seed % 3 == 0:
         check_prepared(path, told)
+
+
+def has_two_encodings(content: bytes) -> bool:
+    """Whether Zoë is written as UTF-8 is, and half a character as it must not be."""
+    return "Zoë".encode() in content and b"\xed\xa0\x80" in content
 
 
 def check_times(cleaned: Cleaned, broken: Broken) -> None:

@@ -314,7 +314,7 @@ def _read_dates(
             numeric[np.flatnonzero(numeric)[impossible]] = False
         # What does not fit what was said of the dates is in neither part.
         others = [
-            field is None and not (isinstance(one, str) and _NO_DATE.fullmatch(one))
+            field is None and _may_be_date(one)
             for field, one in zip(fields, dates, strict=True)
         ]
         parts = [(numeric, order), (np.array(others), False)]
@@ -336,6 +336,13 @@ def _read_dates(
         naive = naive & np.isfinite(seconds)
         seconds[naive] = _in_zone(seconds[naive], zone)
     return seconds
+
+
+def _may_be_date(value: object) -> bool:
+    """Whether pandas is to read it; infinity would cost the year 2262 its reading."""
+    if isinstance(value, str):
+        return not _NO_DATE.fullmatch(value)
+    return isinstance(value, (datetime.date, np.datetime64))
 
 
 def _in_zone(seconds: np.ndarray, zone: str) -> np.ndarray:
