@@ -164,6 +164,10 @@ def plain(column: pd.Series[Any]) -> pd.Series[Any]:
 
     if column.dtype != object:
         return column
+    if pd.api.types.infer_dtype(column, skipna=True) == "integer":
+        there = column.dropna()
+        if -(2**63) <= there.min() and there.max() < 2**63:
+            return column
     cells = [_plain(one) for one in column]
     return pd.Series(cells, index=column.index, dtype=object)
 
@@ -217,7 +221,10 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 def _as_named(table: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
     """The table by its own names: pandas calls the second of two `user` `user.1`."""
-    names = first.iloc[0]
+    if first.empty:  # A sheet that begins with blank rows.
+        return table
+    # A note beside an Excel table makes it wider than its first row.
+    names = first.iloc[0].reindex(range(len(table.columns)))
     return table.set_axis(names.where(names.notna(), table.columns), axis="columns")
 
 

@@ -116,6 +116,9 @@ def seconds_since_epoch(
     day first: then they all have. `day_first` says it instead, and what does not fit
     it cannot be read.
 
+    The years 2 to 9999 can be: the year 1 stands for no date in many programs. Nor can
+    text without a date, such as 12:30 or now.
+
     Args:
         times: [n] numbers, datetimes, or text.
         unit: Of numbers, one of `UNITS`.
@@ -131,15 +134,17 @@ def seconds_since_epoch(
 
     Raises:
         ValueError: Numbers are too large to be seconds, or most are dates written as
-            YYYYMMDD; some dates can only have their day first, and others their month;
-            or there is no such time zone.
+            YYYYMMDD; some dates can only have their day first, and others their month:
+            with the row of one. Or there is no such time zone.
     """
     try:
         return _seconds(times, unit, zone, day_first, part)
     except _WrongTime as error:
         # The rows of a part are not those of the log.
         raise ValueError(
-            str(error) if part else f"row {error.row} (the first is 0): {error}"
+            str(error)
+            if part
+            else f"row {error.row} of the log (the first is 0): {error}"
         ) from error
 
 
@@ -174,7 +179,7 @@ def _seconds(
     times = plain(times)
     seconds = np.full(len(times), np.nan)  # exact: far below 2^53
     left = times.notna().to_numpy()
-    if times.dtype == object:
+    if times.dtype == object and types.infer_dtype(times) != "integer":
         flags = [isinstance(one, (bool, np.bool_)) for one in times]
         left = left & ~np.array(flags, bool)
     if types.is_bool_dtype(times) or types.is_timedelta64_dtype(times):
