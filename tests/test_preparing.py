@@ -216,6 +216,44 @@ def test_a_wrong_column_names_the_log_as_it_was_given(logs, capsys):
     )
 
 
+def test_reviews_of_amazon_are_prepared_by_both(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    reviews = [
+        {
+            "user_id": f"u{n % 5}",
+            "parent_asin": f"B{n % 7}",
+            "rating": float(n % 5),
+            "timestamp": 1_588_687_728_923 + n * 86_400_000,
+        }
+        for n in range(40)
+    ]
+    products = [{"parent_asin": f"B{n}", "title": f"mug {n}"} for n in range(7)]
+    for name, rows in (("Toys", reviews), ("meta_Toys", products)):
+        content = "".join(json.dumps(row) + "\n" for row in rows)
+        (data / f"{name}.jsonl").write_text(content)
+    folders = []
+    # That the unit is told, as the data's own description does, changes nothing.
+    for others in ((), ("--time-unit", "ms"), BEAM):
+        folders.append(tmp_path / f"out-{len(folders)}")
+        words = ["prepare", "--data", str(data), "--out", str(folders[-1])]
+        assert cli.main([*words, "--test", "9d", "--validation", "9d", *others]) == 0
+    rows = [
+        sorted(
+            pq.read_table(one / "training").to_pylist(),
+            key=lambda row: (row["user"], row["query_time"]),
+        )
+        for one in folders
+    ]
+    assert rows[0] == rows[1] == rows[2]
+    # Days 0 to 21, but for the first review of each user, which has no history.
+    assert len(rows[0]) == 22 - 5
+    report = json.loads((folders[0] / "report.json").read_text())
+    assert report["events"] == 40 and report["first_time"] == 1_588_687_728
+    items = pd.read_parquet(folders[2] / "items.parquet")
+    assert items.columns.tolist() == ["item", "title", "description"]
+
+
 def hot_log(path, **more):
     """300 different events of one user and 12 of another, in no order."""
     table = pd.DataFrame(
@@ -262,6 +300,18 @@ def test_of_a_hot_user_the_latest_are_kept_by_both(tmp_path, most):
     assert listed["row"].tolist() == np.flatnonzero(~kept).tolist()
     counted_only = pd.read_parquet(tmp_path / "DirectRunner" / "rejected.parquet")
     assert len(counted_only) == 0
+
+
+@pytest.mark.parametrize("runner", [(), BEAM], ids=["local", "beam"])
+def test_how_many_events_of_a_user_are_kept_is_an_option(tmp_path, runner):
+    hot_log(tmp_path / "log.parquet")
+    out = tmp_path / "out"
+    words = ["prepare", "--data", str(tmp_path / "log.parquet"), "--out", str(out)]
+    words += ["--test", "60s", "--validation", "60s", "--most-per-user", "150"]
+    assert cli.main([*words, *runner]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["rejected"] == {"beyond the latest 150 of a user": 150}
+    assert report["events"] == 150 + 12
 
 
 def test_repetitions_of_what_is_beyond_the_latest_are_no_events(tmp_path):
@@ -399,8 +449,7 @@ def test_bad_arguments_are_refused_before_the_log_is_read(
     assert "shards=0 must be 1 or more" in refused("--shards", "0")
     assert "max_history=0 must be 1 or more" in refused("--max-history", "0")
     assert "test='soon'" in refused("--test", "soon")
-    with pytest.raises(ValueError, match=r"most_per_user=0 must be 1 or more"):
-        preparing.Preparation("no such log", most_per_user=0)
+    assert "most_per_user=0 must be 1 or more" in refused("--most-per-user", "0")
     assert "neither a log by name nor a file" in refused()
     assert "neither a log by name nor a file" in refused(*BEAM)
     monkeypatch.setitem(sys.modules, "apache_beam", None)

@@ -115,7 +115,10 @@ def prepare(out: str, runner: str, arguments: tuple[str, ...], **options: Any) -
     """
     from tfrs_decay import preparing
 
-    names = {"max_history", "file_format", "shards", "test", "validation", "seed"}
+    names = (
+        *("max_history", "most_per_user", "file_format", "shards"),
+        *("test", "validation", "seed"),
+    )
     preparation = preparing.Preparation(
         options["data"],
         items=options["items"],

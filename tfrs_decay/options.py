@@ -39,11 +39,15 @@ _SOURCE = (
         "--data",
         required=True,
         help="complete-journey, simulated, or a file: UCI Online Retail (.parquet, "
-        ".csv, .xlsx), any table (.csv, .parquet, .jsonl) with the columns user, item, "
-        "time and, optionally, action; or a folder with MovieLens or MIND.",
+        ".csv, .xlsx), reviews of Amazon Reviews 2023 (.jsonl, .jsonl.gz, .csv), any "
+        "table (.csv, .parquet, .jsonl) with the columns user, item, time and, "
+        "optionally, action; or a folder with MovieLens, MIND, or NAME.jsonl and "
+        "meta_NAME.jsonl of Amazon Reviews.",
     ),
     click.option(
-        "--items", help="Table with the columns item and text, for your own log."
+        "--items",
+        help="Table with the columns item and text, for your own log; or "
+        "meta_NAME.jsonl, for reviews of Amazon.",
     ),
     click.option(
         "--column",
@@ -60,7 +64,7 @@ _SOURCE = (
         metavar="NAME",
         help="A column of --items that is an item's text; given again, items have "
         "several texts, such as title and description, encoded one by one.  "
-        "[default: text]",
+        "[default: text; title and description of Amazon's products]",
     ),
     click.option("--sample", type=int, help="Only so many users, drawn at random."),
     click.option(
@@ -149,6 +153,13 @@ example_options = _together(
     ),
     click.option(
         "--shards", default=1, show_default=True, help="Files of each period."
+    ),
+    click.option(
+        "--most-per-user",
+        default=100_000,
+        show_default=True,
+        help="Latest events of a user that are kept; those before are left out, and "
+        "counted.",
     ),
 )
 

@@ -27,7 +27,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfrs_decay.data.cleaning import Cleaned, RawLog, Rules, as_text, clean
+from tfrs_decay.data.cleaning import (
+    Cleaned,
+    RawLog,
+    Rules,
+    as_text,
+    beyond_latest,
+    clean,
+)
 from tfrs_decay.data.events import Events, Items
 from tfrs_decay.data.examples import FORMATS, whole_folder, write_examples
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
@@ -221,7 +228,7 @@ def _cleaned(log: RawLog, preparation: Preparation) -> Cleaned:
     rejected, reasons = dict(read.rejected), list(read.reasons)
     reason, row = read.reason.copy(), read.row[kept]
     if len(beyond):
-        reasons.append(f"beyond the latest {most} of a user")
+        reasons.append(beyond_latest(most))
         reason[beyond] = len(reasons)
         rejected[reasons[-1]] = len(beyond)
     left_out = whole.reason > 0

@@ -211,14 +211,39 @@ def test_dates_are_read_as_the_rules_say_or_refused():
     assert_same(prepared(rows, rules=rules), cleaned, examples)
 
 
-def test_numbers_that_are_dates_are_refused_at_the_end(monkeypatch):
-    monkeypatch.setattr("tfrs_decay.data.beam._ROWS", 2)
-    rows = dated(*range(20231201, 20231231), 0)
-    with pytest.raises(ValueError, match=r"written as YYYYMMDD, 30 of 31 numbers"):
-        prepared(rows)
-    # One second of August 1970 may look like a date.
-    some = dated(20231201, *range(1_000, 1_020))
-    assert_same(prepared(some), *on_one_machine(some))
+DATE = 20_231_201
+NO_DATES = [20_231_299 - n for n in range(40)]  # eight digits, and no day of a month
+
+
+@pytest.mark.parametrize("kind", [int, str, float], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    ("times", "dates"),
+    [
+        ([*range(DATE, DATE + 30), 0], 30),
+        # One second of August 1970 may look like a date.
+        ([DATE, *range(1_000, 1_020)], None),
+        # Rows are counted: one date in most of the rows, and one in a few.
+        ([DATE] * 60 + NO_DATES, None),
+        ([DATE] * 95 + NO_DATES[:5], 95),
+        ([NO_DATES[0]] * 60 + list(range(DATE, DATE + 30)), None),
+        # Nine in ten of the numbers, and one fewer; what is no number counts for none.
+        ([DATE] * 90 + [7] * 10, 90),
+        ([DATE] * 89 + [7] * 11, None),
+        ([DATE] * 90 + [None] * 50 + [7] * 10, 90),
+    ],
+)
+def test_numbers_that_are_dates_are_told_by_one_rule(monkeypatch, kind, times, dates):
+    monkeypatch.setattr("tfrs_decay.data.beam._ROWS", 7)
+    rows = dated(*(None if one is None else kind(one) for one in times))
+    if dates is None:
+        assert_same(prepared(rows), *on_one_machine(rows))
+        return
+    numbers = sum(one is not None for one in times)
+    for made in (on_one_machine, prepared):
+        with pytest.raises(
+            ValueError, match=rf"such as {DATE} \({dates} of {numbers} numbers\)"
+        ):
+            made(rows)
 
 
 # --- hot users -----------------------------------------------------------------------

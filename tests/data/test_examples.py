@@ -1,4 +1,4 @@
-"""Files of examples: the rows of the queries, and back as the batches of memory."""
+"""Files of examples: the rows of the queries, in shards, whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ import dataclasses
 import itertools
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tensorflow as tf
 
 from tfrs_decay.data import (
     Items,
-    RawLog,
     basket_queries,
-    batches,
-    clean,
     example_table,
     examples,
     read_examples,
@@ -52,118 +46,6 @@ def test_a_row_is_a_query(shop_events, queries):
             ],
             "target_item": ids[shop_events.item[targets]].tolist(),
         }
-
-
-def rows_of(dataset):
-    """Every row of the batches, without its padding."""
-    rows = []
-    for batch in dataset:
-        batch = {name: one.numpy() for name, one in batch.items()}
-        for n in range(len(batch["query_time"])):
-            events = slice(batch["history_length"][n])
-            rows.append(
-                (
-                    int(batch["query_time"][n]),
-                    *(
-                        tuple(batch[name][n][events].tolist())
-                        for name in ("history_item", "history_time", "history_action")
-                    ),
-                    tuple(batch["target_item"][n][: batch["target_length"][n]]),
-                )
-            )
-    return rows
-
-
-@pytest.fixture(scope="module", params=["parquet", "tfrecord"])
-def folder(request, tmp_path_factory, shop_events, queries):
-    path = tmp_path_factory.mktemp("examples") / request.param
-    files = write_examples(
-        queries,
-        shop_events,
-        path,
-        max_history=20,
-        shards=3,
-        file_format=request.param,
-        shuffle_seed=None,
-    )
-    assert [one.name for one in files] == [
-        f"examples-0000{n}-of-00003.{request.param}" for n in range(3)
-    ]
-    assert sorted(path.iterdir()) == files
-    return path
-
-
-def test_what_is_read_is_what_memory_gives(folder, shop_events, queries):
-    expected = rows_of(batches(queries, shop_events, max_history=20))
-    dataset = read_examples(folder, batch_size=50)
-    got = rows_of(dataset)
-    # Dealt out to three files, which are read one after the other.
-    assert got == [row for n in range(3) for row in expected[n::3]]
-    (from_memory,) = batches(queries, shop_events, batch_size=9_999).take(1)
-    from_files = next(iter(dataset))
-    assert set(from_files) == set(from_memory)
-    for name, one in from_memory.items():
-        assert from_files[name].dtype == one.dtype
-        assert from_files[name].shape.rank == one.shape.rank
-    sizes = [len(one["query_time"]) for one in dataset]
-    assert max(sizes) == 50 and sum(sizes) == len(queries)
-
-
-def test_shuffled_anew_each_epoch_and_alike_in_each_run(folder):
-    runs = [read_examples(folder, batch_size=64, shuffle_seed=3) for _ in range(2)]
-    first, second = [[rows_of(one) for _ in range(2)] for one in runs]
-    assert first == second
-    assert first[0] != first[1]
-    plain = rows_of(read_examples(folder))
-    assert first[0] != plain
-    assert sorted(first[0]) == sorted(first[1]) == sorted(plain)
-    other = rows_of(read_examples(folder, shuffle_seed=4))
-    assert other != first[0]
-
-
-@pytest.mark.parametrize("file_format", ["parquet", "tfrecord"])
-def test_targets_are_drawn_anew_and_histories_cut(tmp_path, file_format):
-    table = pd.DataFrame(
-        [("u", item, time) for time in range(4) for item in "abcdefg"],
-        columns=["user", "item", "time"],
-    )
-    events = clean(RawLog(table, None, {})).events
-    write_examples(
-        basket_queries(events),
-        events,
-        tmp_path / "out",
-        file_format=file_format,
-        shuffle_seed=None,
-    )
-    dataset = read_examples(tmp_path / "out", max_targets=2, max_history=3)
-    drawn = set()
-    for _ in range(20):
-        rows = rows_of(dataset)
-        assert [row[0] for row in rows] == [1, 2, 3]
-        assert all(row[1] == (b"e", b"f", b"g") for row in rows)
-        assert all(len(set(row[4])) == 2 for row in rows)
-        drawn |= {item for row in rows for item in row[4]}
-    assert drawn == set(b"abcdefg"[n : n + 1] for n in range(7))
-
-
-def test_ragged_is_the_same_without_padding(folder):
-    ragged = read_examples(folder, batch_size=64, ragged=True)
-    padded = read_examples(folder, batch_size=64)
-    for one, other in zip(ragged, padded, strict=True):
-        assert set(one) == set(other) - {"history_length", "target_length"}
-        for name in ("history_item", "history_time", "history_action", "target_item"):
-            assert isinstance(one[name], tf.RaggedTensor)
-            np.testing.assert_array_equal(one[name].to_tensor(), other[name])
-        np.testing.assert_array_equal(
-            one["history_item"].row_lengths(), other["history_length"]
-        )
-
-
-def test_workers_share_the_files(folder):
-    parts = [rows_of(read_examples(folder, shard=(n, 2))) for n in range(2)]
-    assert sorted(parts[0] + parts[1]) == sorted(rows_of(read_examples(folder)))
-    with pytest.raises(ValueError, match=r"shard=\(0, 4\) must be .* the 3 files"):
-        read_examples(folder, shard=(0, 4))
 
 
 def test_blocks_do_not_change_what_is_written(
@@ -252,26 +134,3 @@ def test_an_interrupted_writing_leaves_nothing(shop_events, queries, tmp_path):
             queries, shop_events, tmp_path / "out", shards=2, progress=interrupted
         )
     assert list(tmp_path.iterdir()) == []
-
-
-def test_files_that_are_no_examples_are_named(shop_events, queries, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such folder; expected one of"):
-        read_examples(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"holds no \.parquet or \.tfrecord"):
-        read_examples(tmp_path)
-    write_examples(queries, shop_events, tmp_path / "three", shards=3)
-    files = sorted((tmp_path / "three").iterdir())
-    assert len(rows_of(read_examples(files[:2]))) < len(queries)
-    files[1].unlink()
-    with pytest.raises(FileNotFoundError, match="lacks 1 of 3 shards, such as"):
-        read_examples(tmp_path / "three")
-    files[0].write_bytes(files[0].read_bytes()[:500])
-    with pytest.raises(ValueError, match=r"examples-00000.* cannot be read as \.parqu"):
-        read_examples([files[0]])
-    pq.write_table(pa.table({"user": ["u"]}), files[0])
-    with pytest.raises(ValueError, match=r"has no column history_item, .* does not"):
-        read_examples([files[0]])
-    with pytest.raises(ValueError, match=r"give files of one format, \.parquet or"):
-        read_examples([files[2], __file__])
-    with pytest.raises(ValueError, match="batch_size=0 must be 1 or more"):
-        read_examples([files[2]], batch_size=0)

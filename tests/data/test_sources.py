@@ -699,7 +699,10 @@ def test_a_suffix_that_is_not_known(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="holds no MovieLens: expected rating"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"no log that is known: .*ratings\.csv.*behaviors\.tsv.*meta_NAME\.jsonl",
+    ):
         open_log(str(tmp_path))
     with pytest.raises(ValueError, match=r"is a folder; expected a \.csv"):
         event_table(tmp_path)

@@ -17,7 +17,12 @@ from tfrs_decay.data.histories import (
     sessions,
     with_actions,
 )
-from tfrs_decay.data.published import amazon_reviews, mind, movielens
+from tfrs_decay.data.published import (
+    amazon_reviews,
+    mind,
+    movielens,
+    movielens_tfds,
+)
 from tfrs_decay.data.simulated import SimulatedShop, simulated_shop
 from tfrs_decay.data.sources import (
     complete_journey,
@@ -38,7 +43,7 @@ from tfrs_decay.data.vectors import ItemVectors, read_vectors
 
 if TYPE_CHECKING:
     from tfrs_decay.data.dataset import batches as batches
-    from tfrs_decay.data.dataset import read_examples as read_examples
+    from tfrs_decay.data.reading import read_examples as read_examples
 
 __all__ = [
     "Cleaned",
@@ -66,6 +71,7 @@ __all__ = [
     "load_events",
     "mind",
     "movielens",
+    "movielens_tfds",
     "online_retail",
     "open_log",
     "read_examples",
@@ -79,9 +85,14 @@ __all__ = [
     "write_examples",
 ]
 
+_BATCHES = {
+    "batches": "tfrs_decay.data.dataset",
+    "read_examples": "tfrs_decay.data.reading",
+}
+
 
 def __getattr__(name: str) -> Any:
     # Batches are TensorFlow's; reading and cleaning a log should not load it.
-    if name in ("batches", "read_examples"):
-        return getattr(importlib.import_module("tfrs_decay.data.dataset"), name)
+    if name in _BATCHES:
+        return getattr(importlib.import_module(_BATCHES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

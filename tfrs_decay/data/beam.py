@@ -31,10 +31,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tfrs_decay.data.cleaning import Cleaned, RawLog, Rules, clean
+from tfrs_decay.data.cleaning import Cleaned, RawLog, Rules, beyond_latest, clean
 from tfrs_decay.data.examples import example_table
 from tfrs_decay.data.histories import basket_queries
-from tfrs_decay.data.times import compact_dates, refuse_compact_dates
+from tfrs_decay.data.times import CompactDates
 
 try:
     import apache_beam as beam
@@ -157,8 +157,9 @@ class CleanEvents(beam.PTransform):
         ).with_outputs("rejected", "filled", "compact", main="rows")
         _ = (
             read.compact
-            | "CountDates" >> beam.CombineGlobally(_add_pairs).without_defaults()
-            | "RefuseDates" >> beam.MapTuple(refuse_compact_dates)
+            | "CountDates"
+            >> beam.CombineGlobally(CompactDates.together).without_defaults()
+            | "RefuseDates" >> beam.Map(CompactDates.refuse)
         )
         whole = (
             read.rows
@@ -279,7 +280,7 @@ class _ReadRows(_InBatches):
         log = _log(_columns(batch))
         cleaned = clean(log, actions=self._actions, now=self._now, rules=self._rules)
         if self._rules.time_unit == "s":
-            yield TaggedOutput("compact", compact_dates(log.events["time"]))
+            yield TaggedOutput("compact", CompactDates.of(log.events["time"]))
         for why, row in _rejected(cleaned):
             yield TaggedOutput("rejected", Rejected(why, batch[row]))
         for pair in cleaned.filled.items():
@@ -325,7 +326,7 @@ class _Latest(beam.CombineFn):
         _count(left_out, cleaned.rejected)
         beyond = len(cleaned.row) - self._most
         if beyond > 0:
-            _count(left_out, {f"beyond the latest {self._most} of a user": beyond})
+            _count(left_out, {beyond_latest(self._most): beyond})
         return [events[row] for row in cleaned.row[-self._most :]], left_out
 
 
@@ -493,10 +494,3 @@ def by_user(event: CleanEvent) -> tuple[str, tuple[Any, ...]]:
 def _count(counted: dict[str, int], more: Mapping[str, int]) -> None:
     for why, count in more.items():
         counted[why] = counted.get(why, 0) + count
-
-
-def _add_pairs(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    numbers = dates = 0
-    for more_numbers, more_dates in pairs:
-        numbers, dates = numbers + more_numbers, dates + more_dates
-    return numbers, dates

@@ -608,6 +608,11 @@ def _written(value: object) -> str | None:
     return written or None
 
 
+def beyond_latest(most: int) -> str:
+    """Why a row is left out where no more than so many events of a user are kept."""
+    return f"beyond the latest {most} of a user"
+
+
 def counted(count: int, one: str, many: str | None = None) -> str:
     """A number and its word, one or many of which there are.
 

@@ -5,7 +5,11 @@ Each gives a `RawLog` for `clean`. What a file's own rules leave out is counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +55,73 @@ def movielens(folder: PathLike) -> RawLog:
         licence forbids redistribution.
     """
     folder = Path(folder)
-    rated, films = _movielens_files(folder)
+    found = _movielens_files(folder)
+    if found is None:
+        raise FileNotFoundError(
+            f"{folder} holds no MovieLens: expected {_MOVIELENS_FILES}."
+        )
+    rated, films = found
     ratings, items = _MOVIELENS[rated.suffix](rated, films)
     require(ratings, ("user", "item", "value", "time"), rated)
     require(items, ("item", "text", "genres"), films)
     ratings = ratings[["user", "item", "time", "value"]].assign(action="rating")
     return RawLog(ratings, items[["item", "text", "genres"]], {})
+
+
+def movielens_tfds(
+    ratings: Iterable[Mapping[str, Any]], movies: Iterable[Mapping[str, Any]]
+) -> RawLog:
+    """Reads MovieLens, of any size, as TensorFlow Datasets gives it.
+
+    With that package, which downloads it::
+
+        ratings = tfds.load("movielens/100k-ratings", split="train")
+        movies = tfds.load("movielens/100k-movies", split="train")
+        log = td.data.movielens_tfds(ratings, movies)
+
+    Args:
+        ratings: A `tf.data.Dataset` that is not batched, or dicts of NumPy values as
+            `tfds.as_numpy` gives them, with the features `user_id` and `movie_id`
+            (bytes), `user_rating` (float) and `timestamp` (seconds); others are not
+            read.
+        movies: Likewise, with `movie_id`, `movie_title` (bytes) and `movie_genres`
+            ([genres] int, the labels' places).
+
+    Returns:
+        What `movielens` reads from the files, but for two genres of the older sets that
+        TensorFlow Datasets writes as the later ones do: "Children" and "Unknown".
+
+    Raises:
+        ValueError: A row is no dict, a feature is missing or of another shape, or a
+            genre is none.
+
+    References:
+        https://www.tensorflow.org/datasets/catalog/movielens
+    """
+    need("pandas", "a log", "data")
+    import pandas as pd
+
+    rated = _features(
+        "ratings", ratings, user_id=0, movie_id=0, timestamp=0, user_rating=0
+    )
+    films = _features("movies", movies, movie_id=0, movie_title=0, movie_genres=1)
+    events = pd.DataFrame(
+        {
+            "user": _decoded(rated["user_id"]),
+            "item": _decoded(rated["movie_id"]),
+            "time": rated["timestamp"],
+            "value": rated["user_rating"],
+            "action": "rating",
+        }
+    )
+    items = pd.DataFrame(
+        {
+            "item": _decoded(films["movie_id"]),
+            "text": _decoded(films["movie_title"]),
+            "genres": [_tfds_genres(labels) for labels in films["movie_genres"]],
+        }
+    )
+    return RawLog(events, items, {})
 
 
 def mind(folder: PathLike) -> RawLog:
@@ -133,7 +198,8 @@ def mind(folder: PathLike) -> RawLog:
 def amazon_reviews(reviews: PathLike, products: PathLike | None = None) -> RawLog:
     """Reads a category of Amazon Reviews 2023.
 
-    An item is a `parent_asin`: sizes and colours of one product are one item.
+    An item is a `parent_asin`: sizes and colours of one product are one item. Times are
+    read as what they are, milliseconds, whatever the rules of `clean` say of others.
 
     Args:
         reviews: The reviews, `.jsonl` or `.jsonl.gz`, or a table of ratings, `.csv`,
@@ -158,18 +224,18 @@ def amazon_reviews(reviews: PathLike, products: PathLike | None = None) -> RawLo
 
     from tfrs_decay.data.tables import read_table
 
-    columns = ("user_id", "parent_asin", "rating", "timestamp")
     if str(reviews).endswith((".jsonl", ".jsonl.gz")):
-        table = read_json_lines(reviews, columns)
+        table = read_json_lines(reviews, _REVIEW)
     else:
         table = read_table(reviews)
-    require(table, columns, reviews)
+    require(table, _REVIEW, reviews)
+    # As whole numbers or as text.
+    milliseconds = as_numbers(table["timestamp"])
     events = pd.DataFrame(
         {
             "user": table["user_id"],
             "item": table["parent_asin"],
-            # Milliseconds, as whole numbers or as text.
-            "time": as_numbers(table["timestamp"]) // 1_000,
+            "time": pd.to_datetime(milliseconds, unit="ms", utc=True, errors="coerce"),
             "value": table["rating"],
             "action": "review",
         }
@@ -186,6 +252,78 @@ def amazon_reviews(reviews: PathLike, products: PathLike | None = None) -> RawLo
     return RawLog(events, items, {}, ("title", "description"))
 
 
+def open_folder(folder: PathLike) -> RawLog:
+    """Reads MIND, a category of Amazon Reviews 2023, or else MovieLens.
+
+    Args:
+        folder: Where the files are: `behaviors.tsv`; `NAME.jsonl` beside
+            `meta_NAME.jsonl`, each perhaps as .jsonl.gz; or those of `movielens`.
+
+    Raises:
+        FileNotFoundError: None of these files is there.
+        ValueError: There are several categories, a file cannot be read, or has other
+            columns.
+    """
+    folder = Path(folder)
+    if (folder / "behaviors.tsv").is_file():
+        return mind(folder)
+    categories = _amazon_files(folder)
+    if len(categories) > 1:
+        (name, (reviews, products)), *_ = sorted(categories.items())
+        raise ValueError(
+            f"{folder} holds {len(categories)} categories of Amazon Reviews, such as "
+            f"{name}: name the files of one, {reviews} and, as items, {products}."
+        )
+    for reviews, products in categories.values():
+        return amazon_reviews(reviews, products)
+    if _movielens_files(folder) is None:
+        raise FileNotFoundError(
+            f"{folder} holds no log that is known: expected MovieLens "
+            f"({_MOVIELENS_FILES}), MIND (behaviors.tsv) or Amazon Reviews 2023 "
+            "(NAME.jsonl and meta_NAME.jsonl, or .jsonl.gz)."
+        )
+    return movielens(folder)
+
+
+def holds_reviews(path: PathLike) -> bool:
+    """Whether a file is of Amazon Reviews 2023, as its first line tells.
+
+    Of a file that cannot be read it is not: what reads it next says what is wrong.
+    """
+    name = str(path)
+    if not name.endswith((".csv", *_JSON_LINES)):
+        return False
+    opened: Any = gzip.open if name.endswith(".gz") else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig") as file:
+            first = next((line for line in file if line.strip()), "")
+        if name.endswith(".csv"):
+            columns = next(csv.reader([first]), [])
+        else:
+            columns = json.loads(first)
+    except (OSError, EOFError, ValueError, zlib.error, csv.Error):
+        return False
+    return isinstance(columns, (dict, list)) and all(one in columns for one in _REVIEW)
+
+
+_REVIEW = ("user_id", "parent_asin", "rating", "timestamp")
+_JSON_LINES = (".jsonl", ".jsonl.gz")
+
+
+def _amazon_files(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """Reviews and products of each category that is there with both, by its name."""
+    files = {
+        one.name.removesuffix(".gz").removesuffix(".jsonl"): one
+        for one in folder.iterdir()
+        if one.name.endswith(_JSON_LINES)
+    }
+    return {
+        name: (reviews, files[f"meta_{name}"])
+        for name, reviews in files.items()
+        if f"meta_{name}" in files
+    }
+
+
 def _joined(value: Any) -> str:
     """Lists of sentences, or of categories, in one line."""
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -193,7 +331,11 @@ def _joined(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _movielens_files(folder: Path) -> tuple[Path, Path]:
+_MOVIELENS_FILES = "ratings.csv, ratings.dat, u.data or a .inter file"
+
+
+def _movielens_files(folder: Path) -> tuple[Path, Path] | None:
+    """The files of ratings and of films; None where there are no ratings."""
     for ratings, films in (
         ("ratings.csv", "movies.csv"),
         ("ratings.dat", "movies.dat"),
@@ -204,10 +346,90 @@ def _movielens_files(folder: Path) -> tuple[Path, Path]:
     found = sorted(folder.glob("*.inter"))
     if found:
         return found[0], found[0].with_suffix(".item")
-    raise FileNotFoundError(
-        f"{folder} holds no MovieLens: expected ratings.csv, ratings.dat, u.data or a "
-        ".inter file."
+    return None
+
+
+# In the order of TensorFlow Datasets' labels.
+_TFDS_GENRES = (
+    "Action|Adventure|Animation|Children|Comedy|Crime|Documentary|Drama|Fantasy|"
+    "Film-Noir|Horror|IMAX|Musical|Mystery|Romance|Sci-Fi|Thriller|Unknown|War|Western|"
+    "(no genres listed)"
+).split("|")
+
+
+def _tfds_genres(labels: Iterable[int]) -> str:
+    """Places among the labels to names, as MovieLens joins them."""
+    places = [int(one) for one in labels]
+    wrong = [one for one in places if not 0 <= one < len(_TFDS_GENRES)]
+    if wrong:
+        raise ValueError(
+            f"movies: movie_genres holds {wrong[0]}; TensorFlow Datasets has the "
+            f"genres 0 to {len(_TFDS_GENRES) - 1}."
+        )
+    return "|".join(_TFDS_GENRES[one] for one in places)
+
+
+def _features(name: str, rows: Any, **dimensions: int) -> dict[str, list[Any]]:
+    """The values of some features in a `tf.data.Dataset` or in dicts, by row.
+
+    Args:
+        name: Of the rows, for errors.
+        rows: As `movielens_tfds` takes them.
+        dimensions: By feature, how many a row's value has.
+    """
+    found: dict[str, list[Any]] = {feature: [] for feature in dimensions}
+    if not hasattr(rows, "element_spec"):
+        for row in rows:
+            _check_features(name, row, dimensions, np.ndim)
+            for feature, values in found.items():
+                values.append(row[feature])
+        return found
+    _check_features(
+        name, rows.element_spec, dimensions, lambda spec: int(spec.shape.rank)
     )
+    rows = rows.map(lambda row: {feature: row[feature] for feature in dimensions})
+    # In batches, which is twenty times as fast as row by row.
+    for batch in rows.ragged_batch(_BATCH):
+        for feature, some in batch.items():
+            found[feature].extend(some.numpy().tolist())
+    return found
+
+
+_BATCH = 10_000
+
+
+def _check_features(
+    name: str,
+    row: Any,
+    dimensions: Mapping[str, int],
+    dimensions_of: Callable[[Any], int],
+) -> None:
+    """Refuses rows that are not as TensorFlow Datasets gives them.
+
+    Raises:
+        ValueError: Naming what was expected.
+    """
+    if not isinstance(row, Mapping):
+        raise ValueError(
+            f"{name}: a row is a {type(row).__name__}; expected dicts with "
+            f"{', '.join(dimensions)}."
+        )
+    for feature, wanted in dimensions.items():
+        if feature not in row:
+            raise ValueError(
+                f"{name} has no feature {feature}; its features are "
+                f"{', '.join(sorted(row))}."
+            )
+        if dimensions_of(row[feature]) != wanted:
+            raise ValueError(
+                f"{name}: {feature} has {dimensions_of(row[feature])} dimensions, and "
+                f"{wanted} in TensorFlow Datasets: give rows one by one, not batched."
+            )
+
+
+def _decoded(names: Iterable[Any]) -> list[str]:
+    """Text in UTF-8, as TensorFlow holds it, or as it is."""
+    return [one.decode("utf-8") if isinstance(one, bytes) else one for one in names]
 
 
 def _read_tsv(path: Path, names: Sequence[str], *, more: bool = False) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrs_decay.data.cleaning import RawLog, as_text
-from tfrs_decay.data.published import mind, movielens
+from tfrs_decay.data.published import amazon_reviews, holds_reviews, open_folder
 from tfrs_decay.data.tables import (
     EXPECTED,
     PathLike,
@@ -190,12 +190,15 @@ def open_log(
 
     Args:
         data: "complete-journey", "simulated", or the path of a file: Online Retail
-            (known by its columns) or any event table (see `event_table`). Or a folder
-            with MovieLens or MIND, as they are published.
-        items: The path of an event table's items.
-        texts: The columns of `items` that are an item's texts; "text" when left out.
+            or the reviews of Amazon Reviews 2023 (known by their columns) or any event
+            table (see `event_table`). Or a folder with MovieLens, MIND, or the reviews
+            and the products of a category of Amazon Reviews, as they are published.
+        items: The path of an event table's items, or of the products that are reviewed.
+        texts: The columns of `items` that are an item's texts; when left out "text",
+            and of products the title and the description.
         columns: An event table's own names where they differ, by ours; as
-            `event_table` takes them.
+            `event_table` takes them. A table whose names are told is read as they say,
+            whatever it is known as.
         returns: As in `online_retail`, where it is that.
         sample: Only this many users, drawn at random (the simulated shop: this many
             users altogether). Rows of others are not counted as left out.
@@ -213,11 +216,13 @@ def open_log(
         raise FileNotFoundError(
             f"{data!r} is neither a log by name nor a file that exists; expected "
             f"{COMPLETE_JOURNEY!r}, {SIMULATED!r}, {EXPECTED}, or a folder with "
-            "MovieLens or MIND."
+            "MovieLens, MIND or Amazon Reviews."
         )
     folder = not named and Path(data).is_dir()
-    table = None if named or folder else _retail_names(read_table(data))
-    own_items = table is None or set(_RETAIL) <= set(table.columns)
+    reviews = not (named or folder or columns) and holds_reviews(data)
+    known = named or folder or reviews
+    table = None if known else _retail_names(read_table(data))
+    own_items = not reviews and (table is None or set(_RETAIL) <= set(table.columns))
     if items is not None and own_items:
         raise ValueError(
             f"items={items!r} goes with a table of events; {data} describes its items "
@@ -238,9 +243,11 @@ def open_log(
         raise ValueError(
             f"texts={list(texts)} names columns of a table of items: give items."
         )
-    if folder:
-        news = (Path(data) / "behaviors.tsv").is_file()
-        log = mind(data) if news else movielens(data)
+    if folder or reviews:
+        log = open_folder(data) if folder else amazon_reviews(data, items)
+        if texts and items is not None and log.items is not None:
+            require(log.items, texts, items)
+            log = log._replace(texts=tuple(_text_columns(texts).values()))
         drawn = _drawn(log.events["user"], sample, seed)
         return log._replace(events=log.events[drawn])
     if data == COMPLETE_JOURNEY:

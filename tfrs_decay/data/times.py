@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -126,7 +126,7 @@ def seconds_since_epoch(
         day_first: Whether dates such as 01/12/2010 have their day first.
         part: These are some of a column's times, and tell nothing of the others: such
             dates are refused without `day_first`, and numbers are not taken for
-            YYYYMMDD (`compact_dates` counts those).
+            YYYYMMDD (`CompactDates` adds up what each part tells of that).
 
     Returns:
         [n] int64 seconds, 0 where a time is missing or cannot be read; and [n] bool,
@@ -137,15 +137,45 @@ def seconds_since_epoch(
             YYYYMMDD; some dates can only have their day first, and others their month:
             with the row of one. Or there is no such time zone.
     """
+    each, code = _each_once(times)
     try:
-        return _seconds(times, unit, zone, day_first, part)
+        if unit == "s" and not part:
+            _refuse_compact_dates(each, code)
+        seconds, readable = _seconds(each, unit, zone, day_first, part)
     except _WrongTime as error:
-        # The rows of a part are not those of the log.
-        raise ValueError(
-            str(error)
-            if part
-            else f"row {error.row} of the log (the first is 0): {error}"
-        ) from error
+        if part:  # Its rows are not those of the log.
+            raise ValueError(str(error)) from error
+        row = error.row if code is None else int(np.argmax(code == error.row))
+        raise ValueError(f"row {row} of the log (the first is 0): {error}") from error
+    if code is None:
+        return seconds, readable
+    # A gap has the code -1.
+    return np.append(seconds, 0)[code], np.append(readable, False)[code]
+
+
+def _each_once(times: pd.Series[Any]) -> tuple[pd.Series[Any], np.ndarray | None]:
+    """Distinct times and each row's place among them; or the times as they are.
+
+    A log repeats its times, and text is slow to read. What is no time although pandas
+    takes it for a number, such as True, is a gap.
+    """
+    import pandas as pd
+
+    types = pd.api.types
+    code = None
+    categories = isinstance(times.dtype, pd.CategoricalDtype)
+    if categories or (types.is_string_dtype(times) and not times.is_unique):
+        code, distinct = pd.factorize(times)
+        times = pd.Series(distinct)
+    if categories:
+        times = times.astype(times.cat.categories.dtype)
+    if types.is_bool_dtype(times) or types.is_timedelta64_dtype(times):
+        return pd.Series(np.nan, index=times.index), code
+    times = plain(times)
+    if times.dtype == object and types.infer_dtype(times) != "integer":
+        flags = [isinstance(one, (bool, np.bool_)) for one in times]
+        times = times.mask(np.array(flags, bool))
+    return times, code
 
 
 class _WrongTime(ValueError):
@@ -159,32 +189,13 @@ class _WrongTime(ValueError):
 def _seconds(
     times: pd.Series[Any], unit: str, zone: str, day_first: bool | None, part: bool
 ) -> tuple[np.ndarray, np.ndarray]:
+    """`seconds_since_epoch` of what `_each_once` leaves."""
     import pandas as pd
 
     types = pd.api.types
-    if isinstance(times.dtype, pd.CategoricalDtype):
-        times = times.astype(times.cat.categories.dtype)
-    if types.is_string_dtype(times) and not times.is_unique:
-        # A log repeats its times, and text is slow to read: each is read once.
-        code, distinct = pd.factorize(times)
-        try:
-            seconds, readable = _seconds(
-                pd.Series(distinct), unit, zone, day_first, part
-            )
-        except _WrongTime as error:
-            row = int(np.argmax(code == error.row))
-            raise _WrongTime(row, str(error)) from None
-        # A gap has the code -1.
-        return np.append(seconds, 0)[code], np.append(readable, False)[code]
-    times = plain(times)
     seconds = np.full(len(times), np.nan)  # exact: far below 2^53
     left = times.notna().to_numpy()
-    if times.dtype == object and types.infer_dtype(times) != "integer":
-        flags = [isinstance(one, (bool, np.bool_)) for one in times]
-        left = left & ~np.array(flags, bool)
-    if types.is_bool_dtype(times) or types.is_timedelta64_dtype(times):
-        left = np.zeros(len(times), bool)  # numbers to pandas, but no times
-    elif not types.is_datetime64_any_dtype(times):
+    if not types.is_datetime64_any_dtype(times):
         read = pd.to_numeric(times[left], errors="coerce")
         if types.is_integer_dtype(read) and read.notna().all():
             # Whole numbers throughout stay so: nanoseconds are beyond a float.
@@ -192,7 +203,7 @@ def _seconds(
                 "uint64" if types.is_unsigned_integer_dtype(read) else "int64"
             )
             fits = _that_fit(
-                given.astype(np.float64) / UNITS[unit], np.flatnonzero(left), unit, part
+                given.astype(np.float64) / UNITS[unit], np.flatnonzero(left), unit
             )
             whole = np.zeros(len(times), np.int64)
             left = left.copy()
@@ -203,7 +214,7 @@ def _seconds(
         numbers[left] = read.to_numpy("float64", na_value=np.nan)
         numeric = np.isfinite(numbers)
         found = np.floor(numbers[numeric] / UNITS[unit])
-        fits = _that_fit(found, np.flatnonzero(numeric), unit, part)
+        fits = _that_fit(found, np.flatnonzero(numeric), unit)
         seconds[numeric] = np.where(fits, found, np.nan)
         left = left & ~numeric & (not types.is_numeric_dtype(times))
     if left.any():
@@ -213,40 +224,87 @@ def _seconds(
     return np.where(readable, seconds, 0).astype(np.int64), readable
 
 
-def compact_dates(times: pd.Series[Any]) -> tuple[int, int]:
-    """Counts a column's numbers, and those of them that are dates such as 20231201."""
-    import pandas as pd
+class CompactDates(NamedTuple):
+    """How many of a column's numbers are dates such as 20231201, and no seconds.
 
-    if pd.api.types.is_datetime64_any_dtype(times):
-        return 0, 0
-    numbers = as_numbers(times).to_numpy("float64", na_value=np.nan)
-    numbers = numbers[np.isfinite(numbers)]
-    written = pd.Series(_possibly_dates(numbers)).astype("int64").astype(str)
-    dates = pd.to_datetime(written, format="%Y%m%d", errors="coerce").notna()
-    return len(numbers), int(dates.sum())
-
-
-def refuse_compact_dates(numbers: int, dates: int) -> None:
-    """Refuses a column of so many numbers, of which so many are written as YYYYMMDD.
-
-    Raises:
-        ValueError: Nearly all of them are.
+    numbers: [] int, the numbers, row by row.
+    dates: [] int, those of them that are dates written as YYYYMMDD.
+    earliest: [] int, of the dates; None where there is none.
     """
-    if numbers and dates >= MOSTLY * numbers:
-        raise ValueError(
-            f"the times look like dates written as YYYYMMDD, {dates} of {numbers} "
-            "numbers: write 2023-12-01, or seconds since the epoch."
+
+    numbers: int = 0
+    dates: int = 0
+    earliest: int | None = None
+
+    @classmethod
+    def of(cls, times: pd.Series[Any]) -> CompactDates:
+        """Counts in a column, or in a part of one, which `together` adds up."""
+        return _count_compact_dates(*_each_once(times))
+
+    @classmethod
+    def together(cls, parts: Iterable[CompactDates]) -> CompactDates:
+        """Of a column, from its parts."""
+        parts = list(parts)
+        return cls(
+            sum(part.numbers for part in parts),
+            sum(part.dates for part in parts),
+            min(
+                (part.earliest for part in parts if part.earliest is not None),
+                default=None,
+            ),
         )
 
+    def refuse(self) -> None:
+        """Refuses a column whose numbers are dates: as seconds, days of 1970.
 
-def _possibly_dates(numbers: np.ndarray) -> np.ndarray:
-    return numbers[(numbers >= 19000101) & (numbers <= 21001231)]
+        Raises:
+            ValueError: Most of them are, for a log of dates has a typing error or a 0
+                in it, too.
+        """
+        if self.dates and self.dates >= MOSTLY * self.numbers:
+            raise ValueError(
+                "the times look like dates written as YYYYMMDD, such as "
+                f"{self.earliest} ({self.dates} of {self.numbers} numbers): write "
+                "2023-12-01, or seconds since the epoch."
+            )
 
 
-def _that_fit(
-    seconds: np.ndarray, rows: np.ndarray, unit: str, part: bool
-) -> np.ndarray:
-    """[n] bool, the numbers that are times; those of another unit, or dates, raise.
+def _count_compact_dates(
+    times: pd.Series[Any], code: np.ndarray | None
+) -> CompactDates:
+    """Of what `_each_once` gives."""
+    import pandas as pd
+
+    numbers = as_numbers(times).to_numpy("float64", na_value=np.nan)
+    rows = np.ones(len(numbers), np.int64)
+    if code is not None:
+        rows = np.bincount(code[code >= 0], minlength=len(numbers))
+    counted = int(rows[np.isfinite(numbers)].sum())
+    possible = (numbers >= 19000101) & (numbers <= 21001231)
+    written, place = np.unique(numbers[possible].astype(np.int64), return_inverse=True)
+    read = pd.to_datetime(
+        pd.Series(written).astype(str), format="%Y%m%d", errors="coerce"
+    )
+    are = read.notna().to_numpy()
+    if not are.any():
+        return CompactDates(counted)
+    dates = int(rows[possible][are[place]].sum())
+    return CompactDates(counted, dates, int(written[are].min()))
+
+
+def _refuse_compact_dates(times: pd.Series[Any], code: np.ndarray | None) -> None:
+    """Refuses what `_each_once` gives, with a row of the dates."""
+    found = _count_compact_dates(times, code)
+    try:
+        found.refuse()
+    except ValueError as error:
+        numbers = as_numbers(times).to_numpy("float64", na_value=np.nan)
+        row = int(np.argmax(np.floor(numbers) == found.earliest))
+        raise _WrongTime(row, str(error)) from None
+
+
+def _that_fit(seconds: np.ndarray, rows: np.ndarray, unit: str) -> np.ndarray:
+    """[n] bool, the numbers that are times; those of another unit raise.
 
     What would be no time in any unit is one cell that went wrong. `rows` are where the
     numbers stand.
@@ -263,28 +321,7 @@ def _that_fit(
                 f"a time of {number:.0f} is too large to be {_NAMES[unit]} since the "
                 f"epoch; it looks like {_NAMES[finer]}: say so (time_unit={finer!r}).",
             )
-    if unit == "s" and not part:
-        _refuse_compact_dates(seconds[fits], rows[fits])
     return fits
-
-
-def _refuse_compact_dates(numbers: np.ndarray, rows: np.ndarray) -> None:
-    """Refuses numbers that are dates such as 20231201: as seconds, days of 1970."""
-    import pandas as pd
-
-    possible = _possibly_dates(numbers)
-    if not len(possible) or len(possible) < MOSTLY * len(numbers):
-        return
-    written = pd.Series(np.unique(possible)).astype("int64").astype(str)
-    dates = pd.to_datetime(written, format="%Y%m%d", errors="coerce").notna()
-    # Most of them, for a log of dates has a typing error or a 0 in it, too.
-    if dates.mean() >= MOSTLY:
-        shown = written[dates].iloc[0]
-        raise _WrongTime(
-            rows[np.argmax(numbers == int(shown))],
-            f"the times look like dates written as YYYYMMDD, such as {shown}: write "
-            "2023-12-01, or seconds since the epoch.",
-        )
 
 
 def _read_dates(
