@@ -264,6 +264,22 @@ def test_a_genre_that_is_none(label: int) -> None:
         movielens_tfds(TFDS_RATINGS, films)
 
 
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_a_wrong_time_of_movielens_is_named_by_file_and_row(
+    tmp_path: Path, edition: str
+) -> None:
+    for name, content in EDITIONS[edition].items():
+        written = content.replace("881250951", "881250951000")
+        (tmp_path / name).write_text(written, "latin-1")
+    log = movielens(tmp_path)
+    assert (tmp_path / log.source.rpartition("/")[2]).is_file()
+    with pytest.raises(
+        ValueError,
+        match=rf"^{log.source}, the column of times, row 2 of .*881250951000",
+    ):
+        clean(log)
+
+
 BEHAVIOURS = """\
 1\tU1\t11/15/2019 9:05:58 AM\tN1 N2\tN3-1 N4-0
 2\tU2\t11/15/2019 12:00:00 PM\t\tN1-0 N3-1

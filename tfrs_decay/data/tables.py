@@ -10,7 +10,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
@@ -141,7 +141,7 @@ def without_words(column: pd.Series[Any]) -> pd.Series[Any]:
     types = pd.api.types
     if types.is_numeric_dtype(column) or types.is_datetime64_any_dtype(column):
         return column
-    return column.where(~column.astype(object).isin(WORDS_FOR_NOTHING))
+    return column.where(~plain(column).astype(object).isin(WORDS_FOR_NOTHING))
 
 
 def as_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -355,11 +355,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     import pyarrow as pa
 
     # What pandas noted of a table would hide the columns that were its index.
-    read = parquet_table(path).replace_schema_metadata()
-    for at, column in enumerate(read.columns):
-        if _is_bad_text(column):
-            # As bytes, so that only the cells that are no UTF-8 are lost.
-            read = read.set_column(at, read.field(at).name, column.cast(pa.binary()))
+    read = bad_text_as_bytes(parquet_table(path).replace_schema_metadata())
     table = read.to_pandas()
     for at, column in enumerate(read.columns):
         # Integers with a gap are floats to pandas, and long ids are not exact there.
@@ -380,17 +376,56 @@ def parquet_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     # Not all at once: room would be made for as many rows as a broken file declares.
+    tables = list(parquet_parts(path, columns))
+    return pa.concat_tables(tables) if tables else pq.read_schema(path).empty_table()
+
+
+def parquet_parts(
+    path: PathLike,
+    columns: Sequence[str] | None = None,
+    *,
+    group: int | None = None,
+    rows: int = _ROWS,
+) -> Iterator[pa.Table]:
+    """A Parquet file, or one of its row groups, a number of rows at a time.
+
+    Raises:
+        Misread: After the last: it holds more or fewer rows than it says.
+        Exception: Others of `UNREADABLE`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found = 0
     with pq.ParquetFile(path) as file:
-        batches = list(file.iter_batches(_ROWS, columns=columns))
-        declared = file.metadata.num_rows
-        if not batches:
-            return file.schema_arrow.empty_table()
-    table = pa.Table.from_batches(batches)
-    if table.num_rows != declared:
+        about = file.metadata if group is None else file.metadata.row_group(group)
+        groups = None if group is None else [group]
+        for batch in file.iter_batches(rows, row_groups=groups, columns=columns):
+            found += batch.num_rows
+            yield pa.Table.from_batches([batch])
+        refuse_other_rows(path, about.num_rows, found)
+
+
+def refuse_other_rows(path: PathLike, declared: int, found: int) -> None:
+    """Refuses a Parquet file that holds more or fewer rows than it says.
+
+    Raises:
+        Misread: It does.
+    """
+    if found != declared:
         raise Misread(
-            f"{path} says that it has {declared} rows and holds {table.num_rows}: "
-            "fetch or write it again."
+            f"{path} says that it has {declared} rows and holds {found}: fetch or "
+            "write it again."
         )
+
+
+def bad_text_as_bytes(table: pa.Table) -> pa.Table:
+    """A table whose text can be read cell by cell: only what is no UTF-8 is lost."""
+    import pyarrow as pa
+
+    for at, column in enumerate(table.columns):
+        if _is_bad_text(column):
+            table = table.set_column(at, table.field(at).name, column.cast(pa.binary()))
     return table
 
 
