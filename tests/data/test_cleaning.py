@@ -607,6 +607,56 @@ def test_the_order_of_rows_changes_nothing(
     assert one.rejected == other.rejected
 
 
+further = st.lists(
+    st.tuples(
+        st.sampled_from(["u", "v"]),
+        st.sampled_from(["a", "b"]),
+        st.sampled_from([1, 2]),
+        st.sampled_from([1.0, 2.0, None]),
+        st.sampled_from(["x", "y", None]),
+        st.sampled_from([1, 2.0, " "]),
+    ),
+    max_size=30,
+)
+FURTHER = (*NAMES, "value", "shop", "till")
+
+
+def with_further(events: Events) -> list[tuple[Any, ...]]:
+    """Events of one action by their names, with value and context."""
+    assert events.value is not None
+    columns = (events.value.tolist(), *events.context.values())
+    return [
+        (*event[:3], *more)
+        for event, *more in zip(named(events), *columns, strict=True)
+    ]
+
+
+@settings(deadline=None)
+@given(further, st.integers(1, 9))
+def test_values_and_context_come_along_in_any_order_of_rows(
+    rows: list[tuple[Any, ...]], seed: int
+) -> None:
+    def of(rows: Sequence[Any], seed: int) -> Cleaned:
+        log = log_of(rows, FURTHER, seed=seed)
+        return clean(log._replace(context=("shop", "till")))
+
+    one, other = of(rows, 0), of(rows, seed)
+    events = with_further(one.events)
+    assert events == with_further(other.events)
+    assert one.rejected == other.rejected
+    # By hand: of what is alike the largest value, then the first of the alphabet.
+    best: dict[Any, Any] = {}
+    for user, item, time, value, shop, till in rows:
+        if value is not None:
+            its = (-value, shop or "", {1: "1", 2.0: "2", " ": ""}[till])
+            best[user, item, time] = min(its, best.get((user, item, time), its))
+    assert sorted(events) == sorted(
+        (*key, -less, *context) for key, (less, *context) in best.items()
+    )
+    again = of(events, seed)
+    assert with_further(again.events) == events and again.rejected == {}
+
+
 @settings(deadline=None)
 @given(tables)
 def test_what_is_clean_stays_as_it_is(rows: list[tuple[Any, ...]]) -> None:

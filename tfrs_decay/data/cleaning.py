@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tfrs_decay.data.events import Events, Items
+from tfrs_decay.data.events import Events, Items, refuse_context
 from tfrs_decay.data.tables import as_numbers
 from tfrs_decay.data.times import UNITS, days_of, seconds_since_epoch
 
@@ -237,9 +237,10 @@ def clean(
         The events and, by reason, the number of rows left out.
 
     Raises:
-        ValueError: A column is missing, `actions` is not a list of distinct names,
-            times are in milliseconds or written as YYYYMMDD, or some dates have the day
-            first and some the month, or `rules.part` cannot tell.
+        ValueError: A column is missing, `log.context` names one that means something
+            else already, `actions` is not a list of distinct names, times are in
+            milliseconds or written as YYYYMMDD, or some dates have the day first and
+            some the month, or `rules.part` cannot tell.
         TypeError: `log` is a bare table.
     """
     if not isinstance(log, RawLog):
@@ -524,6 +525,7 @@ def _occurring(names: Sequence[str], code: np.ndarray) -> tuple[list[str], np.nd
 
 
 def _require_columns(log: RawLog) -> None:
+    refuse_context(log.context)
     table = log.events
     twice = table.columns[table.columns.duplicated()]
     if len(twice):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from tfrs_decay.data.dataset import check_numbers, fresh_seeds
 from tfrs_decay.data.tables import need, unreadable
@@ -25,6 +26,9 @@ _LISTS = {
     "history_action": tf.string,
     "target_item": tf.string,
 }
+"""What all files have; others `_further_columns` finds."""
+
+_LENGTHS = ("history_length", "target_length")
 
 _ARROW = (".arrow", ".feather")
 _FORMATS = (".parquet", *_ARROW, ".tfrecord")
@@ -50,6 +54,10 @@ def read_examples(
     smaller. Shuffled, the files and the rows within a block come in another order in
     each epoch: `write_examples` deals rows out so that every file is like the others.
 
+    Further lists of strings, floats or integers that the files have are features under
+    their own names, which begin with history_ or target_: one for each event of the
+    history, or for each target. Other columns are not read.
+
     Args:
         source: A folder that `write_examples` wrote; or files of one format, .parquet,
             .arrow or .feather (Arrow's file format, version 2 of Feather) with its
@@ -68,8 +76,8 @@ def read_examples(
 
     Raises:
         FileNotFoundError: There are no such files, or shards of a set are missing.
-        ValueError: They are of several formats, a file holds something else, or a
-            number is out of its range.
+        ValueError: They are of several formats, a file holds something else or other
+            further lists than the first, or a number is out of its range.
         ImportError: pyarrow is missing, for Parquet and Arrow.
 
     A file that turns out to be damaged while it is read ends the reading with a
@@ -79,6 +87,7 @@ def read_examples(
         batch_size=batch_size, max_history=max_history, max_targets=max_targets
     )
     files = _files_of(source)
+    lists = {**_LISTS, **_further_columns(files)}
     worker, workers = shard
     if not 0 <= worker < workers <= len(files):
         raise ValueError(
@@ -109,7 +118,8 @@ def read_examples(
             tf.data.AUTOTUNE,
         )
 
-    blocks = tf.data.Dataset.zip((names.flat_map(read), fresh_seeds(shuffle_seed)))
+    rows = names.flat_map(lambda path: read(path, lists))
+    blocks = tf.data.Dataset.zip((rows, fresh_seeds(shuffle_seed)))
     options = tf.data.Options()
     options.deterministic = deterministic
     dataset = blocks.map(prepared).prefetch(1).flat_map(cut).prefetch(4)
@@ -240,8 +250,6 @@ def _files_of(source: Any) -> list[Path]:
             )
     if suffixes[0] != ".tfrecord":
         need("pyarrow", f"a {suffixes[0]} file", "data")
-        for one in files:
-            _check_columns(one)
     return files
 
 
@@ -249,17 +257,87 @@ _OR = f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.\w+$")
 
 
-def _check_columns(path: Path) -> None:
+def _further_columns(files: Sequence[Path]) -> dict[str, tf.DType]:
+    """What lists the files have beyond those that all have."""
+    found: list[tuple[Path, dict[str, tf.DType]]] = []
+    for path in files:
+        kinds = _kinds_in_record if path.suffix == ".tfrecord" else _kinds_in_schema
+        columns = kinds(path)
+        if columns is None:
+            continue
+        further = {
+            name: columns[name]
+            for name in sorted(set(columns) - {*_LISTS, *_LENGTHS})
+            if name.startswith(("history_", "target_"))
+        }
+        for name, kind in further.items():
+            if kind is None:
+                raise ValueError(
+                    f"{path}: {name} is a list of neither strings, floats nor "
+                    "integers: leave the column out, or write it as one of these."
+                )
+        found.append((path, further))
+        first, expected = found[0]
+        if further != expected:
+            raise ValueError(
+                f"{path} has {_said(further)}, and {first} has {_said(expected)}: "
+                "give files with the same columns."
+            )
+    return found[0][1] if found else {}
+
+
+def _said(columns: Mapping[str, tf.DType]) -> str:
+    listed = ", ".join(f"{name} ({kind.name})" for name, kind in columns.items())
+    return listed or "no further lists"
+
+
+def _kinds_in_schema(path: Path) -> dict[str, tf.DType | None]:
+    """The lists of a Parquet or an Arrow file; None for what cannot be read."""
+    import pyarrow as pa
+
     with _opened(path) as file:
-        columns = (
-            file.schema.names if path.suffix in _ARROW else file.schema_arrow.names
-        )
-    absent = [one for one in (*_LISTS, "query_time") if one not in columns]
+        schema = file.schema if path.suffix in _ARROW else file.schema_arrow
+    absent = [one for one in (*_LISTS, "query_time") if one not in schema.names]
     if absent:
         raise ValueError(
-            f"{path} has no column {', '.join(absent)}; its columns are {columns}: it "
-            "does not hold examples."
+            f"{path} has no column {', '.join(absent)}; its columns are "
+            f"{schema.names}: it does not hold examples."
         )
+    kinds: dict[str, tf.DType | None] = {}
+    for field in schema:
+        if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
+            kinds[field.name] = _kind_of_values(field.type.value_type)
+    return kinds
+
+
+def _kind_of_values(arrow: Any) -> tf.DType | None:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(arrow):
+        arrow = arrow.value_type
+    for kind, holds in (
+        (tf.string, (pa.types.is_string, pa.types.is_large_string)),
+        (tf.float32, (pa.types.is_floating,)),
+        (tf.int64, (pa.types.is_integer,)),
+    ):
+        if any(one(arrow) for one in holds):
+            return kind
+    return None
+
+
+def _kinds_in_record(path: Path) -> dict[str, tf.DType | None] | None:
+    """The features of a TFRecord file's first record; None where there is none."""
+    kinds = {"bytes_list": tf.string, "float_list": tf.float32, "int64_list": tf.int64}
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).take(1):
+            features = tf.train.Example.FromString(record.numpy()).features.feature
+            return {
+                name: kinds.get(one.WhichOneof("kind"))
+                for name, one in features.items()
+            }
+    except (tf.errors.OpError, DecodeError) as error:
+        raise unreadable(path, error) from error
+    return None
 
 
 def _opened(path: Path) -> Any:
@@ -275,11 +353,10 @@ def _opened(path: Path) -> Any:
         raise unreadable(path, error) from error
 
 
-def _tables(path: Path) -> Iterator[Any]:
+def _tables(path: Path, columns: Sequence[str]) -> Iterator[Any]:
     """A file's columns, so many rows at a time."""
     import pyarrow as pa
 
-    columns = [*_LISTS, "query_time"]
     with _opened(path) as file:
         try:
             if path.suffix in _ARROW:
@@ -300,14 +377,18 @@ def _tables(path: Path) -> Iterator[Any]:
 
 
 @tf.autograph.experimental.do_not_convert
-def _arrow_blocks(path: tf.Tensor) -> tf.data.Dataset:
+def _arrow_blocks(path: tf.Tensor, lists: dict[str, tf.DType]) -> tf.data.Dataset:
     """The blocks of a Parquet or an Arrow file."""
 
     def blocks(name: bytes) -> Iterator[Any]:
         file = Path(name.decode())
-        for table in _tables(file):
+        for table in _tables(file, [*lists, "query_time"]):
             splits, columns, names = {}, {}, {}
-            for one in _LISTS:
+            for one in lists:
+                if table[one].null_count or table[one].flatten().null_count:
+                    raise ValueError(
+                        f"{file}: {one} holds nulls; write '' or 0 for what is missing."
+                    )
                 splits[one], columns[one], named = _flat(table[one])
                 if named is not None:
                     names[one] = named
@@ -315,14 +396,14 @@ def _arrow_blocks(path: tf.Tensor) -> tf.data.Dataset:
             by_kind = {_kind(one): splits[one] for one in splits}
             yield table["query_time"].to_numpy(), by_kind, columns, names
 
-    strings = [name for name, dtype in _LISTS.items() if dtype == tf.string]
+    strings = [name for name, dtype in lists.items() if dtype == tf.string]
     rows = tf.TensorSpec([None], tf.int64)
     signature = (
         rows,
         {kind: rows for kind in ("history", "target")},
         {
             name: tf.TensorSpec([None], tf.int32 if name in strings else dtype)
-            for name, dtype in _LISTS.items()
+            for name, dtype in lists.items()
         },
         {name: tf.TensorSpec([None], tf.string) for name in strings},
     )
@@ -355,8 +436,10 @@ def _flat(lists: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
 
     splits = lists.offsets.to_numpy().astype(np.int64)
     splits, values = splits - splits[0], lists.flatten()
-    if pa.types.is_integer(values.type):
-        return splits, values.to_numpy(zero_copy_only=False), None
+    kind = _kind_of_values(values.type)
+    if kind is not None and kind != tf.string:
+        numbers = values.to_numpy(zero_copy_only=False)
+        return splits, numbers.astype(kind.as_numpy_dtype, copy=False), None
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
     place = values.indices.to_numpy(zero_copy_only=False).astype(np.int32) + 1
@@ -365,7 +448,7 @@ def _flat(lists: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
 
 
 @tf.autograph.experimental.do_not_convert
-def _tfrecord_blocks(path: tf.Tensor) -> tf.data.Dataset:
+def _tfrecord_blocks(path: tf.Tensor, lists: dict[str, tf.DType]) -> tf.data.Dataset:
     """The blocks of a TFRecord file."""
 
     def blocks(name: bytes) -> Iterator[tf.Tensor]:
@@ -379,7 +462,7 @@ def _tfrecord_blocks(path: tf.Tensor) -> tf.data.Dataset:
 
     features: dict[str, Any] = {
         name: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
-        for name, dtype in _LISTS.items()
+        for name, dtype in lists.items()
     }
     features["query_time"] = tf.io.FixedLenFeature([], tf.int64)
 
@@ -397,7 +480,7 @@ def _tfrecord_blocks(path: tf.Tensor) -> tf.data.Dataset:
             tf.debugging.Assert(same, [tf.strings.join([path, ": ", said])])
         columns = {name: one.values for name, one in rows.items()}
         names = {}
-        for name, dtype in _LISTS.items():
+        for name, dtype in lists.items():
             if dtype == tf.string:
                 names[name], place = tf.unique(tf.concat([[""], columns[name]], 0))
                 columns[name] = place[1:]
