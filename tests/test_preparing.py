@@ -291,6 +291,26 @@ def test_files_with_other_columns_are_named(logs, capsys):
     )
 
 
+def test_a_file_of_several_with_a_column_twice_is_named(logs, capsys):
+    table = pq.read_table(logs / "1.parquet")
+    again = table.append_column("action", table["action"])
+    pq.write_table(again, logs / "1.parquet")
+    assert "logs/1.parquet has more than one column named 'action'" in refusal(
+        logs, capsys
+    )
+
+
+def test_what_was_the_index_of_one_file_is_a_column(logs, tmp_path):
+    def made(out):
+        assert prepare(tmp_path, tmp_path / out, *BEAM, data="logs/*.parquet") == 0
+        return json.loads((tmp_path / out / "report.json").read_text())
+
+    plain = made("plain")
+    table = pd.read_parquet(logs / "1.parquet")
+    table.set_index("user").to_parquet(logs / "1.parquet")
+    assert made("indexed") == plain
+
+
 def test_a_wrong_column_names_the_log_as_it_was_given(logs, capsys):
     told = ("--column", "value=amount")
     assert re.search(

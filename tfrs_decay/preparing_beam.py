@@ -33,10 +33,14 @@ from tfrs_decay.data.sources import open_log
 from tfrs_decay.data.split import TimeSplit, split_of_span
 from tfrs_decay.data.tables import (
     UNREADABLE,
-    WORDS_FOR_NOTHING,
+    Misread,
+    bad_text_as_bytes,
     checked_file,
+    parquet_parts,
+    refuse_other_rows,
     require,
     unreadable,
+    without_words,
 )
 from tfrs_decay.preparing import (
     PERIODS,
@@ -47,6 +51,7 @@ from tfrs_decay.preparing import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 _COLUMNS = ("user", "item", "time", "action", "value")
@@ -137,7 +142,7 @@ def _source(preparation: Preparation, folder: Path) -> _Source:
     needed = [its for name, its in own.items() if name in always]
     if len(paths) > 1:
         _require_one_log(paths, own, needed, preparation)
-    elif preparation.sample is not None or not _is_event_table(paths[0], needed):
+    elif preparation.sample is not None or not _is_event_table(paths[0], own, needed):
         return _read_here(replace(preparation, data=paths[0]))
     # What describes the items goes with any rows of the log, such as the first.
     head = _head(paths, folder)
@@ -178,10 +183,13 @@ def _read_here(preparation: Preparation) -> _Source:
     return _Source(beam.Create(rows.to_dict("records")), log)
 
 
-def _is_event_table(path: str, needed: Sequence[str]) -> bool:
+def _is_event_table(path: str, own: Mapping[str, str], needed: Sequence[str]) -> bool:
     """Whether workers can read it; if not, `open_log` does, or says what is wrong."""
-    is_parquet = Path(path).suffix.lower() == ".parquet" and Path(path).is_file()
-    return is_parquet and set(needed) <= set(_schema_of(path).names)
+    if Path(path).suffix.lower() != ".parquet" or not Path(path).is_file():
+        return False
+    found = _schema_of(path).names
+    once = all(found.count(its) <= 1 for its in own.values())
+    return once and set(needed) <= set(found)
 
 
 def _require_one_log(
@@ -215,28 +223,27 @@ def _schema_of(path: str) -> pa.Schema:
 
     file = checked_file(path, (".parquet",), "a .parquet file, as each of several is")
     try:
-        return pq.read_schema(file)
+        # What pandas noted of a table would hide the columns that were its index.
+        return pq.read_schema(file).remove_metadata()
     except UNREADABLE as error:
         raise unreadable(file, error) from error
 
 
 def _batches(
-    path: str, columns: Sequence[str] | None = None, groups: list[int] | None = None
-) -> Iterator[Any]:
-    """Some columns, or all, of some row groups, or all; or the file's name."""
-    import pyarrow.parquet as pq
-
+    path: str, columns: Sequence[str] | None = None, group: int | None = None
+) -> Iterator[pa.Table]:
+    """Some columns, or all, of a row group, or all; or the file's name."""
     try:
-        yield from pq.ParquetFile(path).iter_batches(
-            batch_size=_WRITTEN, row_groups=groups, columns=columns
-        )
+        for part in parquet_parts(path, columns, group=group, rows=_WRITTEN):
+            yield bad_text_as_bytes(part)
+    except Misread:
+        raise
     except UNREADABLE as error:
         raise unreadable(Path(path), error) from error
 
 
 def _head(paths: Sequence[str], folder: Path) -> Path:
     """A file of the first rows."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     filled = (batch for path in paths for batch in _batches(path) if len(batch))
@@ -245,7 +252,7 @@ def _head(paths: Sequence[str], folder: Path) -> Path:
         raise ValueError(f"{', '.join(paths[:3])}: no rows below the columns.")
     head = folder / "head" / "events.parquet"
     head.parent.mkdir()
-    pq.write_table(pa.Table.from_batches([first.slice(0, 1)]), head)
+    pq.write_table(first.slice(0, 1), head)
     return head
 
 
@@ -280,16 +287,18 @@ class _ReadTables(beam.PTransform):
         row = 0
         for path in self.paths:
             about = pq.read_metadata(path)
+            first = row
             for group in range(about.num_row_groups):
                 yield path, group, row
                 row += about.row_group(group).num_rows
+            refuse_other_rows(path, about.num_rows, row - first)
 
 
 def _rows_of_group(
     group: tuple[str, int, int], own: Mapping[str, str], floats: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
     path, number, row = group
-    for batch in _batches(path, list(dict.fromkeys(own.values())), [number]):
+    for batch in _batches(path, list(dict.fromkeys(own.values())), number):
         table = batch.to_pydict()
         columns = {name: table[its] for name, its in own.items()}
         for name in ("time", "value"):
@@ -297,8 +306,8 @@ def _rows_of_group(
                 columns[name] = _without_words(columns[name])
         for name in floats:
             columns[name] = [
-                one if one is None else str(one).strip().removesuffix(".0")
-                for one in columns[name]
+                one if one is None else one.removesuffix(".0")
+                for one in as_text(_cells(columns[name]))
             ]
         for values in zip(*columns.values(), strict=True):
             yield {**dict(zip(columns, values, strict=True)), "row": row}
@@ -307,10 +316,14 @@ def _rows_of_group(
 
 def _without_words(values: list[Any]) -> list[Any]:
     """As `without_words` of a table's column."""
-    return [
-        None if isinstance(one, str) and one in WORDS_FOR_NOTHING else one
-        for one in values
-    ]
+    gaps = without_words(_cells(values)).isna()
+    return [None if gap else one for one, gap in zip(values, gaps, strict=True)]
+
+
+def _cells(values: list[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
+    return pd.Series(values, dtype=object)
 
 
 def _build(rows: Any, raw: RawLog, preparation: Preparation, folder: Path) -> None:

@@ -18,6 +18,7 @@ from tfrs_decay.data.published import amazon_reviews, holds_reviews, open_folder
 from tfrs_decay.data.tables import (
     EXPECTED,
     PathLike,
+    as_numbers,
     read_table,
     require,
     without_words,
@@ -269,7 +270,7 @@ def open_log(
             raise ValueError(f"sample={sample}: draw at least 1 user.")
         return simulated_shop(users=sample, seed=seed).log
     user = "CustomerID" if own_items else columns.get("user", "user")
-    if sample is not None and user in table.columns:
+    if sample is not None and list(table.columns).count(user) == 1:
         table = table[_drawn(_ids(table[user]), sample, seed)]
     if own_items:
         return _online_retail(table, data, returns=returns)
@@ -282,16 +283,11 @@ def open_log(
 def _online_retail(
     table: pd.DataFrame, path: PathLike, *, returns: bool = False
 ) -> RawLog:
-    import pandas as pd
-
     require(table, _RETAIL, path)
     customer = _ids(without_words(table["CustomerID"]))
     code = as_text(table["StockCode"])
     text = as_text(without_words(table["Description"]))
-    quantity, price = (
-        pd.to_numeric(table[name], errors="coerce")
-        for name in ("Quantity", "UnitPrice")
-    )
+    quantity, price = (as_numbers(table[name]) for name in ("Quantity", "UnitPrice"))
     kept, rejected = _leave_out(
         {
             "no customer": customer.isna(),
@@ -315,7 +311,7 @@ def _online_retail(
     if returns:
         log["value"] = quantity[kept].abs().array
         log["action"] = np.where(quantity[kept] < 0, "return", "purchase")
-    return RawLog(log, counted[["item", "text"]], rejected)
+    return RawLog(log, counted[["item", "text"]], rejected, source=str(path))
 
 
 def _event_table(
@@ -354,7 +350,7 @@ def _event_table(
         if name in log.columns:
             log[name] = without_words(log[name])
     if items_path is None:
-        return RawLog(log, None, {}, context=tuple(context))
+        return RawLog(log, None, {}, context=tuple(context), source=str(events_path))
     items = read_table(items_path)
     if own["item"] not in items.columns:
         own["item"] = "item"
@@ -363,7 +359,9 @@ def _event_table(
         item=_ids(items[own["item"]]),
         **{name: items[column] for name, column in texts.items()},
     )
-    return RawLog(log, described, {}, tuple(texts), tuple(context))
+    return RawLog(
+        log, described, {}, tuple(texts), tuple(context), source=str(events_path)
+    )
 
 
 def _text_columns(given: str | Sequence[str]) -> dict[str, str]:
