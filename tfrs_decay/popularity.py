@@ -249,14 +249,14 @@ class PopularityTable:
         )
 
     def _read(self, query_time: np.ndarray, items: np.ndarray | None) -> Reading:
-        day = _checked_times(query_time, "query_time") // self.period
+        times = _checked_times(query_time, "query_time")
+        day = times[:, None] // self.period
         if len(day) and day.min() < self.start:
             raise ValueError(
-                f"query_time holds {moment_of(int(day.min()) * self.period)} or later, "
-                f"and this table answers from {moment_of(self.start * self.period)} "
-                "on: give one with the days before it."
+                f"query_time holds {moment_of(times.min())}, and this table answers "
+                f"from {moment_of(self.start * self.period)} on: give one with the "
+                "days before it."
             )
-        day = day[:, None]
         if items is None:
             items = np.arange(self.n_items)[None]
         else:
@@ -265,14 +265,15 @@ class PopularityTable:
         if not len(self):
             zero = np.zeros(shape)
             return Reading(np.zeros([*shape, len(self.half_lives)]), zero, zero)
-        row = np.searchsorted(self.keys, key_of(np.maximum(items, 0), day)) - 1
+        place = np.maximum(items, 0)
+        row = np.searchsorted(self.keys, key_of(place, day)) - 1
         key = self.keys[row]
         seen = (row >= 0) & (item_of_key(key) == items)
         return reading(
             NUMPY,
             sums=self.sums[row],
             seen=seen,
-            age=np.where(seen, day - self.first_day[items], 0).astype(np.float64),
+            age=np.where(seen, day - self.first_day[place], 0).astype(np.float64),
             idle=np.where(seen, day - day_of_key(key), 0).astype(np.float64),
             rates=decay_rates(self.half_lives, self.period),
         )
