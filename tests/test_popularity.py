@@ -38,9 +38,10 @@ def table_of(rows, n_items=4, half_lives=("1d", "3d", None), **options):
     )
 
 
-def same(one, other):
+def same(one, other, rtol=0.0):
+    np.testing.assert_allclose(one.sums, other.sums, rtol)
     for field in dataclasses.fields(PopularityTable):
-        if field.name not in ("late", "unknown"):
+        if field.name not in ("sums", "late", "unknown"):
             np.testing.assert_array_equal(
                 getattr(one, field.name), getattr(other, field.name), field.name
             )
@@ -218,8 +219,23 @@ def test_rolled_forward_is_as_made_anew(rows, cuts):
         assert (table.sums == before).all()
         same(one, other)
         same(one, table_of(rows, until=until))
-        same(table.latest().updated(since, until=until).latest(), one.latest())
+        latest = table.latest().updated(since, until=until).latest()
+        same(latest, one.latest(), rtol=1e-14)  # a day cut in two is added up in two
         table = one
+
+
+def test_a_year_rolled_day_by_day_is_as_made_anew():
+    rng = np.random.default_rng(0)
+    times = np.sort(rng.integers(0, 365 * DAY, 3_000))
+    events = events_of(list(zip(times, rng.integers(0, 4, 3_000), strict=True)), 4)
+    table = PopularityTable.of(events, until=DAY - 1)
+    latest = table.latest()
+    for day in range(2, 366):
+        some = events.where(events.time // DAY == day - 1)
+        table = table.updated(some, until=day * DAY - 1)
+        latest = latest.updated(some, until=day * DAY - 1).latest()
+    same(table, PopularityTable.of(events, until=365 * DAY - 1))
+    same(latest, table.latest())
 
 
 def test_a_day_cut_in_two_is_one_row():
@@ -255,6 +271,15 @@ def test_late_events_are_counted_and_added_when_they_are_said_to_be_new():
     asked = np.array([8 * DAY, 30 * DAY])
     np.testing.assert_allclose(latest.counts(asked), added.counts(asked), rtol=1e-12)
     np.testing.assert_allclose(latest.features(asked), added.features(asked), 1e-12)
+    # And the sum stays what it is when more comes.
+    more = events_of([(-2 * DAY, 0), (3 * DAY, 0), (8 * DAY, 2)], 4)
+    latest, added = (one.updated(more, late="add") for one in (latest, added))
+    asked = np.array([9 * DAY, 30 * DAY])
+    np.testing.assert_allclose(latest.counts(asked), added.counts(asked), rtol=1e-12)
+    np.testing.assert_allclose(latest.features(asked), added.features(asked), 1e-12)
+    same(
+        added, table_of(rows + late + new + [(-2 * DAY, 0), (3 * DAY, 0), (8 * DAY, 2)])
+    )
 
 
 def test_late_events_of_before_the_log_s_part_stay_out():

@@ -356,7 +356,7 @@ class PopularityTable:
         kept = given & ~unknown
         day = times[kept] // self.period
         keys, sums = self._with(place[kept], day)
-        return dataclasses.replace(
+        rolled = dataclasses.replace(
             self,
             keys=keys,
             sums=sums,
@@ -365,27 +365,17 @@ class PopularityTable:
             late=int(are_late.sum()),
             unknown=int(unknown.sum()),
         )
+        # Late events may have rows before `start`, of which only the last is needed.
+        return rolled._from_day(self.start)
 
     def _with(self, item: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Keys and sums with more events: [n] items and [n] days."""
         halvings = _halvings(self.half_lives, self.period)
-        weight = np.ones([len(day), len(halvings)])
-        if len(self) and len(day):
-            # The first row of an item may stand for days before it that are gone: what
-            # belongs there is decayed to it.
-            begin = np.searchsorted(self.keys, key_of(item, np.int64(EARLIEST)))
-            row = np.minimum(begin, len(self) - 1)
-            begin_day = self.day[row]
-            short = (
-                (self.item[row] == item) & (begin_day < self.start) & (day < begin_day)
-            )
-            gap = np.where(short, begin_day - day, 0)
-            weight = np.exp2(-gap[:, None] * halvings)
-            day = day + gap
         keys, place = np.unique(
             np.concatenate([self.keys, key_of(item, day)]), return_inverse=True
         )
-        added = np.concatenate([_single(self.keys, self.sums, halvings), weight])
+        old = _single(self.keys, self.sums, halvings)
+        added = np.concatenate([old, np.ones([len(day), len(halvings)])])
         added = np.stack(
             [np.bincount(place, column, minlength=len(keys)) for column in added.T],
             axis=1,
