@@ -339,6 +339,7 @@ def test_the_rows_since_a_moment_answer_as_all_do_from_its_day_on(rows, moment):
     some = table.since(moment)
     asked = np.arange(moment // DAY, 14) * DAY
     assert some.features(asked).tolist() == table.features(asked).tolist()
+    assert some.latest().start == max(some.start, table.latest().start)
     per_item = np.bincount(some.item[some.day < some.start], minlength=4)
     assert per_item.max() <= 1
     same(some.since(moment - DAY), some)

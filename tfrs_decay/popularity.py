@@ -297,9 +297,10 @@ class PopularityTable:
             ValueError: It is in milliseconds.
         """
         _check_moment(moment, "moment")
-        return self._from_day(max(self.start, int(moment) // self.period))
+        return self._from_day(int(moment) // self.period)
 
     def _from_day(self, start: int) -> PopularityTable:
+        start = max(self.start, start)
         # Another row of the same item before `start` replaces a row before it.
         replaced = np.zeros(len(self), bool)
         replaced[:-1] = (self.item[1:] == self.item[:-1]) & (self.day[1:] < start)
@@ -348,11 +349,9 @@ class PopularityTable:
         if self.after is not None:
             given &= times > self.after
         are_late = given & (times <= self.until)
-        unknown = given & ~are_late & (place < 0)
-        if late == "add":
-            unknown |= are_late & (place < 0)
-        else:
+        if late == "ignore":
             given &= ~are_late
+        unknown = given & (place < 0)
         kept = given & ~unknown
         day = times[kept] // self.period
         keys, sums = self._with(place[kept], day)
@@ -524,7 +523,7 @@ def feature_names(half_lives: tuple[float | None, ...]) -> tuple[str, ...]:
         longest over it, + 0.1) over (the count at the longest + 0.1): about 0 for what
         is as popular as ever and for what has no events, above for what is rising; one
         for each half-life but the longest.
-    log_age: log(1 + days since the first event), 0 without one.
+    log_age: log(1 + days since the first event in the table), 0 without one.
     log_idle: log(1 + days since the last event), 0 without one; yesterday is 1 day.
 
     >>> feature_names((172_800.0, 3_888_000.0, None))

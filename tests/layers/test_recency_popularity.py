@@ -114,6 +114,13 @@ def test_types_and_shapes(table, asked):
     assert layer.trainable_weights == []
 
 
+def test_under_xla(table, asked):
+    layer = RecencyPopularity.of(table)
+    compiled = tf.function(layer.features, jit_compile=True)
+    places = tf.constant(candidates(asked))
+    close(compiled(tf.constant(asked), places), layer.features(asked, places))
+
+
 def test_without_a_table_nothing_was_ever_popular(asked):
     layer = RecencyPopularity(ITEMS, HALF_LIVES)
     assert not layer(asked).numpy().any()
@@ -194,6 +201,38 @@ def test_models_are_saved_and_loaded(table, asked, tmp_path, name):
     again.layers[-1].refresh(table.latest())
     later = np.full(len(asked), table.until + 9 * DAY)
     close(again([later, places]), table.counts(later, places))
+
+
+class Head(tf_keras.Model):
+    """What a ranking head is: a model that asks for features."""
+
+    def __init__(self, popularity):
+        super().__init__()
+        self.popularity = popularity
+        self.score = tf_keras.layers.Dense(1)
+
+    def call(self, inputs):
+        return self.score(self.popularity.features(*inputs))
+
+
+def test_a_head_on_features_is_trained_and_loaded(table, asked, tmp_path):
+    head = Head(RecencyPopularity.of(table))
+    inputs = tf.constant(asked), tf.constant(candidates(asked))
+    before = [one.numpy() for one in head.popularity.weights]
+    head.compile("sgd", "mse")
+    head.fit(inputs, np.ones([len(asked), 4, 1]), verbose=0)
+    for one, value in zip(head.popularity.weights, before, strict=True):
+        np.testing.assert_array_equal(one, value)
+    assert len(head.trainable_weights) == 2
+    later = tf.fill([len(asked)], table.until + DAY), inputs[1]
+    expected = head(later)
+    head.popularity.refresh(table.latest())
+    close(head(later), expected)
+    head.save_weights(tmp_path / "head")
+    again = Head(RecencyPopularity(ITEMS, HALF_LIVES))
+    again(later)
+    again.load_weights(tmp_path / "head")
+    np.testing.assert_array_equal(again(later), head(later))
 
 
 def test_a_saved_model_has_the_table_it_was_refreshed_with(table, tmp_path):
