@@ -31,7 +31,7 @@ def test_importing_is_light():
         "import sys, tfrs_decay as td\n"
         "td.decay.Exponential('7d'); td.data.Items(['a']); td.durations\n"
         "td.interest.InterestState; td.serving.NativeModel\n"
-        "td.evaluation.recall_at_k; td.plots\n"
+        "td.evaluation.recall_at_k; td.plots; td.popularity.PopularityTable\n"
         "heavy = {'tensorflow', 'tf_keras', 'keras', 'pandas', 'matplotlib', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
@@ -113,6 +113,7 @@ ORDER = [
     "data.sources",
     "data.vectors",
     "data",
+    "popularity",
     "interest.state",
     "interest.heads",
     "interest.formulas",
@@ -138,6 +139,7 @@ ORDER = [
     "layers.time_decay_pooling",
     "layers.interest_state",
     "layers.streaming_probability",
+    "layers.recency_popularity",
     "layers.top_k",
     "layers.own_items",
     "layers.repeat",

@@ -13,7 +13,9 @@ import numpy as np
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
 from tfrs_decay.decay import Constant, Decay
+from tfrs_decay.durations import Duration
 from tfrs_decay.evaluation.ranges import flat_ranges
+from tfrs_decay.popularity import PopularityTable
 
 Scorer = Callable[[Queries], np.ndarray]
 """Scores a block of b queries: [b, n_items] floats, higher is better.
@@ -52,12 +54,7 @@ class Popularity:
     personal = False
 
     def __init__(self, events: Events, *, until: int, decay: Decay = NO_DECAY) -> None:
-        past = events.time <= until
-        if not past.any():
-            raise ValueError(
-                f"until={until}: none of {len(events):,} events is at or before it; "
-                "give a later cut, in seconds since the epoch."
-            )
+        past = _past(events, until, "until")
         self.scores = np.bincount(
             events.item[past],
             weights=_weight(decay, until - events.time[past]),
@@ -67,6 +64,49 @@ class Popularity:
     def __call__(self, queries: Queries) -> np.ndarray:
         """The same scores for each query: [b, n_items] float64, read-only."""
         return np.broadcast_to(self.scores, (len(queries), len(self.scores)))
+
+
+class RollingPopularity:
+    """What everyone bought until the day of each query: counts that roll forward.
+
+    score(q, i) = sum over the events of item i on days before that of query q of
+    2^(-age / half_life), from the middle of the event's day to the start of the
+    query's: what a shop knows that counts once a night. Days are in UTC. Queries of one
+    day see the same counts, and nothing of that day.
+
+    Args:
+        events: Clean events, those of the test period too.
+        half_life: How long it takes for an event's weight to halve; None never.
+        frozen_after: Seconds since the epoch; events after it are not looked at, and
+            the counts of later queries are those of the cut, older. None rolls on.
+
+    Attributes:
+        table: The counts of every day, a `popularity.PopularityTable`.
+
+    Raises:
+        ValueError: There is no event at or before `frozen_after`, or the half-life is
+            not positive.
+    """
+
+    personal = False
+
+    def __init__(
+        self,
+        events: Events,
+        half_life: Duration | None,
+        *,
+        frozen_after: int | None = None,
+    ) -> None:
+        if frozen_after is not None:
+            _past(events, frozen_after, "frozen_after")
+        self.table = PopularityTable.of(
+            events, until=frozen_after, half_lives=[half_life]
+        )
+
+    def __call__(self, queries: Queries) -> np.ndarray:
+        """The scores of each query's day: [b, n_items] float64."""
+        day, place = np.unique(queries.time // self.table.period, return_inverse=True)
+        return self.table.counts(day * self.table.period)[place, :, 0]
 
 
 class OwnCounts:
@@ -128,6 +168,17 @@ class OwnCounts:
             minlength=len(queries) * n_items,
         )
         return counts.reshape(len(queries), n_items) + self._tie_break
+
+
+def _past(events: Events, cut: int, name: str) -> np.ndarray:
+    """[n] bool, the events at or before a cut; an argument of that name."""
+    past = events.time <= cut
+    if not past.any():
+        raise ValueError(
+            f"{name}={cut}: none of {len(events):,} events is at or before it; give a "
+            "later cut, in seconds since the epoch."
+        )
+    return past
 
 
 def _check_single_rate(decay: Decay) -> None:

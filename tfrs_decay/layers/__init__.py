@@ -6,6 +6,7 @@ from tfrs_decay.layers.fine_tuning import LastLayers, LowRank
 from tfrs_decay.layers.interest_state import InterestState
 from tfrs_decay.layers.item_tower import ItemTower
 from tfrs_decay.layers.precomputed_tower import PrecomputedTower
+from tfrs_decay.layers.recency_popularity import RecencyPopularity
 from tfrs_decay.layers.repeat import Repeats
 from tfrs_decay.layers.streaming_probability import StreamingProbability
 from tfrs_decay.layers.text_tower import TextTower
@@ -18,6 +19,7 @@ __all__ = [
     "LastLayers",
     "LowRank",
     "PrecomputedTower",
+    "RecencyPopularity",
     "Repeats",
     "StreamingProbability",
     "TextTower",
