@@ -93,8 +93,9 @@ def test_the_folder_holds_the_log_as_the_package_makes_it(
     shop, tmp_path, capsys, runner, data
 ):
     assert prepare(shop, tmp_path / "out", *runner, data=data) == 0
-    assert "Written:" in capsys.readouterr().out
+    said = capsys.readouterr().out
     cleaned, split, periods = expected(shop, data)
+    assert "Written:" in said and cleaned.report() in said
     for name, rows in periods.items():
         assert rows and rows_of(tmp_path / "out", name) == rows
     report = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -317,6 +318,31 @@ def test_a_wrong_column_names_the_log_as_it_was_given(logs, capsys):
         r"logs/2\.parquet has no column amount",
         refusal(logs, capsys, *told, data="2.parquet"),
     )
+
+
+def test_wrong_times_name_the_log_as_it_was_given(logs, capsys, caplog):
+    wrong = {"0.parquet": 1_700_000_000_000, "1.parquet": 20_231_201}
+    for name, time in wrong.items():
+        pd.read_parquet(logs / name).assign(time=time).to_parquet(logs / name)
+        # A log of its own, for a few dates among many numbers cost their rows alone.
+        assert re.search(
+            rf"logs/{name}, the column of times, .*{time}",
+            refusal(logs, capsys, data=name),
+        )
+    # Nor does Beam add its traceback.
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("runner", [(), BEAM], ids=["local", "beam"])
+def test_a_rule_that_finds_nothing_to_take_back_is_in_the_report(
+    shop, tmp_path, capsys, runner
+):
+    told = ("--taken-back", "retrun=purchase")
+    assert prepare(shop, tmp_path / "out", *told, *runner) == 0
+    note = "no row that is left has the action 'retrun': nothing was taken back"
+    assert note in capsys.readouterr().out.splitlines()
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["notes"] == [note]
 
 
 def test_reviews_of_amazon_are_prepared_by_both(tmp_path):

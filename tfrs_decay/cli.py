@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -115,6 +116,10 @@ def prepare(out: str, runner: str, arguments: tuple[str, ...], **options: Any) -
     """
     from tfrs_decay import preparing
 
+    if runner != preparing.LOCAL:
+        # Without it `preparing` says what to install.
+        with contextlib.suppress(ImportError), _without_notices():
+            importlib.import_module("apache_beam")
     names = (
         *("max_history", "most_per_user", "file_format", "shards"),
         *("test", "validation", "seed"),
@@ -403,6 +408,9 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = arguments or ["--help"]
     # Keras' notices on how a model is saved, and TensorFlow's on retracing.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if "--debug" not in arguments:
+        # Beam's traceback of an error that ends in one line all the same.
+        logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     try:
         cli.main(arguments, prog_name="tfrs-decay", standalone_mode=False)
     except click.ClickException as error:

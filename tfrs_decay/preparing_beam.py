@@ -26,7 +26,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from tfrs_decay.data.beam import CleanEvent, CleanEvents, MakeExamples, Rejected
-from tfrs_decay.data.cleaning import RawLog, as_text, clean
+from tfrs_decay.data.cleaning import RawLog, as_text, clean, idle_rules, in_words
 from tfrs_decay.data.examples import example_table, shard_name, write_tables
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
 from tfrs_decay.data.sources import open_log
@@ -111,14 +111,16 @@ def write_with_beam(
     actions = actions_to_predict(
         sorted(facts.all("actions")), preparation.target_actions
     )
-    return {
+    report = {
         **catalogue.to_dict(),
         **facts.all("total"),
         **facts.all("span"),
         "rejected": rejected,
         "filled": facts.all("filled"),
-        **of_examples(split, actions, examples),
+        "notes": list(idle_rules(preparation.rules, rejected)),
     }
+    say(in_words(report))
+    return {**report, **of_examples(split, actions, examples)}
 
 
 class _Source(NamedTuple):
@@ -332,6 +334,7 @@ def _build(rows: Any, raw: RawLog, preparation: Preparation, folder: Path) -> No
         rules=preparation.rules,
         most_per_user=preparation.most_per_user,
         context=preparation.context,
+        source=preparation.data,
     )
     actions = (
         log.events

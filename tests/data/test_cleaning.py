@@ -224,6 +224,7 @@ def test_each_row_that_was_left_out_has_its_reason() -> None:
         "items_without_text": 2,
         "items_described_twice": 0,
         "items_without_event": 0,
+        "notes": [],
     }
 
 
@@ -441,8 +442,9 @@ def test_a_rule_that_finds_nothing_to_take_back_says_so() -> None:
     log = log_of([("u", "a", 1, "purchase"), ("u", "a", 2, "return")])
     cleaned = clean(log, rules=Rules(taken_back={"retrun": "purchase"}))
     assert len(cleaned.events) == 2
-    note = "no row has the action 'retrun': nothing was taken back"
+    note = "no row that is left has the action 'retrun': nothing was taken back"
     assert cleaned.report().splitlines()[-1] == note
+    assert cleaned.to_dict()["notes"] == [note]
     told = clean(log, rules=Rules(taken_back={"return": "purchase"}))
     assert told.notes == ()
 

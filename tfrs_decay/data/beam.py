@@ -31,7 +31,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tfrs_decay.data.cleaning import Cleaned, RawLog, Rules, beyond_latest, clean
+from tfrs_decay.data.cleaning import (
+    Cleaned,
+    RawLog,
+    Rules,
+    beyond_latest,
+    clean,
+    column_of_times,
+)
 from tfrs_decay.data.events import refuse_context
 from tfrs_decay.data.examples import example_table
 from tfrs_decay.data.histories import basket_queries
@@ -131,6 +138,8 @@ class CleanEvents(beam.PTransform):
             are ever held. Those before are counted among the rejected, as are their
             repetitions; bots and what was taken back are told by what is kept.
         context: Further keys to keep, as `RawLog.context`.
+        source: Where the rows were read, for errors over their times, as
+            `RawLog.source`.
 
     Raises:
         ValueError: `most_per_user` is below 1, `actions` is no list of distinct names,
@@ -145,6 +154,7 @@ class CleanEvents(beam.PTransform):
         rules: Rules | None = None,
         most_per_user: int = 100_000,
         context: Sequence[str] = (),
+        source: str = "",
     ) -> None:
         super().__init__()
         if most_per_user < 1:
@@ -157,17 +167,18 @@ class CleanEvents(beam.PTransform):
         self.rules = rules or Rules()
         self.most_per_user = most_per_user
         self.context = tuple(context)
+        self.source = source
 
     def expand(self, rows: Any) -> CleanedLog:
         """Reads rows in batches, then looks at each user as a whole."""
         read = rows | "Read" >> beam.ParDo(
-            _ReadRows(self.actions, self.now, self.rules, self.context)
+            _ReadRows(self.actions, self.now, self.rules, self.context, self.source)
         ).with_outputs("rejected", "filled", "compact", main="rows")
         _ = (
             read.compact
             | "CountDates"
             >> beam.CombineGlobally(CompactDates.together).without_defaults()
-            | "RefuseDates" >> beam.Map(CompactDates.refuse)
+            | "RefuseDates" >> beam.Map(_refuse_dates, self.source)
         )
         whole = (
             read.rows
@@ -282,16 +293,18 @@ class _ReadRows(_InBatches):
         now: int | None,
         rules: Rules,
         context: tuple[str, ...],
+        source: str,
     ) -> None:
         self._actions = actions
         self._now = now
         self._context = context
+        self._source = source
         self._rules = dataclasses.replace(
             rules, most_per_minute=None, taken_back={}, part=True
         )
 
     def work(self, batch: list[Any]) -> Iterator[Any]:
-        log = _log(_columns(batch, self._context), self._context)
+        log = _log(_columns(batch, self._context), self._context, self._source)
         cleaned = clean(log, actions=self._actions, now=self._now, rules=self._rules)
         if self._rules.time_unit == "s":
             yield TaggedOutput("compact", CompactDates.of(log.events["time"]))
@@ -415,10 +428,13 @@ class _Examples(_InBatches):
             yield from table.to_pylist()
 
 
-def _log(columns: Mapping[str, Any], context: Sequence[str]) -> RawLog:
+def _log(
+    columns: Mapping[str, Any], context: Sequence[str], source: str = ""
+) -> RawLog:
     import pandas as pd
 
-    return RawLog(pd.DataFrame(dict(columns)), None, {}, context=tuple(context))
+    table = pd.DataFrame(dict(columns))
+    return RawLog(table, None, {}, context=tuple(context), source=source)
 
 
 def _columns(rows: Sequence[Any], context: Sequence[str]) -> dict[str, pd.Series[Any]]:
@@ -478,6 +494,13 @@ def _log_of_events(rows: Sequence[tuple[Any, ...]]) -> RawLog:
     for name in names:
         columns[name] = pd.Series([one[name] for one in context], dtype=object)
     return _log(columns, names)
+
+
+def _refuse_dates(counted: CompactDates, source: str) -> None:
+    try:
+        counted.refuse()
+    except ValueError as error:
+        raise ValueError(f"{column_of_times(source)}, {error}") from error
 
 
 def _rejected(cleaned: Cleaned) -> Iterator[tuple[str, int]]:

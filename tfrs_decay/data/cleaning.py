@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zoneinfo
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -140,42 +140,7 @@ class Cleaned:
 
     def report(self) -> str:
         """One line of kept rows, then one line for each thing that was done."""
-        events = self.events
-        span = f", {days_of(events.time)}" if len(events) else ""
-        lines = [
-            f"{counted(len(events), 'event')} kept "
-            f"({counted(len(events.users), 'user')}, "
-            f"{counted(len(events.items), 'item')}{span})"
-        ]
-        lines += [
-            f"{counted(count, 'row')} left out: {why}"
-            for why, count in self.rejected.items()
-        ]
-        lines += [
-            f"{counted(count, 'row')} filled in: {why}"
-            for why, count in self.filled.items()
-        ]
-        for count, one, many in (
-            (
-                int((events.items.titles == "").sum()),
-                "item has no text",
-                "items have no text",
-            ),
-            (
-                self.items_described_twice,
-                "item is described more than once: the first by alphabet is kept",
-                "items are described more than once: the first by alphabet is kept",
-            ),
-            (
-                self.items_without_event,
-                "described item has no event: it is not in the catalogue",
-                "described items have no event: they are not in the catalogue",
-            ),
-        ):
-            if count:
-                lines.append(counted(count, one, many))
-        lines += self.notes
-        return "\n".join(lines)
+        return in_words(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """The report for machines."""
@@ -191,6 +156,7 @@ class Cleaned:
             "items_without_text": int((events.items.titles == "").sum()),
             "items_described_twice": self.items_described_twice,
             "items_without_event": self.items_without_event,
+            "notes": list(self.notes),
         }
 
     def rejected_rows(self) -> pd.DataFrame:
@@ -203,6 +169,38 @@ class Cleaned:
         rows = np.flatnonzero(self.reason)
         why = np.array(["", *self.reasons], dtype=object)[self.reason[rows]]
         return pd.DataFrame({"row": rows, "reason": why})
+
+
+def in_words(report: Mapping[str, Any]) -> str:
+    """What `Cleaned.to_dict` gives, for people, a line for each thing that was done."""
+    days = [report["first_time"], report["last_time"]]
+    span = f", {days_of(np.array(days))}" if report["events"] else ""
+    lines = [
+        f"{counted(report['events'], 'event')} kept "
+        f"({counted(report['users'], 'user')}, "
+        f"{counted(report['items'], 'item')}{span})"
+    ]
+    for name, done in (("rejected", "left out"), ("filled", "filled in")):
+        lines += [
+            f"{counted(count, 'row')} {done}: {why}"
+            for why, count in report[name].items()
+        ]
+    for name, one, many in (
+        ("items_without_text", "item has no text", "items have no text"),
+        (
+            "items_described_twice",
+            "item is described more than once: the first by alphabet is kept",
+            "items are described more than once: the first by alphabet is kept",
+        ),
+        (
+            "items_without_event",
+            "described item has no event: it is not in the catalogue",
+            "described items have no event: they are not in the catalogue",
+        ),
+    ):
+        if report[name]:
+            lines.append(counted(report[name], one, many))
+    return "\n".join([*lines, *report["notes"]])
 
 
 def clean(
@@ -286,7 +284,7 @@ def clean(
         raw.reason,
         tuple(raw.reasons),
         row,
-        tuple(raw.notes),
+        idle_rules(rules, raw.reasons),
     )
 
 
@@ -300,7 +298,6 @@ class _Raw:
         self.reason = np.zeros(len(table), np.int8)
         self.reasons: list[str] = []
         self.filled: dict[str, int] = {}
-        self.notes: list[str] = []
         self.users, self.user = _coded(table["user"])
         self.items, self.item = _coded(table["item"])
         self._no_time = table["time"].isna().to_numpy()
@@ -313,8 +310,7 @@ class _Raw:
                 part=rules.part,
             )
         except ValueError as error:
-            where = f"{log.source}, the column of times" if log.source else "time"
-            raise ValueError(f"{where}, {error}") from error
+            raise ValueError(f"{column_of_times(log.source)}, {error}") from error
         self._known_actions = actions
         self.actions, self.action = [DEFAULT_ACTION], np.zeros(len(table), np.int32)
         if "action" in table.columns:
@@ -430,7 +426,6 @@ def _taken_back(raw: _Raw, row: np.ndarray, rules: Rules) -> np.ndarray:
     """Sorted rows, without what was taken back and what took it back."""
     for back, done in sorted(rules.taken_back.items()):
         if back not in raw.actions:
-            raw.notes.append(f"no row has the action {back!r}: nothing was taken back")
             continue
         step = np.zeros(len(raw.actions), np.int64)
         step[raw.actions.index(back)] = -1
@@ -444,11 +439,35 @@ def _taken_back(raw: _Raw, row: np.ndarray, rules: Rules) -> np.ndarray:
         )
         concerned, steps = concerned[order], steps[order]
         matched = _matched(steps, raw.user[concerned], raw.item[concerned])
-        raw.leave_out(f"taken back, and the {back} of it", concerned[matched])
-        alone = ~matched & (steps < 0)
-        raw.leave_out(f"{back} of what was not there", concerned[alone])
+        both, only = _reasons_of(back)
+        raw.leave_out(both, concerned[matched])
+        raw.leave_out(only, concerned[~matched & (steps < 0)])
         row = row[raw.reason[row] == 0]
     return row
+
+
+def _reasons_of(back: str) -> tuple[str, str]:
+    """Why rows are left out for a return: of what there was, and of what was not."""
+    return f"taken back, and the {back} of it", f"{back} of what was not there"
+
+
+def idle_rules(rules: Rules, reasons: Container[str]) -> tuple[str, ...]:
+    """A note on each action that was to take something back, and that no row has.
+
+    Args:
+        rules: What cleaning did.
+        reasons: Why it left rows out.
+    """
+    return tuple(
+        f"no row that is left has the action {back!r}: nothing was taken back"
+        for back in sorted(rules.taken_back)
+        if not any(why in reasons for why in _reasons_of(back))
+    )
+
+
+def column_of_times(source: str) -> str:
+    """What errors over times call the column of a log that was read somewhere."""
+    return f"{source}, the column of times" if source else "time"
 
 
 def _matched(step: np.ndarray, user: np.ndarray, item: np.ndarray) -> np.ndarray:
