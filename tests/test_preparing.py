@@ -625,6 +625,7 @@ def test_an_empty_log_is_refused_by_both(tmp_path, capsys):
 def test_the_rules_of_cleaning_are_options(shop, tmp_path, runner):
     events = pd.read_parquet(shop / "events.parquet")
     events["time"] *= 1_000
+    events["value"] = [None] * 3 + [2.0] * (len(events) - 3)
     bought = events[events["action"] == "purchase"].dropna().iloc[0]
     moment = bought["time"]
     more = [
@@ -640,6 +641,7 @@ def test_the_rules_of_cleaning_are_options(shop, tmp_path, runner):
         *("--time-unit", "ms"),
         *("--taken-back", "back=purchase"),
         *("--missing-action", "browse"),
+        *("--missing-value", "1"),
         *("--most-per-minute", "500"),
         *runner,
         data=tmp_path / "events.parquet",
@@ -648,7 +650,10 @@ def test_the_rules_of_cleaning_are_options(shop, tmp_path, runner):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["rejected"]["taken back, and the back of it"] == 2
     assert report["rejected"]["time after now"] == 1
-    assert report["filled"] == {"no action, read as 'browse'": 1}
+    assert report["filled"] == {
+        "no action, read as 'browse'": 1,
+        "no value, read as 1": 3,
+    }
 
 
 def test_returns_of_online_retail_take_purchases_back(tmp_path):
@@ -674,5 +679,11 @@ def test_returns_of_online_retail_take_purchases_back(tmp_path):
 def test_what_is_no_rule_of_cleaning_ends_in_one_line(shop, tmp_path, capsys):
     assert prepare(shop, tmp_path / "out", "--taken-back", "back") == 2
     assert "--taken-back 'back' is not ACTION=ACTION" in capsys.readouterr().err
+    twice = ("--taken-back", "back=purchase", "--taken-back", "back=cart")
+    assert prepare(shop, tmp_path / "out", *twice) == 2
+    assert (
+        "--taken-back says back twice, 'purchase' and 'cart': leave one of them out"
+        in capsys.readouterr().err
+    )
     assert prepare(shop, tmp_path / "out", "--most-per-minute", "0") == 2
     assert "most_per_minute=0 must be 1 or more" in capsys.readouterr().err

@@ -92,6 +92,12 @@ _SOURCE = (
         help="What a row without an action did.  [default: it is left out]",
     ),
     click.option(
+        "--missing-value",
+        type=float,
+        help="The value of a row without one, in a log that has the column.  "
+        "[default: it is left out]",
+    ),
+    click.option(
         "--most-per-minute",
         type=int,
         help="A user with more events than this within a minute is a bot, and left "
@@ -311,7 +317,7 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
     settings = runs.settings_for(
         cleaned.events.actions,
         options["encoder_directory"],
-        action_weights=_pairs(options["action_weight"]),
+        action_weights=_weights(options["action_weight"]),
         target_actions=options["target_action"],
         **{name: options[name] for name in _FIELDS},
     )
@@ -322,15 +328,13 @@ def read_rules(options: Mapping[str, Any]) -> Rules:
     """What cleaning does, as the options tell it."""
     from tfrs_decay.data import Rules
 
-    taken_back = {}
-    for one in options["taken_back"]:
-        back, equals, done = one.partition("=")
-        if not (back and equals and done):
-            raise click.UsageError(
-                f"--taken-back {one!r} is not ACTION=ACTION, as in return=purchase."
-            )
-        taken_back[back] = done
-    names = ("time_unit", "time_zone", "day_first", "missing_action", "most_per_minute")
+    taken_back = _pairs(
+        "--taken-back", options["taken_back"], "ACTION=ACTION, as in return=purchase"
+    )
+    names = (
+        *("time_unit", "time_zone", "day_first"),
+        *("missing_action", "missing_value", "most_per_minute"),
+    )
     return Rules(taken_back=taken_back, **{name: options[name] for name in names})
 
 
@@ -403,32 +407,42 @@ def was_given(name: str) -> bool:
 
 def read_columns(written: Iterable[str]) -> dict[str, str]:
     """What a log calls its columns, by our names."""
-    columns: dict[str, str] = {}
-    for one in written:
-        name, _, column = one.partition("=")
-        if not (name and column):
-            raise click.UsageError(
-                f"--column {one!r} is not NAME=COLUMN, as in user=customer_id."
-            )
-        if name in columns:
-            raise click.UsageError(
-                f"--column says {name} twice, {columns[name]!r} and {column!r}: leave "
-                "one of them out."
-            )
-        columns[name] = column
-    return columns
+    return _pairs("--column", written, "NAME=COLUMN, as in user=customer_id")
 
 
-def _pairs(written: Iterable[str]) -> dict[str, float]:
-    pairs = {}
-    for one in written:
-        name, equals, weight = one.rpartition("=")
+def _weights(written: Iterable[str]) -> dict[str, float]:
+    option, form = "--action-weight", "ACTION=WEIGHT, as in browse=0.2"
+    weights = {}
+    for name, weight in _pairs(option, written, form, at_last=True).items():
         try:
-            pairs[name] = float(weight)
+            weights[name] = float(weight)
         except ValueError:
-            equals = ""
-        if not (equals and name):
             raise click.UsageError(
-                f"--action-weight {one!r} is not ACTION=WEIGHT, as in browse=0.2."
+                f"{option} {f'{name}={weight}'!r} is not {form}."
+            ) from None
+    return weights
+
+
+def _pairs(
+    option: str, written: Iterable[str], form: str, *, at_last: bool = False
+) -> dict[str, str]:
+    """What is typed as NAME=VALUE, by name.
+
+    Args:
+        option: As it is typed, for errors.
+        written: What was given.
+        form: What was expected, for errors.
+        at_last: Whether names may hold "=", and values may not; else the reverse.
+    """
+    pairs: dict[str, str] = {}
+    for one in written:
+        name, _, value = one.rpartition("=") if at_last else one.partition("=")
+        if not (name and value):
+            raise click.UsageError(f"{option} {one!r} is not {form}.")
+        if name in pairs:
+            raise click.UsageError(
+                f"{option} says {name} twice, {pairs[name]!r} and {value!r}: leave one "
+                "of them out."
             )
+        pairs[name] = value
     return pairs

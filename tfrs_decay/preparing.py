@@ -221,12 +221,11 @@ def _cleaned(log: RawLog, preparation: Preparation) -> Cleaned:
     if as_text(log.events["user"]).value_counts().max() <= most:
         return clean(log, now=now, rules=rules)
     # First what a row alone tells, then the latest, then what a user as a whole tells.
-    alone = replace(rules, most_per_minute=None, taken_back={})
-    read = clean(log, now=now, rules=alone)
+    read = clean(log, now=now, rules=rules.of_rows())
     kept = _latest(read.events.user, most)
     whole = clean(
         log._replace(events=_event_rows(read.events.where(kept)), rejected={}),
-        rules=Rules(most_per_minute=rules.most_per_minute, taken_back=rules.taken_back),
+        rules=rules.of_users(),
     )
     beyond = read.row[~kept]
     rejected, reasons = dict(read.rejected), list(read.reasons)

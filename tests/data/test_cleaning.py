@@ -487,6 +487,7 @@ def test_the_latest_purchase_is_taken_back_first(rows: list[Any]) -> None:
         ({"time_unit": "m"}, r"time_unit='m' is not one of \('s', 'ms', 'us', 'ns'\)"),
         ({"most_per_minute": 0}, "most_per_minute=0 must be 1 or more, or None"),
         ({"missing_value": np.nan}, "missing_value=nan must be finite"),
+        ({"missing_action": " "}, "missing_action=' ' must be the name of an action"),
         ({"taken_back": {"a": "b", "b": "c"}}, "'b' takes back and is taken back"),
     ],
 )

@@ -299,9 +299,7 @@ class _ReadRows(_InBatches):
         self._now = now
         self._context = context
         self._source = source
-        self._rules = dataclasses.replace(
-            rules, most_per_minute=None, taken_back={}, part=True
-        )
+        self._rules = dataclasses.replace(rules.of_rows(), part=True)
 
     def work(self, batch: list[Any]) -> Iterator[Any]:
         log = _log(_columns(batch, self._context), self._context, self._source)
@@ -362,9 +360,7 @@ class _CleanUsers(_InBatches):
 
     def __init__(self, actions: Sequence[str] | None, rules: Rules) -> None:
         self._actions = actions
-        self._rules = Rules(
-            most_per_minute=rules.most_per_minute, taken_back=rules.taken_back
-        )
+        self._rules = rules.of_users()
 
     def taken(self, element: Any) -> tuple[Any, int]:
         _, (events, _) = element

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zoneinfo
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -58,7 +58,8 @@ class Rules:
     Attributes:
         missing_action: The action of a row that has none, in a log with that column;
             such a row is left out when this is.
-        missing_value: The value of a row that has none, likewise.
+        missing_value: The value of a row that has none, in a log with that column;
+            such a row is left out when this is.
         time_unit: Of times that are numbers: "s", "ms", "us" or "ns".
         time_zone: Of dates that name none, as in "Europe/London". A second that a clock
             shows twice is its first; one that it skips is the next that it shows.
@@ -93,6 +94,10 @@ class Rules:
             raise ValueError(
                 f"most_per_minute={self.most_per_minute} must be 1 or more, or None."
             )
+        if self.missing_action is not None and not self.missing_action.strip():
+            raise ValueError(
+                f"missing_action={self.missing_action!r} must be the name of an action."
+            )
         if self.missing_value is not None and not np.isfinite(self.missing_value):
             raise ValueError(f"missing_value={self.missing_value} must be finite.")
         try:
@@ -107,6 +112,14 @@ class Rules:
                 f"taken_back={dict(self.taken_back)}: {both[0]!r} takes back and is "
                 "taken back."
             )
+
+    def of_rows(self) -> Rules:
+        """Those that tell of a row by itself."""
+        return replace(self, most_per_minute=None, taken_back={})
+
+    def of_users(self) -> Rules:
+        """Those that tell by the whole of a user, of rows that were read."""
+        return Rules(most_per_minute=self.most_per_minute, taken_back=self.taken_back)
 
 
 @dataclass(frozen=True, eq=False)
