@@ -21,8 +21,8 @@ import numpy as np
 
 from tfrs_decay.arithmetic import NUMPY, Arithmetic
 from tfrs_decay.data.events import Events, Items
+from tfrs_decay.data.files import UNREADABLE, PathLike, checked_file
 from tfrs_decay.data.storage import packed, unpacked
-from tfrs_decay.data.tables import UNREADABLE, PathLike, checked_file
 from tfrs_decay.data.times import LATEST_SECOND, moment_of, refuse_dates
 from tfrs_decay.durations import Duration, to_seconds, to_text
 

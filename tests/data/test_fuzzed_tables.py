@@ -205,7 +205,7 @@ def opened(path: Path) -> tuple[RawLog, Cleaned] | str:
             return log, clean(log)
     except ValueError as error:
         # What pandas raises is a ValueError by inheritance, and says nothing of a file.
-        assert type(error).__module__ in ("builtins", "tfrs_decay.data.tables"), error
+        assert type(error).__module__ in ("builtins", "tfrs_decay.data.files"), error
         assert type(error) is not UnicodeEncodeError, error
         said = str(error)
         assert path.name in said

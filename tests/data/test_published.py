@@ -121,6 +121,23 @@ def test_a_later_edition_in_the_older_format_is_utf_8(tmp_path: Path) -> None:
     assert texts == ["Toys, The (1995)", "Café (1999)"]
 
 
+def test_a_film_without_a_year_in_recbole_has_its_title_alone(tmp_path: Path) -> None:
+    files = EDITIONS["recbole"]
+    (tmp_path / "ml.inter").write_text(files["ml.inter"])
+    (tmp_path / "ml.item").write_text(files["ml.item"].replace("\t1999\t", "\t\t"))
+    texts = clean(movielens(tmp_path)).events.items.texts.tolist()
+    assert texts == ["Toys, The (1995)", "Café"]
+
+
+def test_several_logs_of_recbole_in_a_folder_are_named(tmp_path: Path) -> None:
+    for name in ("ml.train.inter", "ml.test.inter"):
+        (tmp_path / name).write_text(EDITIONS["recbole"]["ml.inter"])
+    with pytest.raises(
+        ValueError, match=r"holds 2 \.inter files, ml\.test\.inter and ml\.train\.inter"
+    ):
+        open_log(str(tmp_path))
+
+
 def test_what_is_no_movielens_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no MovieLens: expected rati"):
         movielens(tmp_path)
@@ -192,7 +209,7 @@ def as_dataset(rows: list[dict[str, Any]]) -> Any:
 def test_movielens_of_tensorflow_datasets_is_that_of_the_files(
     tmp_path: Path, given: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tfrs_decay.data.published._BATCH", 2)
+    monkeypatch.setattr("tfrs_decay.data.grouplens._BATCH", 2)
     for name, content in EDITIONS["100k"].items():
         (tmp_path / name).write_text(content, "latin-1")
     files = movielens(tmp_path)
@@ -315,6 +332,19 @@ def test_mind(tmp_path: Path) -> None:
         ["A vote", ""],
     ]
     assert log.items is not None and log.items["category"].iloc[3] == "food"
+
+
+def test_the_order_of_impressions_at_one_time_changes_nothing(tmp_path: Path) -> None:
+    rows = [
+        "1\tU1\t11/15/2019 9:05:58 AM\tN1 N2\tN3-1\n",
+        "2\tU1\t11/15/2019 9:05:58 AM\tN2\tN4-0\n",
+    ]
+    (tmp_path / "news.tsv").write_text(NEWS)
+    found = []
+    for order in (rows, rows[::-1]):
+        (tmp_path / "behaviors.tsv").write_text("".join(order))
+        found.append(rows_of(mind(tmp_path)))
+    assert found[0] == found[1] and len(found[0]) == 4
 
 
 def test_times_of_mind_are_of_the_zone_that_is_told(tmp_path: Path) -> None:
@@ -469,6 +499,18 @@ def test_a_review_whose_time_is_none_costs_its_row(tmp_path: Path) -> None:
     assert cleaned.row.tolist() == [7, 6]
     assert cleaned.events.time.tolist() == [1_000_000_000, 1_588_687_729]
     assert cleaned.rejected == {"no time": 6}
+
+
+def test_a_sample_of_reviews_is_of_users_that_have_a_name(tmp_path: Path) -> None:
+    users = [["AE1"], None, "", " AE2", "AE2"]
+    rows = [
+        {**REVIEWS[0], "user_id": user, "timestamp": 1_588_687_728_000 + 1_000 * n}
+        for n, user in enumerate(users)
+    ]
+    reviews = str(lines(tmp_path / "Toys.jsonl", rows))
+    assert len(open_log(reviews, sample=1).events) == 2
+    with pytest.raises(ValueError, match="sample=2 of 1 users"):
+        open_log(reviews, sample=2)
 
 
 def test_one_category_is_read_at_a_time(tmp_path: Path) -> None:

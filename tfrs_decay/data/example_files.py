@@ -11,7 +11,8 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from tfrs_decay.data.tables import need, unreadable
+from tfrs_decay.data.files import unreadable
+from tfrs_decay.data.tables import need
 
 LISTS = {
     "history_item": tf.string,

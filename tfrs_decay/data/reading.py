@@ -23,7 +23,7 @@ from tfrs_decay.data.example_files import (
     kind_of_values,
     tables_of,
 )
-from tfrs_decay.data.tables import unreadable
+from tfrs_decay.data.files import unreadable
 
 _BLOCK = 65_536
 """Rows that are decoded, and shuffled, together."""

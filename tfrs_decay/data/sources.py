@@ -1,4 +1,4 @@
-"""Where raw logs come from: two public data sets, a simulated shop, anyone's table.
+"""Where raw logs come from: retail data sets, anyone's table, and all by name or path.
 
 Each source gives a `RawLog` for `clean`, with a count of every row that the source's
 own rules left out. Nothing here goes to the network.
@@ -14,10 +14,10 @@ import numpy as np
 
 from tfrs_decay.data.cleaning import RawLog, as_text
 from tfrs_decay.data.events import refuse_context
+from tfrs_decay.data.files import PathLike
 from tfrs_decay.data.published import amazon_reviews, holds_reviews, open_folder
 from tfrs_decay.data.tables import (
     EXPECTED,
-    PathLike,
     as_numbers,
     read_table,
     require,
@@ -199,8 +199,8 @@ def open_log(
         texts: The columns of `items` that are an item's texts; when left out "text",
             and of products the title and the description.
         columns: An event table's own names where they differ, by ours; as
-            `event_table` takes them. A table whose names are told is read as they say,
-            whatever it is known as.
+            `event_table` takes them. Reviews of Amazon whose names are told are such a
+            table, too.
         context: Further columns of an event table to keep; as in `event_table`.
         returns: As in `online_retail`, where it is that.
         sample: Only this many users, drawn at random (the simulated shop: this many
@@ -395,6 +395,7 @@ def _drawn(users: pd.Series[Any], sample: int | None, seed: int) -> np.ndarray:
     """[rows] bool, the rows of `sample` users drawn at random; all rows for None."""
     if sample is None:
         return np.ones(len(users), bool)
+    users = as_text(users)  # As `clean` tells them apart.
     distinct = np.sort(users.dropna().unique().astype(str))
     if not 1 <= sample <= len(distinct):
         raise ValueError(
@@ -402,7 +403,7 @@ def _drawn(users: pd.Series[Any], sample: int | None, seed: int) -> np.ndarray:
             "all of them."
         )
     drawn = np.random.default_rng(seed).choice(distinct, sample, replace=False)
-    return users.astype(str).isin(drawn).to_numpy(bool) & users.notna().to_numpy()
+    return users.isin(drawn).to_numpy(bool)
 
 
 def _ids(column: pd.Series[Any]) -> pd.Series[Any]:

@@ -6,22 +6,24 @@ import codecs
 import gzip
 import importlib
 import json
-import os
 import re
-import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
+from tfrs_decay.data.files import (
+    UNREADABLE,
+    Misread,
+    PathLike,
+    checked_file,
+    unreadable,
+)
+
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
-
-PathLike = str | os.PathLike[str]
 
 WORDS_FOR_NOTHING = (
     *("nan", "NaN", "-nan", "-NaN", "NaT", "NA", "<NA>", "N/A", "n/a", "#N/A", "#NA"),
@@ -30,9 +32,6 @@ WORDS_FOR_NOTHING = (
 """What programs write for a number or a time that is missing."""
 
 _ONLY_EMPTY_IS_MISSING: Any = {"keep_default_na": False, "na_values": [""]}
-
-_ROWS = 65_536
-"""Rows of a Parquet file that are read at a time."""
 
 EXPECTED = "a .csv, .parquet, .jsonl or .xlsx file"
 
@@ -62,34 +61,6 @@ def read_table(path: PathLike) -> pd.DataFrame:
     if not len(table):
         raise ValueError(f"{path} has no rows below its columns, {found_in(table)}.")
     return table
-
-
-def checked_file(path: PathLike, suffixes: Iterable[str], expected: str) -> Path:
-    """A file that is there, is not empty, and whose name ends as it must.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is a folder, of another format, or empty.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; expected {expected}.")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; expected {expected}.")
-    if path.suffix.lower() not in suffixes:
-        raise ValueError(f"{path} ends in {path.suffix!r}; expected {expected}.")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes): fetch or write it again.")
-    return path
-
-
-def unreadable(path: Path, error: Exception) -> ValueError:
-    """What to raise over a file that its reader gave up on, with the reader's words."""
-    found = " ".join(str(error).split())[:200] or type(error).__name__
-    return ValueError(
-        f"{path} cannot be read as {path.suffix.lower()} ({found}): is it cut short, "
-        "or of another format than its name says? Fetch or write it again."
-    )
 
 
 def require(
@@ -208,8 +179,7 @@ def need(package: str, what: str, extra: str) -> None:
 def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    # As text, so that the id 00123 keeps its zeros, and the id NA is one.
-    options = {"dtype": str, "encoding": encoding_of(path), **_ONLY_EMPTY_IS_MISSING}
+    options = _all_text(path)
     table = pd.read_csv(path, **options)
     if not isinstance(table.index, pd.RangeIndex):
         raise Misread(
@@ -219,6 +189,36 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return _as_named(table, pd.read_csv(path, header=None, nrows=1, **options))
 
 
+def _all_text(path: Path) -> dict[str, Any]:
+    """As pandas is to read text: the id 00123 keeps its zeros, and the id NA is one."""
+    return {"dtype": str, "encoding": encoding_of(path), **_ONLY_EMPTY_IS_MISSING}
+
+
+def read_delimited(path: Path, **options: Any) -> pd.DataFrame:
+    """Reads a text file of columns, all as text.
+
+    Args:
+        path: The file, of any suffix.
+        options: How columns are told apart and named, as `pandas.read_csv` takes it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read.
+        ImportError: pandas is missing.
+    """
+    need("pandas", "a log", "data")
+    import pandas as pd
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file.")
+    try:
+        return pd.read_csv(path, **_all_text(path), **options)
+    except Misread:
+        raise
+    except (ValueError, OSError) as error:
+        raise unreadable(path, error) from error
+
+
 def _as_named(table: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
     """The table by its own names: pandas calls the second of two `user` `user.1`."""
     if first.empty:  # A sheet that begins with blank rows.
@@ -226,10 +226,6 @@ def _as_named(table: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
     # A note beside an Excel table makes it wider than its first row.
     names = first.iloc[0].reindex(range(len(table.columns)))
     return table.set_axis(names.where(names.notna(), table.columns), axis="columns")
-
-
-class Misread(ValueError):
-    """What a file's reader did not notice."""
 
 
 def encoding_of(path: Path) -> str:
@@ -349,97 +345,10 @@ def _whole(value: Any) -> Any:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
     need("pyarrow", "a .parquet file", "data")
-    import pyarrow as pa
+    from tfrs_decay.data.parquet import read_parquet
 
-    # What pandas noted of a table would hide the columns that were its index.
-    read = bad_text_as_bytes(parquet_table(path).replace_schema_metadata())
-    table = read.to_pandas()
-    for at, column in enumerate(read.columns):
-        # Integers with a gap are floats to pandas, and long ids are not exact there.
-        if pa.types.is_integer(column.type) and column.null_count:
-            kind = "Int64" if pa.types.is_signed_integer(column.type) else "UInt64"
-            table.isetitem(at, pd.array(column.to_pylist(), dtype=kind))
-    return table
-
-
-def parquet_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file, or some columns of it, in no more memory than it needs.
-
-    Raises:
-        Misread: It holds more or fewer rows than it says.
-        Exception: Others of `UNREADABLE`.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    # Not all at once: room would be made for as many rows as a broken file declares.
-    tables = list(parquet_parts(path, columns))
-    return pa.concat_tables(tables) if tables else pq.read_schema(path).empty_table()
-
-
-def parquet_parts(
-    path: PathLike,
-    columns: Sequence[str] | None = None,
-    *,
-    group: int | None = None,
-    rows: int = _ROWS,
-) -> Iterator[pa.Table]:
-    """A Parquet file, or one of its row groups, a number of rows at a time.
-
-    Raises:
-        Misread: After the last: it holds more or fewer rows than it says.
-        Exception: Others of `UNREADABLE`.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    found = 0
-    with pq.ParquetFile(path) as file:
-        about = file.metadata if group is None else file.metadata.row_group(group)
-        groups = None if group is None else [group]
-        for batch in file.iter_batches(rows, row_groups=groups, columns=columns):
-            found += batch.num_rows
-            yield pa.Table.from_batches([batch])
-        refuse_other_rows(path, about.num_rows, found)
-
-
-def refuse_other_rows(path: PathLike, declared: int, found: int) -> None:
-    """Refuses a Parquet file that holds more or fewer rows than it says.
-
-    Raises:
-        Misread: It does.
-    """
-    if found != declared:
-        raise Misread(
-            f"{path} says that it has {declared} rows and holds {found}: fetch or "
-            "write it again."
-        )
-
-
-def bad_text_as_bytes(table: pa.Table) -> pa.Table:
-    """A table whose text can be read cell by cell: only what is no UTF-8 is lost."""
-    import pyarrow as pa
-
-    for at, column in enumerate(table.columns):
-        if _is_bad_text(column):
-            table = table.set_column(at, table.field(at).name, column.cast(pa.binary()))
-    return table
-
-
-def _is_bad_text(column: Any) -> bool:
-    """Whether a column of text holds what is none."""
-    import pyarrow as pa
-
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return False
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        return True
-    return False
+    return read_parquet(path)
 
 
 def _read_excel(path: Path) -> pd.DataFrame:
@@ -473,17 +382,3 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     ".parquet": _read_parquet,
     ".xlsx": _read_excel,
 }
-# What pandas, pyarrow, openpyxl and NumPy raise over a broken file, between them.
-UNREADABLE = (
-    ValueError,
-    OSError,
-    KeyError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-    ParseError,
-    # Of a format's rarer parts, which are mostly a broken byte: encryption, 128 bits.
-    RuntimeError,
-    # A broken length, which would be as many bytes.
-    MemoryError,
-)

@@ -10,15 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrs_decay.data.cleaning import as_text
-from tfrs_decay.data.tables import (
+from tfrs_decay.data.files import (
     UNREADABLE,
     Misread,
     PathLike,
     checked_file,
-    need,
-    parquet_table,
     unreadable,
 )
+from tfrs_decay.data.tables import need
 
 EXPECTED = "a .parquet or .npz file of item vectors"
 
@@ -120,6 +119,8 @@ def _read_parquet(
 ) -> ItemVectors:
     import pandas as pd
     import pyarrow.parquet as pq
+
+    from tfrs_decay.data.parquet import parquet_table
 
     try:
         there = pq.read_schema(path).names
