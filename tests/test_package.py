@@ -99,6 +99,8 @@ ORDER = [
     "data.parquet",
     "data.tables",
     "data.times",
+    "data.names",
+    "data.rules",
     "data.events",
     "data.cleaning",
     "data.histories",

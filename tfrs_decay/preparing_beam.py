@@ -26,15 +26,17 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 
 from tfrs_decay.data.beam import CleanEvent, CleanEvents, MakeExamples, Rejected
-from tfrs_decay.data.cleaning import RawLog, as_text, clean, idle_rules, in_words
+from tfrs_decay.data.cleaning import RawLog, clean, in_words
 from tfrs_decay.data.examples import example_table, shard_name, write_tables
 from tfrs_decay.data.files import UNREADABLE, Misread, checked_file, unreadable
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
+from tfrs_decay.data.names import as_text
 from tfrs_decay.data.parquet import (
     bad_text_as_bytes,
     parquet_parts,
     refuse_other_rows,
 )
+from tfrs_decay.data.rules import idle_rules
 from tfrs_decay.data.sources import open_log
 from tfrs_decay.data.split import TimeSplit, split_of_span
 from tfrs_decay.data.tables import require, without_words

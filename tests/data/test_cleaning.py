@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrs_decay.data import Cleaned, Events, RawLog, Rules, clean
-from tfrs_decay.data.cleaning import as_text
+from tfrs_decay.data.names import as_text
 from tfrs_decay.data.times import CompactDates, seconds_since_epoch
 
 UTC = datetime.timezone.utc

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrs_decay.data.cleaning import RawLog, Rules, clean
+from tfrs_decay.data.cleaning import RawLog, clean
+from tfrs_decay.data.rules import Rules
 from tfrs_decay.data.simulated import simulated_shop
 from tfrs_decay.data.sources import (
     complete_journey,

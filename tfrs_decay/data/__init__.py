@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tfrs_decay.data.cleaning import Cleaned, RawLog, Rules, clean
+from tfrs_decay.data.cleaning import Cleaned, RawLog, clean
 from tfrs_decay.data.events import Events, Items
 from tfrs_decay.data.examples import example_table, write_examples
 from tfrs_decay.data.grouplens import movielens, movielens_tfds
@@ -19,6 +19,7 @@ from tfrs_decay.data.histories import (
     with_actions,
 )
 from tfrs_decay.data.published import amazon_reviews, mind
+from tfrs_decay.data.rules import Rules
 from tfrs_decay.data.simulated import SimulatedShop, simulated_shop
 from tfrs_decay.data.sources import (
     complete_journey,

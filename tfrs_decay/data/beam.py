@@ -31,17 +31,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tfrs_decay.data.cleaning import (
-    Cleaned,
-    RawLog,
-    Rules,
-    beyond_latest,
-    clean,
-    column_of_times,
-)
+from tfrs_decay.data.cleaning import Cleaned, RawLog, clean, column_of_times
 from tfrs_decay.data.events import refuse_context
 from tfrs_decay.data.examples import example_table
 from tfrs_decay.data.histories import basket_queries
+from tfrs_decay.data.rules import Rules, beyond_latest
 from tfrs_decay.data.times import CompactDates
 
 try:

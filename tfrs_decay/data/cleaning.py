@@ -7,17 +7,18 @@ stays as it is when it is cleaned again.
 
 from __future__ import annotations
 
-import zoneinfo
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tfrs_decay.data.events import Events, Items, refuse_context
+from tfrs_decay.data.names import as_text, coded, occurring, recoded
+from tfrs_decay.data.rules import Rules, idle_rules, reasons_of
 from tfrs_decay.data.tables import as_numbers
-from tfrs_decay.data.times import UNITS, days_of, seconds_since_epoch
+from tfrs_decay.data.times import days_of, seconds_since_epoch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,77 +50,6 @@ class RawLog(NamedTuple):
     texts: tuple[str, ...] = ("text",)
     context: tuple[str, ...] = ()
     source: str = ""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What `clean` does beyond leaving out what cannot be read.
-
-    Attributes:
-        missing_action: The action of a row that has none, in a log with that column;
-            such a row is left out when this is.
-        missing_value: The value of a row that has none, in a log with that column;
-            such a row is left out when this is.
-        time_unit: Of times that are numbers: "s", "ms", "us" or "ns".
-        time_zone: Of dates that name none, as in "Europe/London". A second that a clock
-            shows twice is its first; one that it skips is the next that it shows.
-        most_per_minute: A user with more events than this within a minute is a bot, and
-            left out altogether; None: nobody is.
-        taken_back: From an action such as "return" to the one that it takes back, such
-            as "purchase": both rows are left out, the latest purchase of the item
-            first, and so is a return of what was not bought.
-        day_first: Whether dates such as 01/12/2010 have their day first, and those that
-            cannot are left out; None: as the dates of the log show it, all together.
-        part: The log is a part of one, which tells nothing of the rest: dates such as
-            01/12/2010 are refused without `day_first`, and numbers such as 20231201 are
-            not.
-    """
-
-    missing_action: str | None = None
-    missing_value: float | None = None
-    time_unit: str = "s"
-    time_zone: str = "UTC"
-    most_per_minute: int | None = None
-    taken_back: Mapping[str, str] = field(default_factory=dict)
-    day_first: bool | None = None
-    part: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuses what is no rule."""
-        if self.time_unit not in UNITS:
-            raise ValueError(
-                f"time_unit={self.time_unit!r} is not one of {tuple(UNITS)}."
-            )
-        if self.most_per_minute is not None and self.most_per_minute < 1:
-            raise ValueError(
-                f"most_per_minute={self.most_per_minute} must be 1 or more, or None."
-            )
-        if self.missing_action is not None and not self.missing_action.strip():
-            raise ValueError(
-                f"missing_action={self.missing_action!r} must be the name of an action."
-            )
-        if self.missing_value is not None and not np.isfinite(self.missing_value):
-            raise ValueError(f"missing_value={self.missing_value} must be finite.")
-        try:
-            zoneinfo.ZoneInfo(self.time_zone)
-        except (KeyError, OSError, ValueError) as error:
-            raise ValueError(
-                f"time_zone={self.time_zone!r}: there is no such time zone."
-            ) from error
-        both = sorted(set(self.taken_back) & set(self.taken_back.values()))
-        if both:
-            raise ValueError(
-                f"taken_back={dict(self.taken_back)}: {both[0]!r} takes back and is "
-                "taken back."
-            )
-
-    def of_rows(self) -> Rules:
-        """Those that tell of a row by itself."""
-        return replace(self, most_per_minute=None, taken_back={})
-
-    def of_users(self) -> Rules:
-        """Those that tell by the whole of a user, of rows that were read."""
-        return Rules(most_per_minute=self.most_per_minute, taken_back=self.taken_back)
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,11 +198,11 @@ def clean(
     row = raw.sorted_rows()
     for left_out in (_repeated, _bots, _taken_back):
         row = left_out(raw, row, rules)
-    users, user = _occurring(raw.users, raw.user[row])
-    ids, item = _occurring(raw.items, raw.item[row])
+    users, user = occurring(raw.users, raw.user[row])
+    ids, item = occurring(raw.items, raw.item[row])
     names, action = raw.actions, raw.action[row]
     if actions is None:
-        names, action = _occurring(names, action)
+        names, action = occurring(names, action)
     catalogue, without_event, twice = _catalogue(ids, log.items, log.texts)
     events = Events(
         user=user,
@@ -311,8 +241,8 @@ class _Raw:
         self.reason = np.zeros(len(table), np.int8)
         self.reasons: list[str] = []
         self.filled: dict[str, int] = {}
-        self.users, self.user = _coded(table["user"])
-        self.items, self.item = _coded(table["item"])
+        self.users, self.user = coded(table["user"])
+        self.items, self.item = coded(table["item"])
         self._no_time = table["time"].isna().to_numpy()
         try:
             self.time, self._readable = seconds_since_epoch(
@@ -327,11 +257,11 @@ class _Raw:
         self._known_actions = actions
         self.actions, self.action = [DEFAULT_ACTION], np.zeros(len(table), np.int32)
         if "action" in table.columns:
-            self.actions, self.action = _coded(table["action"])
+            self.actions, self.action = coded(table["action"])
             self._fill_action(rules.missing_action)
         self._no_action = self.action < 0
         if actions is not None:
-            self.action = _recoded(self.action, self.actions, actions)
+            self.action = recoded(self.action, self.actions, actions)
             self.actions = list(actions)
         self.value: np.ndarray | None = None
         self._no_value = self._bad_value = np.zeros(len(table), bool)
@@ -340,7 +270,7 @@ class _Raw:
         self.context = {}
         self._context_codes = []
         for name in log.context:
-            names, code = _coded(table[name])
+            names, code = coded(table[name])
             self.context[name] = np.array([*names, ""], dtype=object)[code]
             self._context_codes.append(code)
 
@@ -349,7 +279,7 @@ class _Raw:
         if name is None or not missing.any():
             return
         names = sorted({*self.actions, name})
-        self.action = _recoded(self.action, self.actions, names)
+        self.action = recoded(self.action, self.actions, names)
         self.action[missing] = names.index(name)
         self.actions = names
         self.filled[f"no action, read as {name!r}"] = int(missing.sum())
@@ -452,30 +382,11 @@ def _taken_back(raw: _Raw, row: np.ndarray, rules: Rules) -> np.ndarray:
         )
         concerned, steps = concerned[order], steps[order]
         matched = _matched(steps, raw.user[concerned], raw.item[concerned])
-        both, only = _reasons_of(back)
+        both, only = reasons_of(back)
         raw.leave_out(both, concerned[matched])
         raw.leave_out(only, concerned[~matched & (steps < 0)])
         row = row[raw.reason[row] == 0]
     return row
-
-
-def _reasons_of(back: str) -> tuple[str, str]:
-    """Why rows are left out for a return: of what there was, and of what was not."""
-    return f"taken back, and the {back} of it", f"{back} of what was not there"
-
-
-def idle_rules(rules: Rules, reasons: Container[str]) -> tuple[str, ...]:
-    """A note on each action that was to take something back, and that no row has.
-
-    Args:
-        rules: What cleaning did.
-        reasons: Why it left rows out.
-    """
-    return tuple(
-        f"no row that is left has the action {back!r}: nothing was taken back"
-        for back in sorted(rules.taken_back)
-        if not any(why in reasons for why in _reasons_of(back))
-    )
 
 
 def column_of_times(source: str) -> str:
@@ -530,32 +441,6 @@ def _packed(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
     return keys
 
 
-def _coded(column: pd.Series[Any]) -> tuple[list[str], np.ndarray]:
-    """The names that occur, sorted, and each row's place among them; -1 for a gap."""
-    code, distinct = _factorized(column)
-    written = [_written(one) for one in np.asarray(distinct, dtype=object)]
-    names = sorted({one for one in written if one is not None})
-    place = {name: number for number, name in enumerate(names)}
-    places = [-1 if one is None else place[one] for one in written]
-    return names, np.array([*places, -1], np.int32)[code]
-
-
-def _recoded(
-    code: np.ndarray, names: Sequence[str], others: Sequence[str]
-) -> np.ndarray:
-    """Places among other names; -1 for a name that is not among them."""
-    place = {name: number for number, name in enumerate(others)}
-    return np.array([*(place.get(one, -1) for one in names), -1], np.int32)[code]
-
-
-def _occurring(names: Sequence[str], code: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The names that occur, and int64 places among them."""
-    occurs = np.bincount(code, minlength=len(names)) > 0
-    place = np.cumsum(occurs) - 1
-    left = [name for name, kept in zip(names, occurs, strict=True) if kept]
-    return left, place[code]
-
-
 def _require_columns(log: RawLog) -> None:
     refuse_context(log.context)
     table = log.events
@@ -599,52 +484,6 @@ def _catalogue(
     if len(texts) == 1:
         return Items(ids, [row[0] for row in chosen]), without_event, twice
     return Items(ids, chosen), without_event, twice
-
-
-def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Ids as stripped text: 17850, 17850.0 and " 17850" are "17850"; a gap is None."""
-    import pandas as pd
-
-    code, distinct = _factorized(column)
-    written = np.array([*map(_written, distinct), None], dtype=object)
-    return pd.Series(written[code], index=column.index, dtype=object)
-
-
-def _factorized(column: pd.Series[Any]) -> tuple[np.ndarray, Any]:
-    """Codes and the distinct values; -1 for a gap."""
-    import pandas as pd
-
-    if column.dtype == object:
-        kind = pd.api.types.infer_dtype(column, skipna=True)
-        if kind in ("mixed", "mixed-integer", "boolean", "bytes"):
-            # True is 1 to a hash table, and a list has no hash.
-            column = column.map(_written, na_action="ignore")
-    return pd.factorize(column)
-
-
-def _written(value: object) -> str | None:
-    """A name, or None for what can be none: a gap, a list, infinity, bad bytes."""
-    if isinstance(value, (list, tuple, dict, set, np.ndarray)):
-        return None
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", errors="surrogateescape")
-    if isinstance(value, (float, np.floating)):
-        if not np.isfinite(value):
-            return None
-        # A gap among integers makes a column float in pandas: ids are still integers.
-        if float(value).is_integer():
-            value = int(value)
-    written = "" if value is None else str(value).strip()
-    try:
-        written.encode("utf-8")
-    except UnicodeEncodeError:
-        return None
-    return written or None
-
-
-def beyond_latest(most: int) -> str:
-    """Why a row is left out where no more than so many events of a user are kept."""
-    return f"beyond the latest {most} of a user"
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfrs_decay.data.cleaning import RawLog, as_text
+from tfrs_decay.data.cleaning import RawLog
 from tfrs_decay.data.events import refuse_context
 from tfrs_decay.data.files import PathLike
+from tfrs_decay.data.names import as_text
 from tfrs_decay.data.published import amazon_reviews, holds_reviews, open_folder
 from tfrs_decay.data.tables import (
     EXPECTED,

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrs_decay.data.cleaning import as_text
 from tfrs_decay.data.files import (
     UNREADABLE,
     Misread,
@@ -17,6 +16,7 @@ from tfrs_decay.data.files import (
     checked_file,
     unreadable,
 )
+from tfrs_decay.data.names import as_text
 from tfrs_decay.data.tables import need
 
 EXPECTED = "a .parquet or .npz file of item vectors"
