@@ -167,6 +167,7 @@ ORDER = [
     "optimizers",
     "training",
     "preparing",
+    "preparing_beam_source",
     "preparing_beam",
     "runs",
     "demo",

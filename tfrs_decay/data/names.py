@@ -46,6 +46,11 @@ def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
     return pd.Series(written[code], index=column.index, dtype=object)
 
 
+def are_written_as_floats(ids: pd.Series[Any]) -> bool:
+    """Whether each is text such as 17850.0, as a gap once made of all integers."""
+    return bool(ids.str.fullmatch(r"[0-9]+\.0").all())
+
+
 def _factorized(column: pd.Series[Any]) -> tuple[np.ndarray, Any]:
     """Codes and the distinct values; -1 for a gap."""
     import pandas as pd

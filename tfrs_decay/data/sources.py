@@ -15,7 +15,7 @@ import numpy as np
 from tfrs_decay.data.cleaning import RawLog
 from tfrs_decay.data.events import refuse_context
 from tfrs_decay.data.files import PathLike
-from tfrs_decay.data.names import as_text
+from tfrs_decay.data.names import are_written_as_floats, as_text
 from tfrs_decay.data.published import amazon_reviews, holds_reviews, open_folder
 from tfrs_decay.data.tables import (
     EXPECTED,
@@ -411,7 +411,7 @@ def _ids(column: pd.Series[Any]) -> pd.Series[Any]:
     """Ids as text, without the .0 that a gap once gave a whole column of integers."""
     text = as_text(column)
     there = text.dropna()
-    if len(there) and there.str.fullmatch(r"[0-9]+\.0").all():
+    if len(there) and are_written_as_floats(there):
         text = text.str.removesuffix(".0")
     return text
 
