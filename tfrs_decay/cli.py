@@ -116,10 +116,15 @@ def prepare(out: str, runner: str, arguments: tuple[str, ...], **options: Any) -
     """
     from tfrs_decay import preparing
 
+    needed = []
+    if options["file_format"] == "tfrecord":
+        needed.append("tensorflow")
     if runner != preparing.LOCAL:
-        # Without it `preparing` says what to install.
+        needed.append("apache_beam")
+    for library in needed:
+        # Where it is missing, `preparing` says what to install.
         with contextlib.suppress(ImportError), _without_notices():
-            importlib.import_module("apache_beam")
+            importlib.import_module(library)
     names = (
         *("max_history", "most_per_user", "file_format", "shards"),
         *("test", "validation", "seed"),

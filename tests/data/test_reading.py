@@ -170,6 +170,11 @@ def test_files_that_are_no_examples_are_named(shop_events, queries, tmp_path):
     write_examples(queries, shop_events, tmp_path / "three", shards=3)
     files = sorted((tmp_path / "three").iterdir())
     assert len(rows_of(read_examples(files[:2]))) < len(queries)
+    other = tmp_path / "three" / "examples-00000-of-00002.parquet"
+    other.write_bytes(files[0].read_bytes())
+    with pytest.raises(ValueError, match=r"three holds files of 2 shards and files of"):
+        read_examples(tmp_path / "three")
+    other.unlink()
     files[1].unlink()
     with pytest.raises(FileNotFoundError, match="lacks 1 of 3 shards, such as"):
         read_examples(tmp_path / "three")

@@ -51,11 +51,17 @@ def files_of(source: Any) -> list[Path]:
         )
     shards = [found for one in files if (found := _SHARD.search(one.name))]
     if isinstance(source, (str, os.PathLike)) and shards:
+        totals = sorted({int(one[2]) for one in shards})
+        if len(totals) > 1:
+            raise ValueError(
+                f"{source} holds files of {totals[0]} shards and files of {totals[1]}: "
+                "leave those of one set in a folder."
+            )
         there = {int(one[1]) for one in shards}
-        absent = sorted(set(range(int(shards[0][2]))) - there)
+        absent = sorted(set(range(totals[0])) - there)
         if absent:
             raise FileNotFoundError(
-                f"{source} lacks {len(absent)} of {int(shards[0][2])} shards, such as "
+                f"{source} lacks {len(absent)} of {totals[0]} shards, such as "
                 f"number {absent[0]}."
             )
     if suffixes[0] != ".tfrecord":

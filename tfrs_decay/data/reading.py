@@ -68,8 +68,9 @@ def read_examples(
 
     Raises:
         FileNotFoundError: There are no such files, or shards of a set are missing.
-        ValueError: They are of several formats, a file holds something else or other
-            further lists than the first, or a number is out of its range.
+        ValueError: They are of several formats, or of several sets of shards, a file
+            holds something else or other further lists than the first, or a number is
+            out of its range.
         ImportError: pyarrow is missing, for Parquet and Arrow.
 
     A file that turns out to be damaged while it is read ends the reading with a
