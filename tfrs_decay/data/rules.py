@@ -15,6 +15,10 @@ from tfrs_decay.data.times import UNITS
 class Rules:
     """What `clean` does beyond leaving out what cannot be read.
 
+    Bots and what was taken back are told by the log as a whole: a purchase that is
+    returned next week is in no history of this week either. Where figures must be those
+    of a server, which does not know yet, leave these two rules out.
+
     Attributes:
         missing_action: The action of a row that has none, in a log with that column;
             such a row is left out when this is.
