@@ -273,6 +273,13 @@ def sessions(events: Events, gap: Duration) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(begins)])[: len(events)]
 
 
+def baskets(events: Events) -> np.ndarray:
+    """Numbers each user's moments: [n] int64, from 0 on, in the order of the events."""
+    number = np.zeros(len(events), np.int64)
+    number[_baskets(events)[1:]] = 1
+    return np.cumsum(number)
+
+
 def _moments(
     events: Events, user: np.ndarray, time: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

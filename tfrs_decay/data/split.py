@@ -77,6 +77,25 @@ def split_of_span(
     return TimeSplit(validation_cut, test_cut)
 
 
+def events_until(events: Events, until: int) -> Events:
+    """The events at or before a cut: what a statistic frozen there may know.
+
+    Args:
+        events: Clean events.
+        until: The cut, seconds since the epoch.
+
+    Raises:
+        ValueError: There is none.
+    """
+    past = events.time <= until
+    if not past.any():
+        raise ValueError(
+            f"until={until}: none of {len(events):,} events is at or before it; "
+            "give a later cut, in seconds since the epoch."
+        )
+    return events.where(past)
+
+
 class Window(NamedTuple):
     """A split whose test period ends.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tfrs_decay.evaluation.baselines import OwnCounts, Popularity, Scorer
 from tfrs_decay.evaluation.figures import Figures, blocks_of, evaluate
+from tfrs_decay.evaluation.item_to_item import ItemToItem
 from tfrs_decay.evaluation.metrics import ndcg_at_k, recall_at_k
 from tfrs_decay.evaluation.ranking import top_items
 from tfrs_decay.evaluation.report import LEGEND, as_dict, table, warnings
@@ -15,6 +16,7 @@ from tfrs_decay.evaluation.report import LEGEND, as_dict, table, warnings
 __all__ = [
     "LEGEND",
     "Figures",
+    "ItemToItem",
     "OwnCounts",
     "Popularity",
     "Scorer",

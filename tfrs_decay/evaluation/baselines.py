@@ -13,7 +13,8 @@ import numpy as np
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
 from tfrs_decay.decay import Constant, Decay
-from tfrs_decay.evaluation.ranges import flat_ranges
+from tfrs_decay.data.ranges import flat_ranges
+from tfrs_decay.data.split import events_until
 
 Scorer = Callable[[Queries], np.ndarray]
 """Scores a block of b queries: [b, n_items] floats, higher is better.
@@ -52,15 +53,10 @@ class Popularity:
     personal = False
 
     def __init__(self, events: Events, *, until: int, decay: Decay = NO_DECAY) -> None:
-        past = events.time <= until
-        if not past.any():
-            raise ValueError(
-                f"until={until}: none of {len(events):,} events is at or before it; "
-                "give a later cut, in seconds since the epoch."
-            )
+        past = events_until(events, until)
         self.scores = np.bincount(
-            events.item[past],
-            weights=_weight(decay, until - events.time[past]),
+            past.item,
+            weights=_weight(decay, until - past.time),
             minlength=len(events.items),
         )
 
@@ -109,7 +105,7 @@ class OwnCounts:
             raise ValueError(
                 f"last={last} must be 1 or more: leave it out to count all events."
             )
-        _check_single_rate(decay)
+        check_single_rate(decay)
         self._events = events
         self._decay = decay
         self._last = last
@@ -130,7 +126,12 @@ class OwnCounts:
         return counts.reshape(len(queries), n_items) + self._tie_break
 
 
-def _check_single_rate(decay: Decay) -> None:
+def check_single_rate(decay: Decay) -> None:
+    """Refuses a decay for vectors.
+
+    Raises:
+        ValueError: It has a rate for each feature.
+    """
     if decay.per_feature:
         raise ValueError(
             f"decay={decay!r} has a rate for each feature, and counts have no "
@@ -139,7 +140,7 @@ def _check_single_rate(decay: Decay) -> None:
 
 
 def _weight(decay: Decay, age: np.ndarray) -> np.ndarray:
-    _check_single_rate(decay)
+    check_single_rate(decay)
     return np.asarray(decay.weight(age))
 
 
