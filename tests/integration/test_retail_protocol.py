@@ -111,3 +111,24 @@ def test_the_track_of_new_items(events, queries, popularity):
         reached = figures[name].mean_recall, figures[name].mean_ndcg
         assert reached == pytest.approx(pair, abs=EXACT), name
         assert figures[name].distinct_lists == 1
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        (False, {"whole": (0.2351, 0.2042), "last 100": (0.2410, 0.2108)}),
+        (True, {"whole": (0.1138, 0.0847), "last 100": (0.1133, 0.0859)}),
+    ],
+)
+def test_ease_with_all_neighbours(events, cut, queries, new, expected):
+    exact = td.neighbours.fit_ease(events, until=cut, l2=200, m=None)
+    scorers = {
+        "whole": evaluation.ItemToItem(events, exact, binary=True),
+        "last 100": evaluation.ItemToItem(events, exact, binary=True, last=100),
+    }
+    if new:
+        queries = queries.with_new_targets(events)
+    figures = evaluation.evaluate(scorers, queries, events, exclude_seen=new)
+    for name, pair in expected.items():
+        reached = figures[name].mean_recall, figures[name].mean_ndcg
+        assert reached == pytest.approx(pair, abs=EXACT), name

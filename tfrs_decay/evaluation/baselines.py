@@ -12,9 +12,9 @@ import numpy as np
 
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
-from tfrs_decay.decay import Constant, Decay
 from tfrs_decay.data.ranges import flat_ranges
 from tfrs_decay.data.split import events_until
+from tfrs_decay.decay import Constant, Decay
 
 Scorer = Callable[[Queries], np.ndarray]
 """Scores a block of b queries: [b, n_items] floats, higher is better.

@@ -9,9 +9,9 @@ import numpy as np
 
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
+from tfrs_decay.data.ranges import flat_ranges
 from tfrs_decay.evaluation.baselines import Scorer
 from tfrs_decay.evaluation.metrics import NO_ITEM, ndcg_at_k, recall_at_k
-from tfrs_decay.data.ranges import flat_ranges
 from tfrs_decay.evaluation.ranking import top_items
 
 Progress = Callable[[list[Queries]], Iterable[Queries]]

@@ -7,7 +7,7 @@ import numpy as np
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries, baskets
 from tfrs_decay.data.ranges import flat_ranges
-from tfrs_decay.decay import Decay
+from tfrs_decay.decay import Constant, Decay
 from tfrs_decay.evaluation.baselines import NO_DECAY, check_single_rate
 from tfrs_decay.neighbours import Neighbours
 from tfrs_decay.neighbours.counts import blocks, check_per_basket
@@ -66,7 +66,7 @@ class ItemToItem:
                 f"decay={decay!r} depends on the {' and '.join(decay.groups)}: give a "
                 "decay with a single rate."
             )
-        if binary and (decay is not NO_DECAY or per_basket != 1):
+        if binary and not (isinstance(decay, Constant) and per_basket == 1):
             raise ValueError(
                 f"binary=True counts an item 1 at any age, and decay={decay!r} with "
                 f"per_basket={per_basket} weighs it: leave one of them out."

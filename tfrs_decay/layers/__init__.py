@@ -5,6 +5,7 @@ from __future__ import annotations
 from tfrs_decay.layers.fine_tuning import LastLayers, LowRank
 from tfrs_decay.layers.interest_state import InterestState
 from tfrs_decay.layers.item_tower import ItemTower
+from tfrs_decay.layers.neighbours import ItemNeighbours
 from tfrs_decay.layers.precomputed_tower import PrecomputedTower
 from tfrs_decay.layers.streaming_probability import StreamingProbability
 from tfrs_decay.layers.text_tower import TextTower
@@ -13,6 +14,7 @@ from tfrs_decay.layers.top_k import top_k
 
 __all__ = [
     "InterestState",
+    "ItemNeighbours",
     "ItemTower",
     "LastLayers",
     "LowRank",

@@ -111,12 +111,13 @@ def binary_table(
     return table
 
 
-def blocks(sizes: np.ndarray, most: int = BLOCK) -> Iterator[tuple[int, int]]:
-    """Ranges whose sizes add up to `most` at the most, or that hold one.
+def blocks(sizes: np.ndarray, most: int | None = None) -> Iterator[tuple[int, int]]:
+    """Ranges whose sizes add up to `most`, or `BLOCK`, at the most, or that hold one.
 
     >>> list(blocks(np.array([3, 3, 9, 1, 1]), most=6))
     [(0, 2), (2, 3), (3, 5)]
     """
+    most = BLOCK if most is None else most
     total = np.concatenate([[0], np.cumsum(sizes)])
     start = 0
     while start < len(sizes):

@@ -42,7 +42,7 @@ def bytes_of_dense(
     if dense + table <= most_gib * GIB:
         return dense
     means = ["most_gib, where there is that much memory"]
-    if dense > table:
+    if dense > most_gib * GIB / 2:
         means.append(
             "at_least, to leave out items with few events; most_items, to take only "
             "the most frequent ones"

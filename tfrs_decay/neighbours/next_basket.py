@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_decay.data.events import Events
-from tfrs_decay.data.histories import baskets, basket_queries
+from tfrs_decay.data.histories import basket_queries, baskets
 from tfrs_decay.data.ranges import flat_ranges
 from tfrs_decay.data.split import events_until
 from tfrs_decay.neighbours.counts import (
