@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse
 
+from tfrs_decay.data import Events, Items
 from tfrs_decay.neighbours import (
     Neighbours,
     counts,
@@ -360,12 +362,46 @@ def test_too_large_a_solve_is_refused_before_it_is_made(events, monkeypatch):
         fit_ease(events, **few, most_gib=(matrix + table - 1) / dense.GIB)
     with pytest.raises(
         ValueError,
-        match=r"2 dense matrices .* Change .* at_least, .*precision='float32'",
+        match=r"2 dense matrices .* at_least, .*\d would fit\); precision='float32'",
     ):
         fit_next_basket(events, **few, most_gib=(2 * matrix + table - 1) / dense.GIB)
-    with pytest.raises(ValueError, match=r"at_least.* or m, to keep fewer neighbours"):
+    with pytest.raises(ValueError, match=r"at_least.*; m, to keep fewer neighbours"):
         fit_ease(events, **few, most_gib=1 / dense.GIB)
     assert not made
+
+
+def test_what_fits_is_told_as_it_is(events):
+    room = 2.5 * 8 * 4**2 + ITEMS * 8
+    with pytest.raises(ValueError, match=r"\(4 would fit\)"):
+        fit_next_basket(events, until=UNTIL, m=1, most_gib=room / dense.GIB)
+    fit_next_basket(events, until=UNTIL, m=1, most_items=4, most_gib=room / dense.GIB)
+
+
+@pytest.mark.parametrize(
+    ("fitting", "matrices"), [(fit_ease, 1), (fit_next_basket, 2), (fit_cosine, 0)]
+)
+def test_no_more_matrices_are_held_than_is_told(monkeypatch, fitting, matrices):
+    monkeypatch.setattr(counts, "BLOCK", 1 << 13)
+    n = 600
+    rng = np.random.default_rng(0)
+    user = np.repeat(np.arange(1000), 6)
+    events = Events(
+        user=user,
+        time=np.tile([0, 0, 0, 1, 1, 1], 1000),
+        action=np.zeros(6000, np.int64),
+        item=rng.integers(0, n, 6000),
+        users=np.arange(1000).astype(str),
+        actions=("purchase",),
+        items=Items([f"i{one}" for one in range(n)]),
+    )
+    fitting(events, until=1, m=5)  # SciPy's own modules are loaded by now.
+    tracemalloc.start()
+    cost = fitting(events, until=1, m=5).cost
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    square = n * n * 8
+    assert cost.dense_bytes == matrices * square
+    assert peak < (matrices + 0.8) * square
 
 
 def test_without_scipy_the_extra_is_named(events, fit, monkeypatch):

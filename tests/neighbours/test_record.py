@@ -24,8 +24,8 @@ def test_arrays_are_copied_and_of_the_stated_types():
 
 def test_fewer_neighbours_of_the_same_fit():
     table = Neighbours(ITEM, WEIGHT, COST).strongest(1)
-    assert table.item.tolist() == [[2], [0], [1]]
-    assert table.weight.tolist() == [[-0.75], [1.0], [0.5]]
+    assert table.item.tolist() == [[2], [0], [0]]
+    assert table.weight.tolist() == [[-0.75], [1.0], [-0.5]]
     # Of absolute weights that add up to 3 it keeps 2.25.
     assert table.cost.kept_share == pytest.approx(0.9 * 2.25 / 3)
     assert table.cost.kept_bytes == 24
@@ -33,6 +33,15 @@ def test_fewer_neighbours_of_the_same_fit():
     for m in (0, 3):
         with pytest.raises(ValueError, match=rf"m={m} must be from 1 to 2"):
             Neighbours(ITEM, WEIGHT).strongest(m)
+
+
+def test_the_strongest_of_a_row_in_any_order():
+    table = Neighbours(
+        [[-1, 2, 1, 0], [3, 2, 1, 0], [-1] * 4, [1, 0, 3, -1]],
+        [[0, 1, -3, 2], [1, -1, 1, 0], [0] * 4, [0.5, 0.1, -0.5, 0]],
+    )
+    assert table.strongest(2).item.tolist() == [[1, 0], [1, 2], [-1, -1], [1, 3]]
+    assert table.strongest(2).weight[0].tolist() == [-3, 2]
 
 
 @pytest.mark.parametrize("cost", [COST, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,11 @@ def bytes_of_dense(
         return dense
     means = ["most_gib, where there is that much memory"]
     if dense > most_gib * GIB / 2:
+        left = max(most_gib * GIB - table, 0)
+        fitting = math.isqrt(int(left / matrices / np.dtype(precision).itemsize))
         means.append(
-            "at_least, to leave out items with few events; most_items, to take only "
-            "the most frequent ones"
+            "at_least, to leave out items with few events, or most_items, to take "
+            f"only the most frequent ones ({fitting:,} would fit)"
         )
         if precision == "float64":
             means.append("precision='float32', for half of it")
@@ -54,8 +57,8 @@ def bytes_of_dense(
     raise ValueError(
         f"{taking_part:,} items need {dense / GIB:.3g} GiB for {matrices} dense "
         f"{'matrix' if matrices == 1 else 'matrices'} and {table / GIB:.3g} GiB for "
-        f"the neighbours kept, more than most_gib={most_gib:g}. Change "
-        f"{'; or '.join(means)}."
+        f"the neighbours kept, more than most_gib={most_gib:g}. Change one of these: "
+        f"{'; '.join(means)}."
     )
 
 

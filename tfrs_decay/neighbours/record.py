@@ -41,8 +41,9 @@ class Neighbours:
     """Of each item, the items that an event of it says most about.
 
     Row i holds what an event of item i adds to the scores of others: item[i, k] gets
-    weight[i, k] more. Weights may be negative. A row begins with its strongest, by the
-    absolute value, and of equal ones with the lower place.
+    weight[i, k] more. Weights may be negative, and the strongest are those with the
+    largest absolute values. A row that was fitted begins with its strongest, and of
+    equal ones with the lower place; the order changes no score.
 
     Attributes:
         item: [n, m] int32 places in the catalogue of n items; -1 where an item has
@@ -129,7 +130,10 @@ class Neighbours:
         """
         if not 1 <= m <= self.m:
             raise ValueError(f"m={m} must be from 1 to {self.m}, what the table holds.")
-        item, weight = self.item[:, :m], self.weight[:, :m]
+        order = np.lexsort([self.item, -np.abs(self.weight)], axis=1)[:, :m]
+        item, weight = (
+            np.take_along_axis(some, order, axis=1) for some in (self.item, self.weight)
+        )
         cost = self.cost
         if cost is not None:
             held, left = (
