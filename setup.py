@@ -27,7 +27,8 @@ EXTRAS = {
     "excel": [*DATA, "openpyxl>=3.1"],
     "encoders": ["safetensors>=0.4"],
     "plots": ["matplotlib>=3.8"],
-    # Decays with a heavy tail as sums of exponentials; only fitting them needs it.
+    # Decays with a heavy tail as sums of exponentials, and tables of neighbours; only
+    # fitting them needs it.
     "fit": ["scipy>=1.11"],
     # Searching decays: 4 and 5 answer the few calls that are made alike.
     "tune": ["optuna>=4,<6"],

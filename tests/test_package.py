@@ -31,7 +31,7 @@ def test_importing_is_light():
         "import sys, tfrs_decay as td\n"
         "td.decay.Exponential('7d'); td.data.Items(['a']); td.durations\n"
         "td.interest.InterestState; td.serving.NativeModel\n"
-        "td.evaluation.recall_at_k; td.plots\n"
+        "td.evaluation.recall_at_k; td.plots; td.neighbours.fit_ease\n"
         "heavy = {'tensorflow', 'tf_keras', 'keras', 'pandas', 'matplotlib', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

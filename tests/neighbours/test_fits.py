@@ -288,10 +288,11 @@ def test_the_events_are_left_as_they_were(events, fit):
             {"until": -1},
             r"until=-1: none of \d+ events is at or before it; give a later",
         ),
-        ({"m": 0}, r"m=0 must be 1 or more, or None to keep all"),
-        ({"at_least": 0}, r"at_least=0 must be 1 or more"),
+        ({"m": 0}, r"m=0 must be an integer, 1 or more; None to keep"),
+        ({"m": 2.5}, r"m=2\.5 must be an integer, 1 or more"),
+        ({"at_least": 0}, r"at_least=0 must be an integer, 1 or more; 1 for"),
         ({"at_least": 99}, r"at_least=99: no item has so many .* the most .* is \d+"),
-        ({"most_items": 0}, r"most_items=0 must be 1 or more"),
+        ({"most_items": 0}, r"most_items=0 must be an integer, 1 or more; None"),
     ],
 )
 def test_bad_input_is_named(events, fit, options, message):

@@ -50,7 +50,7 @@ class ItemNeighbours(tf_keras.layers.Layer):
         m: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         if neighbours is not None:
             for name, given, own in (
                 ("n_items", n_items, len(neighbours)),

@@ -12,6 +12,9 @@ fit_next_basket         a linear map from the faded history to the next basket
 fit_cosine              how often two items are in the same baskets, or with the same
                         users, beside how often they would be anyhow
 ======================  ==============================================================
+
+All actions count alike: fit `events.where(data.with_actions(events, ["purchase"]))` for
+some of them.
 """
 
 from __future__ import annotations

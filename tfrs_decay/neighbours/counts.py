@@ -32,13 +32,22 @@ def check_options(m: int | None, **above_zero: float) -> None:
     """Refuses what no fit can work with.
 
     Raises:
-        ValueError: `m` is below 1, or another option is not finite and above 0.
+        ValueError: `m` is no integer from 1 on, or another option is not finite and
+            above 0.
     """
-    if m is not None and m < 1:
-        raise ValueError(f"m={m} must be 1 or more, or None to keep all neighbours.")
+    _check_count("m", m, "None to keep all neighbours")
     for name, number in above_zero.items():
         if not (number > 0 and np.isfinite(number)):
             raise ValueError(f"{name}={number} must be a finite number above 0.")
+
+
+def _check_count(name: str, number: int | None, otherwise: str) -> None:
+    if number is None:
+        return
+    if not isinstance(number, (int, np.integer)) or number < 1:
+        raise ValueError(
+            f"{name}={number!r} must be an integer, 1 or more; {otherwise}."
+        )
 
 
 def check_per_basket(per_basket: float) -> None:
@@ -73,11 +82,10 @@ def places_among(events: Events, at_least: int, most_items: int | None) -> np.nd
         left out.
 
     Raises:
-        ValueError: An option is below 1, or no item has enough events.
+        ValueError: An option is no integer from 1 on, or no item has enough events.
     """
-    for name, number in (("at_least", at_least), ("most_items", most_items)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name}={number} must be 1 or more.")
+    _check_count("at_least", at_least, "1 for every item with an event")
+    _check_count("most_items", most_items, "None for all items")
     count = np.bincount(events.item, minlength=len(events.items))
     taken = count >= at_least
     if not taken.any():

@@ -20,7 +20,7 @@ class Cost:
     """What a fit took, and what keeping only the strongest neighbours lost.
 
     Attributes:
-        seconds: From the events to the table.
+        seconds: Of the fit.
         kept_bytes: Of the table.
         dense_bytes: Of the matrices of items x items that were held at once; 0 for a
             fit that makes none.
