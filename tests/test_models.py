@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -174,6 +176,25 @@ def test_fit_learns_and_is_repeatable(shop_events):
     assert losses[0][-1] < losses[0][0] - 1
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     assert model.pooling.learned()["log_half_life"] != pytest.approx(np.log(3 * DAY))
+
+
+def test_values_and_context_of_a_log_do_not_disturb_training(shop_events):
+    kind = np.array(["toys", "books", ""], dtype=object)[shop_events.item % 3]
+    further = dataclasses.replace(
+        shop_events,
+        value=np.linspace(-5, 5, len(shop_events)),
+        context={"device": kind[::-1], "category": kind},
+    )
+    losses = []
+    for events in (shop_events, further):
+        model = make(Exponential("3d", trainable=True), shop_events.items)
+        losses.append(fitted(events, model, epochs=2).history["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    # The column named category is the one that a decay by category reads.
+    by_category = Exponential({"toys": "1d", "*": "30d"}, group="category")
+    model = make(by_category, shop_events.items)
+    losses.append(fitted(further, model, epochs=2).history["loss"])
+    assert losses[2][1] < losses[2][0] and losses[2] != losses[0]
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ def test_importing_is_light():
         "import sys, tfrs_decay as td\n"
         "td.decay.Exponential('7d'); td.data.Items(['a']); td.durations\n"
         "td.interest.InterestState; td.serving.NativeModel\n"
-        "td.evaluation.recall_at_k; td.plots; td.neighbours.fit_ease\n"
+        "td.evaluation.recall_at_k; td.plots; td.popularity.PopularityTable\n"
+        "td.neighbours.fit_ease\n"
         "heavy = {'tensorflow', 'tf_keras', 'keras', 'pandas', 'matplotlib', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
@@ -95,6 +96,7 @@ ORDER = [
     "decay.composition",
     "decay",
     "families",
+    "data.tables",
     "data.times",
     "data.events",
     "data.cleaning",
@@ -102,9 +104,9 @@ ORDER = [
     "data.ranges",
     "data.split",
     "data.storage",
-    "data.tables",
     "data.examples",
     "data.dataset",
+    "data.example_files",
     "data.reading",
     "data.beam",
     "data.simulated_titles",
@@ -113,6 +115,7 @@ ORDER = [
     "data.sources",
     "data.vectors",
     "data",
+    "popularity",
     "neighbours.record",
     "neighbours.counts",
     "neighbours.strongest",
@@ -128,6 +131,7 @@ ORDER = [
     "interest.arrays",
     "interest",
     "interest.beam",
+    "return_times",
     "layers.tensors",
     "layers.neighbours",
     "layers.weighted_sums",
@@ -146,7 +150,10 @@ ORDER = [
     "layers.time_decay_pooling",
     "layers.interest_state",
     "layers.streaming_probability",
+    "layers.recency_popularity",
     "layers.top_k",
+    "layers.own_items",
+    "layers.repeat",
     "layers",
     "similar",
     "models",

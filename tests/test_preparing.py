@@ -139,6 +139,86 @@ def test_a_logs_own_names_and_values(shop, tmp_path, runner):
     assert report["events"] == len(cleaned.events)
 
 
+@pytest.mark.parametrize("file_format", ["parquet", "tfrecord"])
+def test_values_and_context_are_written_by_both(shop, tmp_path, file_format):
+    table = pd.read_parquet(shop / "events.parquet")
+    rng = np.random.default_rng(0)
+    n = len(table)
+    table["amount"] = rng.normal(size=n)
+    table["device"] = rng.choice(np.array(["phone", "NA", None], dtype=object), n)
+    table["visit"] = pd.array(rng.integers(1 << 60, 1 << 61, n), dtype="Int64")
+    table.loc[::5, "visit"] = None
+    table["day"] = pd.to_datetime(table["time"], unit="s").dt.floor("D")
+    table["member"] = rng.random(n) < 0.5
+    table["share"] = rng.random(n).astype(np.float32)
+    context = ["device", "visit", "day", "member", "share", "who"]
+    table = table.rename(columns={"user": "who"})
+    table.to_parquet(tmp_path / "log.parquet", row_group_size=500)
+    (tmp_path / "logs").mkdir()
+    for part in range(2):
+        table[part::2].to_parquet(tmp_path / "logs" / f"{part}.parquet")
+    table.to_csv(tmp_path / "log.csv", index=False)
+    told = ["--column", "user=who", "--column", "value=amount", "--format", file_format]
+    told += [word for name in context for word in ("--context", name)]
+    found = {}
+    for data, runner in (
+        ("log.parquet", ()),
+        ("log.parquet", BEAM),
+        ("logs/*.parquet", BEAM),
+        ("log.csv", ()),
+        ("log.csv", BEAM),
+    ):
+        out = tmp_path / f"out-{len(found)}"
+        assert prepare(shop, out, *told, *runner, data=tmp_path / data) == 0
+        if file_format == "parquet":
+            rows = [rows_of(out, name) for name in preparing.PERIODS]
+            assert rows[0][0].keys() >= {f"target_{name}" for name in context}
+        else:
+            rows = sorted(records_of(out / "test"))
+        found[data, runner] = rows
+    own = found["log.parquet", ()]
+    assert own == found["log.parquet", BEAM] == found["logs/*.parquet", BEAM]
+    assert found["log.csv", ()] == found["log.csv", BEAM]
+    if file_format == "parquet":
+        row = own[0][5]
+        mine = table[table["who"] == row["user"]].sort_values("amount")
+        mine = mine.drop_duplicates(["item", "time", "action"], keep="last")
+        mine = mine.set_index(["item", "time", "action"])
+        ids, times, actions = (
+            row[f"history_{name}"] for name in ("item", "time", "action")
+        )
+        kept = mine.loc[list(zip(ids, times, actions, strict=True))]
+        assert row["history_value"] == kept["amount"].astype(np.float32).tolist()
+        assert row["history_device"] == kept["device"].fillna("").tolist()
+        assert row["history_visit"] == [
+            "" if one is pd.NA else str(one) for one in kept["visit"]
+        ]
+        assert row["history_day"] == kept["day"].map(str).tolist()
+        assert row["history_who"] == [row["user"]] * len(kept)
+
+
+def records_of(folder):
+    """The records of a folder's files, each as it was written."""
+    import tensorflow as tf
+
+    paths = sorted(str(one) for one in folder.iterdir())
+    return [
+        str(tf.train.Example.FromString(one.numpy()))
+        for one in tf.data.TFRecordDataset(paths)
+    ]
+
+
+def test_a_context_that_the_log_lacks_is_named_by_both(shop, tmp_path, capsys):
+    for runner in ((), BEAM):
+        assert prepare(shop, tmp_path / "out", "--context", "till", *runner) == 2
+        assert re.search(
+            r"shop0?/events\.parquet has no column till", capsys.readouterr().err
+        )
+    with pytest.raises(ValueError, match=r"context=\['value'\]: 'value' is one of the"):
+        preparing.Preparation("no such log", context=["value"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_several_files_are_one_log(shop, tmp_path):
     table = pd.read_parquet(shop / "events.parquet")
     (tmp_path / "logs").mkdir()
@@ -203,9 +283,32 @@ def test_files_with_other_columns_are_named(logs, capsys):
     )
     table.drop(columns="item").to_parquet(logs / "1.parquet")
     assert "logs/1.parquet has no column item" in refusal(logs, capsys)
+    assert "logs/0.parquet has no column till" in refusal(
+        logs, capsys, "--context", "till"
+    )
     assert "sample=5 draws from a log in one file" in refusal(
         logs, capsys, "--sample", "5"
     )
+
+
+def test_a_file_of_several_with_a_column_twice_is_named(logs, capsys):
+    table = pq.read_table(logs / "1.parquet")
+    again = table.append_column("action", table["action"])
+    pq.write_table(again, logs / "1.parquet")
+    assert "logs/1.parquet has more than one column named 'action'" in refusal(
+        logs, capsys
+    )
+
+
+def test_what_was_the_index_of_one_file_is_a_column(logs, tmp_path):
+    def made(out):
+        assert prepare(tmp_path, tmp_path / out, *BEAM, data="logs/*.parquet") == 0
+        return json.loads((tmp_path / out / "report.json").read_text())
+
+    plain = made("plain")
+    table = pd.read_parquet(logs / "1.parquet")
+    table.set_index("user").to_parquet(logs / "1.parquet")
+    assert made("indexed") == plain
 
 
 def test_a_wrong_column_names_the_log_as_it_was_given(logs, capsys):
@@ -271,8 +374,10 @@ def hot_log(path, **more):
 
 @pytest.mark.parametrize("most", [12, 20, 299, 300])
 def test_of_a_hot_user_the_latest_are_kept_by_both(tmp_path, most):
-    table = hot_log(tmp_path / "log.parquet")
+    visits = [f"visit {n}" for n in range(312)]
+    table = hot_log(tmp_path / "log.parquet", visit=visits, value=range(312))
     told = {"test": "60s", "validation": "60s", "most_per_user": most}
+    told["context"] = ["visit"]
     preparation = preparing.Preparation(str(tmp_path / "log.parquet"), **told)
     reports, rows = [], []
     for runner in ("local", "DirectRunner"):
@@ -283,6 +388,11 @@ def test_of_a_hot_user_the_latest_are_kept_by_both(tmp_path, most):
         rows.append(sorted(read, key=lambda row: (row["user"], row["query_time"])))
     assert reports[0] == reports[1]
     assert rows[0] == rows[1]
+    visit = table.set_index(["user", "time"])["visit"]
+    for row in rows[0]:
+        its = visit[row["user"]]
+        assert row["history_visit"] == its[row["history_time"]].tolist()
+        assert row["target_visit"] == [its[row["query_time"]]]
     latest = table.sort_values("time").groupby("user").tail(most)
     beyond = len(table) - len(latest)
     assert reports[0]["events"] == len(latest)

@@ -124,6 +124,7 @@ def prepare(out: str, runner: str, arguments: tuple[str, ...], **options: Any) -
         items=options["items"],
         texts=options["text_columns"],
         columns=read_columns(options["columns"]),
+        context=options["context"],
         sample=options["sample"],
         target_actions=options["target_action"],
         rules=read_rules(options),

@@ -41,8 +41,8 @@ _SOURCE = (
         help="complete-journey, simulated, or a file: UCI Online Retail (.parquet, "
         ".csv, .xlsx), reviews of Amazon Reviews 2023 (.jsonl, .jsonl.gz, .csv), any "
         "table (.csv, .parquet, .jsonl) with the columns user, item, time and, "
-        "optionally, action; or a folder with MovieLens, MIND, or NAME.jsonl and "
-        "meta_NAME.jsonl of Amazon Reviews.",
+        "optionally, action and value; or a folder with MovieLens, MIND, or "
+        "NAME.jsonl and meta_NAME.jsonl of Amazon Reviews.",
     ),
     click.option(
         "--items",
@@ -55,7 +55,7 @@ _SOURCE = (
         multiple=True,
         metavar="NAME=COLUMN",
         help="What your own log calls a column, such as user=customer_id; for each of "
-        "user, item, time and action that it calls otherwise.",
+        "user, item, time, action and value that it calls otherwise.",
     ),
     click.option(
         "--text-column",
@@ -142,6 +142,13 @@ log_options = _together(
 
 example_options = _together(
     *_SOURCE,
+    click.option(
+        "--context",
+        multiple=True,
+        metavar="COLUMN",
+        help="A further column of your own log, such as device, to write with each "
+        "example: of the events of the history, and of the targets.",
+    ),
     *_TARGETS,
     click.option(
         "--format",

@@ -35,7 +35,7 @@ from tfrs_decay.data.cleaning import (
     beyond_latest,
     clean,
 )
-from tfrs_decay.data.events import Events, Items
+from tfrs_decay.data.events import Events, Items, refuse_context
 from tfrs_decay.data.examples import FORMATS, whole_folder, write_examples
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
 from tfrs_decay.data.sources import open_log
@@ -61,6 +61,7 @@ class Preparation:
         items: As in `open_log`.
         texts: As in `open_log`.
         columns: As in `open_log`.
+        context: As in `open_log`; written with each example.
         sample: As in `open_log`.
         seed: As in `open_log`; and of the order of the examples, on one machine.
         test: Length of the test period.
@@ -80,6 +81,7 @@ class Preparation:
     items: str | None = None
     texts: Sequence[str] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
+    context: Sequence[str] = ()
     sample: int | None = None
     seed: int = 0
     test: Duration = "30d"
@@ -101,6 +103,7 @@ class Preparation:
         for name in ("max_history", "shards", "most_per_user"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be 1 or more.")
+        refuse_context(self.context)
         to_seconds(self.test, "test")
         to_seconds(self.validation, "validation")
 
@@ -111,6 +114,7 @@ class Preparation:
             items=self.items,
             texts=self.texts,
             columns=self.columns,
+            context=self.context,
             returns="return" in self.rules.taken_back,
             sample=self.sample,
             seed=self.seed,
@@ -221,7 +225,7 @@ def _cleaned(log: RawLog, preparation: Preparation) -> Cleaned:
     read = clean(log, now=now, rules=alone)
     kept = _latest(read.events.user, most)
     whole = clean(
-        RawLog(_event_rows(read.events.where(kept)), log.items, {}, log.texts),
+        log._replace(events=_event_rows(read.events.where(kept)), rejected={}),
         rules=Rules(most_per_minute=rules.most_per_minute, taken_back=rules.taken_back),
     )
     beyond = read.row[~kept]
@@ -261,6 +265,7 @@ def _event_rows(events: Events) -> pd.DataFrame:
             # As dates, which are not taken for another unit.
             "time": events.time.astype("datetime64[s]"),
             "action": np.array(events.actions, dtype=object)[events.action],
+            **events.context,
         }
     )
     return table if events.value is None else table.assign(value=events.value)

@@ -33,10 +33,14 @@ from tfrs_decay.data.sources import open_log
 from tfrs_decay.data.split import TimeSplit, split_of_span
 from tfrs_decay.data.tables import (
     UNREADABLE,
-    WORDS_FOR_NOTHING,
+    Misread,
+    bad_text_as_bytes,
     checked_file,
+    parquet_parts,
+    refuse_other_rows,
     require,
     unreadable,
+    without_words,
 )
 from tfrs_decay.preparing import (
     PERIODS,
@@ -47,6 +51,7 @@ from tfrs_decay.preparing import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 _COLUMNS = ("user", "item", "time", "action", "value")
@@ -89,19 +94,18 @@ def write_with_beam(
     say(f"Running the pipeline on {runner} ...")
     options = PipelineOptions(list(arguments))
     with beam.Pipeline(runner=runner_named(runner), options=options) as pipeline:
-        _build(pipeline | source.rows, preparation, folder)
+        _build(pipeline | source.rows, source.log, preparation, folder)
     facts = _Facts.read(folder / "facts.jsonl")
     split = facts.split(preparation)
     examples = {name: facts.counted["examples"][name] for name in PERIODS}
     need_examples(examples, preparation.shards)
     # The catalogue as cleaning makes it of the items that occur.
-    catalogue = clean(_log_of(facts.all("items"), source.items, source.texts))
-    item_table(catalogue.events.items, source.texts).to_parquet(
-        folder / "items.parquet"
-    )
+    log = source.log
+    catalogue = clean(_log_of(facts.all("items"), log.items, log.texts))
+    item_table(catalogue.events.items, log.texts).to_parquet(folder / "items.parquet")
     (folder / "facts.jsonl").unlink()
     shutil.rmtree(folder / "head", ignore_errors=True)
-    rejected = dict(source.rejected)
+    rejected = dict(log.rejected)
     for why, count in facts.all("rejected").items():
         rejected[why] = rejected.get(why, 0) + count
     actions = actions_to_predict(
@@ -118,25 +122,27 @@ def write_with_beam(
 
 
 class _Source(NamedTuple):
-    """Where the rows come from, and what is known without them."""
+    """Where the rows come from, and what is known without them.
+
+    rows: A transform that reads them.
+    log: The log of it, with some of the rows or all.
+    """
 
     rows: Any
-    items: Any
-    texts: tuple[str, ...]
-    rejected: dict[str, int]
+    log: RawLog
 
 
 def _source(preparation: Preparation, folder: Path) -> _Source:
     paths = sorted(glob.glob(preparation.data)) or [preparation.data]
-    own = {name: preparation.columns.get(name, name) for name in _COLUMNS}
-    needed = [
-        its
-        for name, its in own.items()
-        if name in _COLUMNS[:3] or name in preparation.columns
-    ]
+    own = {
+        name: preparation.columns.get(name, name)
+        for name in (*_COLUMNS, *preparation.context)
+    }
+    always = {*_COLUMNS[:3], *preparation.columns, *preparation.context}
+    needed = [its for name, its in own.items() if name in always]
     if len(paths) > 1:
         _require_one_log(paths, own, needed, preparation)
-    elif preparation.sample is not None or not _is_event_table(paths[0], needed):
+    elif preparation.sample is not None or not _is_event_table(paths[0], own, needed):
         return _read_here(replace(preparation, data=paths[0]))
     # What describes the items goes with any rows of the log, such as the first.
     head = _head(paths, folder)
@@ -145,13 +151,13 @@ def _source(preparation: Preparation, folder: Path) -> _Source:
         items=preparation.items,
         texts=preparation.texts,
         columns=preparation.columns,
+        context=preparation.context,
     )
     own = {name: own[name] for name in log.events.columns}
     floats = tuple(
         name for name in ("user", "item") if _are_written_as_floats(paths, own[name])
     )
-    rows = _ReadTables(paths, own, floats)
-    return _Source(rows, log.items, log.texts, log.rejected)
+    return _Source(_ReadTables(paths, own, floats), log)
 
 
 def _are_written_as_floats(paths: Sequence[str], column: str) -> bool:
@@ -174,14 +180,16 @@ def _read_here(preparation: Preparation) -> _Source:
     log = preparation.log()
     rows = log.events.astype(object).where(log.events.notna(), None)
     rows["row"] = np.arange(len(rows))
-    records = beam.Create(rows.to_dict("records"))
-    return _Source(records, log.items, log.texts, log.rejected)
+    return _Source(beam.Create(rows.to_dict("records")), log)
 
 
-def _is_event_table(path: str, needed: Sequence[str]) -> bool:
+def _is_event_table(path: str, own: Mapping[str, str], needed: Sequence[str]) -> bool:
     """Whether workers can read it; if not, `open_log` does, or says what is wrong."""
-    is_parquet = Path(path).suffix.lower() == ".parquet" and Path(path).is_file()
-    return is_parquet and set(needed) <= set(_schema_of(path).names)
+    if Path(path).suffix.lower() != ".parquet" or not Path(path).is_file():
+        return False
+    found = _schema_of(path).names
+    once = all(found.count(its) <= 1 for its in own.values())
+    return once and set(needed) <= set(found)
 
 
 def _require_one_log(
@@ -215,28 +223,27 @@ def _schema_of(path: str) -> pa.Schema:
 
     file = checked_file(path, (".parquet",), "a .parquet file, as each of several is")
     try:
-        return pq.read_schema(file)
+        # What pandas noted of a table would hide the columns that were its index.
+        return pq.read_schema(file).remove_metadata()
     except UNREADABLE as error:
         raise unreadable(file, error) from error
 
 
 def _batches(
-    path: str, columns: Sequence[str] | None = None, groups: list[int] | None = None
-) -> Iterator[Any]:
-    """Some columns, or all, of some row groups, or all; or the file's name."""
-    import pyarrow.parquet as pq
-
+    path: str, columns: Sequence[str] | None = None, group: int | None = None
+) -> Iterator[pa.Table]:
+    """Some columns, or all, of a row group, or all; or the file's name."""
     try:
-        yield from pq.ParquetFile(path).iter_batches(
-            batch_size=_WRITTEN, row_groups=groups, columns=columns
-        )
+        for part in parquet_parts(path, columns, group=group, rows=_WRITTEN):
+            yield bad_text_as_bytes(part)
+    except Misread:
+        raise
     except UNREADABLE as error:
         raise unreadable(Path(path), error) from error
 
 
 def _head(paths: Sequence[str], folder: Path) -> Path:
     """A file of the first rows."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     filled = (batch for path in paths for batch in _batches(path) if len(batch))
@@ -245,7 +252,7 @@ def _head(paths: Sequence[str], folder: Path) -> Path:
         raise ValueError(f"{', '.join(paths[:3])}: no rows below the columns.")
     head = folder / "head" / "events.parquet"
     head.parent.mkdir()
-    pq.write_table(pa.Table.from_batches([first.slice(0, 1)]), head)
+    pq.write_table(first.slice(0, 1), head)
     return head
 
 
@@ -280,16 +287,18 @@ class _ReadTables(beam.PTransform):
         row = 0
         for path in self.paths:
             about = pq.read_metadata(path)
+            first = row
             for group in range(about.num_row_groups):
                 yield path, group, row
                 row += about.row_group(group).num_rows
+            refuse_other_rows(path, about.num_rows, row - first)
 
 
 def _rows_of_group(
     group: tuple[str, int, int], own: Mapping[str, str], floats: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
     path, number, row = group
-    for batch in _batches(path, list(own.values()), [number]):
+    for batch in _batches(path, list(dict.fromkeys(own.values())), number):
         table = batch.to_pydict()
         columns = {name: table[its] for name, its in own.items()}
         for name in ("time", "value"):
@@ -297,8 +306,8 @@ def _rows_of_group(
                 columns[name] = _without_words(columns[name])
         for name in floats:
             columns[name] = [
-                one if one is None else str(one).strip().removesuffix(".0")
-                for one in columns[name]
+                one if one is None else one.removesuffix(".0")
+                for one in as_text(_cells(columns[name]))
             ]
         for values in zip(*columns.values(), strict=True):
             yield {**dict(zip(columns, values, strict=True)), "row": row}
@@ -307,17 +316,22 @@ def _rows_of_group(
 
 def _without_words(values: list[Any]) -> list[Any]:
     """As `without_words` of a table's column."""
-    return [
-        None if isinstance(one, str) and one in WORDS_FOR_NOTHING else one
-        for one in values
-    ]
+    gaps = without_words(_cells(values)).isna()
+    return [None if gap else one for one, gap in zip(values, gaps, strict=True)]
 
 
-def _build(rows: Any, preparation: Preparation, folder: Path) -> None:
+def _cells(values: list[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
+    return pd.Series(values, dtype=object)
+
+
+def _build(rows: Any, raw: RawLog, preparation: Preparation, folder: Path) -> None:
     log = rows | "Clean" >> CleanEvents(
         now=preparation.now,
         rules=preparation.rules,
         most_per_user=preparation.most_per_user,
+        context=preparation.context,
     )
     actions = (
         log.events
@@ -348,12 +362,13 @@ def _build(rows: Any, preparation: Preparation, folder: Path) -> None:
         | "OfRejected" >> beam.Map(lambda one: (("rejected", one.reason), one.rows)),
         log.filled | "OfFilled" >> beam.MapTuple(lambda why, n: (("filled", why), n)),
     ]
+    schema = _schema_like(raw)
     for name in PERIODS:
         counts.append(
             examples[name] | f"Of {name}" >> beam.Map(_fact, ("examples", name))
         )
         _ = examples[name] | f"Write {name}" >> _WriteShards(
-            str(folder / name), preparation.shards, preparation.file_format
+            str(folder / name), preparation.shards, preparation.file_format, schema
         )
     nothing = [(("examples", name), 0) for name in PERIODS]
     nothing += [(("total", name), 0) for name in ("events", "users")]
@@ -424,11 +439,14 @@ class _Period(beam.DoFn):
 class _WriteShards(beam.PTransform):
     """Files as `write_examples` names them; an example's shard is told by its query."""
 
-    def __init__(self, folder: str, shards: int, file_format: str) -> None:
+    def __init__(
+        self, folder: str, shards: int, file_format: str, schema: pa.Schema
+    ) -> None:
         super().__init__()
         self.folder = folder
         self.shards = shards
         self.file_format = file_format
+        self.schema = schema
 
     def expand(self, examples: Any) -> Any:
         dealt = examples | "Deal" >> beam.Map(_dealt, self.shards)
@@ -440,7 +458,9 @@ class _WriteShards(beam.PTransform):
             ((dealt, every) | beam.Flatten())
             | "Shards" >> beam.GroupByKey()
             | "Files"
-            >> beam.Map(_write_shard, self.folder, self.shards, self.file_format)
+            >> beam.Map(
+                _write_shard, self.folder, self.shards, self.file_format, self.schema
+            )
         )
 
 
@@ -450,11 +470,15 @@ def _dealt(example: dict[str, Any], shards: int) -> tuple[int, dict[str, Any]]:
 
 
 def _write_shard(
-    of_shard: tuple[int, Iterable[Any]], folder: str, shards: int, file_format: str
+    of_shard: tuple[int, Iterable[Any]],
+    folder: str,
+    shards: int,
+    file_format: str,
+    schema: pa.Schema,
 ) -> None:
     shard, examples = of_shard
     path = Path(folder) / shard_name(shard, shards, file_format)
-    _write_whole(_tables(examples, _schema()), path)
+    _write_whole(_tables(examples, schema), path)
 
 
 def _numbered(one: Rejected) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -493,8 +517,10 @@ def _tables(rows: Iterable[Any], schema: pa.Schema) -> Iterator[pa.Table]:
     yield pa.Table.from_pylist(block, schema=schema)
 
 
-def _schema() -> pa.Schema:
-    events = clean(_log_of([])).events
+def _schema_like(log: RawLog) -> pa.Schema:
+    """What the examples of a log look like, told without its rows."""
+    none = log._replace(events=log.events.head(0), items=None)
+    events = clean(none).events
     return example_table(basket_queries(events), events).schema
 
 

@@ -32,8 +32,9 @@ def prepared(rows, examples=None, **options):
     return run(build)[0]
 
 
-def on_one_machine(rows, *, examples=None, **options):
-    cleaned = clean(RawLog(pd.DataFrame(rows), None, {}), **options)
+def on_one_machine(rows, *, examples=None, context=(), **options):
+    log = RawLog(pd.DataFrame(rows), None, {}, context=context)
+    cleaned = clean(log, **options)
     examples = dict(examples or {})
     most = examples.pop("max_history", 100)
     queries = basket_queries(cleaned.events, **examples)
@@ -51,6 +52,7 @@ def named(events):
             int(events.time[n]),
             events.actions[events.action[n]],
             value[n],
+            {name: column[n] for name, column in events.context.items()} or None,
         )
         for n in range(len(events))
     )
@@ -169,6 +171,57 @@ def test_tied_logs_are_the_same(rows):
     assert_same(prepared(rows), *on_one_machine(rows))
 
 
+FURTHER = st.tuples(
+    st.sampled_from(["u", "v"]),
+    st.sampled_from(["a", "b"]),
+    st.sampled_from([5, 6, "7"]),
+    st.sampled_from(["buy", "return"]),
+    st.sampled_from([1.1, "2", None]),
+    st.sampled_from(["x", " y", None]),
+    st.sampled_from([1, 2.0, True]),
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(FURTHER, min_size=1, max_size=40), st.randoms())
+def test_values_and_context_are_those_of_one_machine_in_any_order(rows, random):
+    names = ("user", "item", "time", "action", "value", "shop", "till")
+    rows = [dict(zip(names, row, strict=True)) for row in rows]
+    told = {
+        "context": ("shop", "till"),
+        "rules": Rules(missing_value=0.5, taken_back={"return": "buy"}),
+    }
+    cleaned, examples = on_one_machine(rows, **told)
+    random.shuffle(rows)
+    assert_same(prepared(rows, **told), cleaned, examples)
+
+
+def test_values_and_context_of_a_shop(shop_rows, monkeypatch):
+    # Small batches: what is alike is in several of them.
+    monkeypatch.setattr("tfrs_decay.data.beam._ROWS", 101)
+    rng = np.random.default_rng(2)
+    rows = [
+        {
+            **row,
+            "value": float(rng.normal()),
+            "shop": ["x", "y", None][rng.integers(3)],
+            "row": n,
+        }
+        for n, row in enumerate(shop_rows)
+    ]
+    cleaned, examples = on_one_machine(rows, context=("shop",))
+    found = prepared(rows, context=["shop"])
+    assert_same(found, cleaned, examples)
+    assert all(row["history_value"] and row["target_shop"] for row in found["examples"])
+    # A row that only the whole user shows to be one too many has its names as well.
+    again = [one for one in found["rejected"] if one.reason == AGAIN]
+    assert again and all("shop" in one.row for one in again)
+    assert all("context" not in one.row for one in again)
+    hot = prepared(rows, context=["shop"], most_per_user=5)
+    assert len(hot["events"]) <= 5 * 40
+    assert set(map(repr, hot["events"])) < set(map(repr, found["events"]))
+
+
 def test_windows_are_logs_of_their_own():
     rows = [
         {"user": "u", "item": item, "time": time}
@@ -278,7 +331,9 @@ def test_no_more_than_twice_the_most_is_ever_held():
     for part in range(4):
         held = latest.create_accumulator()
         for n in range(100):
-            held = latest.add_input(held, (f"i{n}", n * 4 + part, "buy", None, None))
+            held = latest.add_input(
+                held, (f"i{n}", n * 4 + part, "buy", None, None, None)
+            )
             assert len(held[0]) <= 20
         parts.append(held)
     merged = latest.merge_accumulators(parts)
@@ -296,6 +351,8 @@ def test_no_more_than_twice_the_most_is_ever_held():
     [
         (lambda: CleanEvents(most_per_user=0), r"most_per_user=0 must be 1 or more"),
         (lambda: CleanEvents(["a", "a"]), r"actions=\['a', 'a'\] must be a list of"),
+        (lambda: CleanEvents(context=["row"]), r"context=\['row'\]: 'row' is one of"),
+        (lambda: CleanEvents(context="shop"), r"context='shop' must be a list of"),
         (lambda: MakeExamples(max_history=0), r"max_history=0 must be 1 or more"),
         (
             lambda: MakeExamples(actions=["buy"], known_actions=["sell"]),
@@ -327,6 +384,19 @@ def test_bad_arguments_are_refused_at_once(make, message):
 def test_rows_that_are_none_are_refused_by_name(rows, error, message):
     with pytest.raises(error, match=message):
         prepared(rows)
+
+
+def test_a_context_that_rows_lack_is_named():
+    rows = dated(1, 2)
+    with pytest.raises(ValueError, match=r"no column shop; they have user, item, time"):
+        prepared(rows, context=["shop"])
+    rows[0]["shop"] = "x"
+    with pytest.raises(ValueError, match=r"1 of 2 rows have the key 'shop'"):
+        prepared(rows, context=["shop"])
+    event = CleanEvent("u", "a", 1, "buy", None, {"shop": "x"})
+    others = [event, event._replace(time=2, context=None)]
+    with pytest.raises(ValueError, match=r"give each the same further columns"):
+        run(lambda p: {"made": p | beam.Create(others) | MakeExamples()})
 
 
 def test_an_action_that_a_batch_lacks_is_no_mistake():

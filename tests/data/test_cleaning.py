@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tfrs_decay.data import Cleaned, Events, RawLog, Rules, clean
 from tfrs_decay.data.cleaning import as_text
-from tfrs_decay.data.times import seconds_since_epoch
+from tfrs_decay.data.times import CompactDates, seconds_since_epoch
 
 UTC = datetime.timezone.utc
 NOON = 1_704_110_400  # 2024-01-01 12:00:00 UTC
@@ -607,6 +607,56 @@ def test_the_order_of_rows_changes_nothing(
     assert one.rejected == other.rejected
 
 
+further = st.lists(
+    st.tuples(
+        st.sampled_from(["u", "v"]),
+        st.sampled_from(["a", "b"]),
+        st.sampled_from([1, 2]),
+        st.sampled_from([1.0, 2.0, None]),
+        st.sampled_from(["x", "y", None]),
+        st.sampled_from([1, 2.0, " "]),
+    ),
+    max_size=30,
+)
+FURTHER = (*NAMES, "value", "shop", "till")
+
+
+def with_further(events: Events) -> list[tuple[Any, ...]]:
+    """Events of one action by their names, with value and context."""
+    assert events.value is not None
+    columns = (events.value.tolist(), *events.context.values())
+    return [
+        (*event[:3], *more)
+        for event, *more in zip(named(events), *columns, strict=True)
+    ]
+
+
+@settings(deadline=None)
+@given(further, st.integers(1, 9))
+def test_values_and_context_come_along_in_any_order_of_rows(
+    rows: list[tuple[Any, ...]], seed: int
+) -> None:
+    def of(rows: Sequence[Any], seed: int) -> Cleaned:
+        log = log_of(rows, FURTHER, seed=seed)
+        return clean(log._replace(context=("shop", "till")))
+
+    one, other = of(rows, 0), of(rows, seed)
+    events = with_further(one.events)
+    assert events == with_further(other.events)
+    assert one.rejected == other.rejected
+    # By hand: of what is alike the largest value, then the first of the alphabet.
+    best: dict[Any, Any] = {}
+    for user, item, time, value, shop, till in rows:
+        if value is not None:
+            its = (-value, shop or "", {1: "1", 2.0: "2", " ": ""}[till])
+            best[user, item, time] = min(its, best.get((user, item, time), its))
+    assert sorted(events) == sorted(
+        (*key, -less, *context) for key, (less, *context) in best.items()
+    )
+    again = of(events, seed)
+    assert with_further(again.events) == events and again.rejected == {}
+
+
 @settings(deadline=None)
 @given(tables)
 def test_what_is_clean_stays_as_it_is(rows: list[tuple[Any, ...]]) -> None:
@@ -704,6 +754,47 @@ def test_compact_dates_are_not_taken_for_seconds(written: object) -> None:
         clean(log_of([*rows, ("u", "a", 20230230), ("u", "a", 0)], NAMES))
     # Half of them no such dates, and they are what they look like: seconds.
     assert len(clean(log_of([("u", "a", 20231201), ("u", "a", 5)], NAMES)).events) == 2
+
+
+@pytest.mark.parametrize("kind", [object, "str", "category"])
+@pytest.mark.parametrize(
+    ("times", "row", "message"),
+    [
+        (["5", None, "5", "9", "1704110400000"], 4, "1704110400000 is too large"),
+        (["5", None, "5", "13/12/2010", "12/13/2010"], 4, "'13/12/2010' has its day"),
+        (["7", None, "7", *["20231205", "20231201"] * 20], 4, "such as 20231201"),
+    ],
+)
+def test_a_wrong_time_is_named_by_the_row_where_it_stands(
+    times: list[Any], row: int, message: str, kind: Any
+) -> None:
+    column = pd.Series(times, dtype=kind)
+    with pytest.raises(ValueError, match=rf"^row {row} of the log .*{message}"):
+        seconds_since_epoch(column)
+    # A part's rows are not the log's.
+    parts = [column.iloc[:3], column.iloc[3:]]
+    if "20231201" in message:
+        with pytest.raises(ValueError, match=rf"^the times look .*{message}"):
+            CompactDates.together(map(CompactDates.of, parts)).refuse()
+    else:
+        with pytest.raises(ValueError, match=r"^(a time of 1704|'1./1./2010' may)"):
+            seconds_since_epoch(parts[1], part=True)
+
+
+def test_what_is_no_number_is_counted_for_none() -> None:
+    cells = [True, None, 20231201, 10**400, "20231202", pd.Timestamp("2023-12-01")]
+    counted = CompactDates(2, 2, 20231201)
+    assert CompactDates.of(pd.Series(cells, dtype=object)) == counted
+    for none in (pd.Series([True, False]), pd.Series(pd.to_timedelta([20231201, 1]))):
+        assert CompactDates.of(none) == CompactDates()
+        assert not seconds_since_epoch(none)[1].any()
+
+
+def test_times_in_categories_may_have_gaps() -> None:
+    column = pd.Series(pd.Categorical([3, None, 1, 3], categories=[1, 3, 10**12]))
+    read, readable = seconds_since_epoch(column)
+    assert read.tolist() == [3, 0, 1, 3]
+    assert readable.tolist() == [True, False, True, True]
 
 
 def test_a_bare_table_is_named() -> None:

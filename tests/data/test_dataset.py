@@ -9,10 +9,11 @@ import pytest
 from tfrs_decay.data import RawLog, basket_queries, batches, clean
 
 
-def events_of(rows):
-    table = pd.DataFrame(rows, columns=["user", "item", "time", "action"])
+def events_of(rows, *further):
+    names = ["user", "item", "time", "action", *further]
+    table = pd.DataFrame(rows, columns=names)
     shuffled = table.sample(frac=1, random_state=5)
-    return clean(RawLog(shuffled, None, {})).events
+    return clean(RawLog(shuffled, None, {}, context=tuple(further[1:]))).events
 
 
 @pytest.fixture
@@ -73,6 +74,48 @@ def test_targets_are_drawn_from_the_basket_anew_each_time(events):
             ):
                 drawn.add((int(time), target))
     assert drawn == {(20, "b"), (20, "c"), (30, "d"), (40, "a")}
+
+
+@pytest.fixture
+def further_events():
+    """As above, with a value and a device; one row has no device."""
+    return events_of(
+        [
+            ("u", "a", 10, "see", 1.5, "phone"),
+            ("u", "b", 20, "buy", 2.0, "desk"),
+            ("u", "c", 20, "see", 0.0, None),
+            ("u", "d", 30, "buy", 4.0, "phone"),
+            ("v", "b", 15, "buy", 5.0, "desk"),
+            ("v", "a", 40, "buy", -6.0, "phone"),
+        ],
+        *("value", "device"),
+    )
+
+
+def test_values_and_context_are_features_and_disturb_no_others(further_events, events):
+    queries = basket_queries(further_events)
+    (batch,) = batches(queries, further_events, max_history=2)
+    assert batch["history_value"].numpy().tolist() == [[1.5, 0], [2, 0], [5, 0]]
+    assert batch["target_value"].numpy().tolist() == [[2, 0], [4, 0], [-6, 0]]
+    assert text(batch["history_device"]) == [["phone", ""], ["desk", ""], ["desk", ""]]
+    assert text(batch["target_device"]) == [["desk", ""], ["phone", ""], ["phone", ""]]
+    assert batch["history_value"].dtype == batch["target_value"].dtype == "float32"
+    (plain,) = batches(queries, events, max_history=2)
+    for name, column in plain.items():
+        np.testing.assert_array_equal(batch.pop(name), column)
+    assert len(batch) == 4
+
+
+def test_a_target_that_is_drawn_keeps_what_goes_with_it(further_events):
+    queries = basket_queries(further_events, until=20)
+    data = batches(queries, further_events, max_targets=1)
+    drawn = {
+        (text(one["target_item"])[0][0], float(one["target_value"][0, 0]))
+        + (text(one["target_device"])[0][0],)
+        for _ in range(20)
+        for one in data
+    }
+    assert drawn == {("b", 2.0, "desk"), ("c", 0.0, "")}
 
 
 def epochs_of(shop_events, seed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -94,3 +95,6 @@ def test_a_part_of_the_events_keeps_their_vocabularies() -> None:
     assert some.context["shop"].tolist() == ["", "y"]
     assert some.users is events.users and some.items is events.items
     assert events.where(events.time > 9).time.tolist() == []
+    taken = {"length": np.array(["x", "", "y"], dtype=object)}
+    with pytest.raises(ValueError, match=r"context=\['length'\]: 'length' is one of"):
+        dataclasses.replace(events, context=taken)

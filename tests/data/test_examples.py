@@ -48,6 +48,50 @@ def test_a_row_is_a_query(shop_events, queries):
         }
 
 
+@pytest.fixture(scope="module")
+def further_events(shop_events):
+    """The shop's events with values and two further columns, one with gaps."""
+    rng = np.random.default_rng(4)
+    n = len(shop_events)
+    return dataclasses.replace(
+        shop_events,
+        value=rng.normal(size=n),
+        context={
+            "device": rng.choice(np.array(["phone", "", "öl"], dtype=object), n),
+            "a.b": np.array([f"visit {at}" for at in range(n)], dtype=object),
+        },
+    )
+
+
+def test_what_goes_with_an_event_goes_with_its_row(further_events, queries):
+    rows = example_table(queries, further_events, max_history=5).to_pylist()
+    plain = example_table(
+        queries,
+        dataclasses.replace(further_events, value=None, context={}),
+        max_history=5,
+    ).to_pylist()
+    assert {name: rows[3][name] for name in plain[3]} == plain[3]
+    columns = {
+        "value": further_events.value.astype(np.float32),
+        **further_events.context,
+    }
+    for q in (0, 7, len(queries) - 1):
+        history = np.arange(queries.history_start[q], queries.history_stop[q])[-5:]
+        target = queries.target[queries.target_offset[q] : queries.target_offset[q + 1]]
+        for name, column in columns.items():
+            assert rows[q].pop(f"history_{name}") == column[history].tolist()
+            assert rows[q].pop(f"target_{name}") == column[target].tolist()
+        assert rows[q] == plain[q]
+
+
+def test_a_value_that_is_too_large_is_named(further_events, queries):
+    large = np.where(further_events.value > 2, -1e39, 1.0)
+    with pytest.raises(
+        ValueError, match=r"value holds -1e\+39, and examples hold floa"
+    ):
+        example_table(queries, dataclasses.replace(further_events, value=large))
+
+
 def test_blocks_do_not_change_what_is_written(
     shop_events, queries, tmp_path, monkeypatch
 ):

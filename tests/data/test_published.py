@@ -197,6 +197,7 @@ def test_movielens_of_tensorflow_datasets_is_that_of_the_files(
         (tmp_path / name).write_text(content, "latin-1")
     files = movielens(tmp_path)
     log = movielens_tfds(given(TFDS_RATINGS), given(TFDS_MOVIES))
+    assert log.source == "ratings"
     assert rows_of(log) == rows_of(files)
     assert log.events.columns.tolist() == files.events.columns.tolist()
     assert log.items is not None and log.items.equals(files.items)
@@ -264,6 +265,21 @@ def test_a_genre_that_is_none(label: int) -> None:
         movielens_tfds(TFDS_RATINGS, films)
 
 
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_a_wrong_time_of_movielens_is_named_by_file_and_row(
+    tmp_path: Path, edition: str
+) -> None:
+    for name, content in EDITIONS[edition].items():
+        written = content.replace("881250951", "881250951000")
+        (tmp_path / name).write_text(written, "latin-1")
+    log = movielens(tmp_path)
+    ratings = tmp_path / next(iter(EDITIONS[edition]))
+    with pytest.raises(
+        ValueError, match=rf"^{ratings}, the column of times, row 2 of .*881250951000 "
+    ):
+        clean(log)
+
+
 BEHAVIOURS = """\
 1\tU1\t11/15/2019 9:05:58 AM\tN1 N2\tN3-1 N4-0
 2\tU2\t11/15/2019 12:00:00 PM\t\tN1-0 N3-1
@@ -282,6 +298,7 @@ def test_mind(tmp_path: Path) -> None:
     (tmp_path / "behaviors.tsv").write_text(BEHAVIOURS)
     (tmp_path / "news.tsv").write_text(NEWS)
     log = mind(tmp_path)
+    assert log.source == str(tmp_path / "behaviors.tsv")
     evening = MORNING + 12 * 3_600 + 2
     assert [row[:4] for row in rows_of(log)] == [
         ("U1", "N1", MORNING - 2, "earlier_click"),
@@ -376,6 +393,7 @@ def test_amazon_reviews(tmp_path: Path, suffix: str) -> None:
     assert log.items is not None
     assert log.items["categories"].tolist() == ["Home Mugs", ""]
     assert amazon_reviews(reviews).items is None
+    assert log.source == amazon_reviews(reviews).source == str(reviews)
 
 
 def test_amazon_ratings_as_a_table(tmp_path: Path) -> None:
@@ -442,6 +460,15 @@ def test_times_of_reviews_are_milliseconds_whatever_is_told(
     cleaned = clean(amazon_reviews(lines(tmp_path / "Toys.jsonl", rows)), rules=rules)
     assert cleaned.events.time.tolist() == [1_588_687_728, 1_588_687_729]
     assert cleaned.rejected == {"no time": 1}
+
+
+def test_a_review_whose_time_is_none_costs_its_row(tmp_path: Path) -> None:
+    times = [10**400, -(10**25), "soon", "\ud800", [1], None, 1_588_687_729_000, "1e12"]
+    rows = [{**REVIEWS[0], "timestamp": time} for time in times]
+    cleaned = clean(amazon_reviews(lines(tmp_path / "Toys.jsonl", rows)))
+    assert cleaned.row.tolist() == [7, 6]
+    assert cleaned.events.time.tolist() == [1_000_000_000, 1_588_687_729]
+    assert cleaned.rejected == {"no time": 6}
 
 
 def test_one_category_is_read_at_a_time(tmp_path: Path) -> None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tfrs_decay.data import (
     RawLog,
     basket_queries,
     batches,
     clean,
+    example_table,
     read_examples,
     reading,
     write_examples,
 )
 from tfrs_decay.data.examples import write_tables
+from tfrs_decay.decay import Exponential
+from tfrs_decay.layers import ItemTower, TimeDecayPooling
+from tfrs_decay.models import DecayRetrieval
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +53,7 @@ def rows_of(dataset):
     return rows
 
 
-def as_arrow(file, plain):
+def as_arrow(file, plain, chunk=100):
     """The rows of a Parquet file as Arrow's own."""
     table = pq.read_table(file)
     if plain:
@@ -54,7 +61,7 @@ def as_arrow(file, plain):
         table = pa.table({name: [row[name] for row in rows] for name in rows[0]})
     with pa.OSFile(str(file.with_suffix(".arrow")), "wb") as sink:
         with pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table, max_chunksize=100)
+            writer.write_table(table, max_chunksize=chunk)
     file.unlink()
 
 
@@ -218,3 +225,199 @@ def test_lists_of_other_lengths_name_their_file(tmp_path, suffix):
     message = f"{file.name}: history_item and history_time have lists of other lengths"
     with pytest.raises(tf.errors.OpError, match=message):
         rows_of(read_examples([file]))
+
+
+# --- values and further columns ------------------------------------------------------
+
+
+def further(events):
+    """The events with values and further columns, one with gaps."""
+    rng = np.random.default_rng(4)
+    n = len(events)
+    return dataclasses.replace(
+        events,
+        value=rng.normal(size=n),
+        context={
+            "device": rng.choice(np.array(["phone", "", "öl"], dtype=object), n),
+            "a": np.array([f"a{at}" for at in range(n)], dtype=object),
+            "a.b": np.array([f"b{at}" for at in range(n)], dtype=object),
+        },
+    )
+
+
+def columns_of(batch):
+    return {name: one.numpy().tolist() for name, one in batch.items()}
+
+
+@pytest.fixture(scope="module", params=["parquet", "tfrecord", "arrow", "plain arrow"])
+def further_folder(request, tmp_path_factory, shop_events, queries):
+    path = tmp_path_factory.mktemp("further") / "examples"
+    arrow = request.param.endswith("arrow")
+    files = write_examples(
+        queries,
+        further(shop_events),
+        path,
+        max_history=9,
+        shards=2,
+        file_format="parquet" if arrow else request.param,
+        shuffle_seed=None,
+    )
+    for one in files:
+        if arrow:
+            as_arrow(one, plain=request.param != "arrow", chunk=9_999)
+    return path
+
+
+def test_values_and_context_are_read_as_memory_gives_them(
+    further_folder, shop_events, queries
+):
+    odd = queries.where(np.arange(len(queries)) % 2 == 1)
+    memory = batches(odd, further(shop_events), batch_size=9_999, max_history=7)
+    (expected,) = memory
+    last = sorted(further_folder.iterdir())[1]
+    told = {"batch_size": 9_999, "max_history": 7}
+    (got,) = read_examples([last], **told)
+    assert {name: one.dtype for name, one in got.items()} == {
+        name: one.dtype for name, one in expected.items()
+    }
+    assert columns_of(got) == columns_of(expected)
+    (ragged,) = read_examples([last], ragged=True, **told)
+    for name, column in ragged.items():
+        dense = column.to_tensor() if name != "query_time" else column
+        assert dense.numpy().tolist() == expected[name].numpy().tolist()
+    assert set(ragged) == set(expected) - {"history_length", "target_length"}
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "tfrecord"])
+def test_what_goes_with_a_target_or_an_event_stays_with_it(tmp_path, file_format):
+    # The value and the context say which event they are of.
+    table = pd.DataFrame(
+        [
+            (f"u{user}", item, time, 100.0 * time + ord(item), f"{item} at {time}")
+            for user in range(9)
+            for time in range(4)
+            for item in "abcdefg"[user % 3 :]
+        ],
+        columns=["user", "item", "time", "value", "which"],
+    )
+    events = clean(RawLog(table, None, {}, context=("which",))).events
+    queries = basket_queries(events)
+    write_examples(queries, events, tmp_path / "out", file_format=file_format)
+    told = {"max_history": 4, "max_targets": 2, "shuffle_seed": 5}
+    dataset = read_examples(tmp_path / "out", batch_size=8, **told)
+    drawn = set()
+    for _ in range(9):
+        for batch in dataset:
+            one = {name: column.numpy() for name, column in batch.items()}
+            target_time = np.repeat(one["query_time"][:, None], 2, axis=1)
+            for side, time in (
+                ("history", one["history_time"]),
+                ("target", target_time),
+            ):
+                item, value, which = (
+                    one[f"{side}_{name}"] for name in ("item", "value", "which")
+                )
+                assert item.shape[1] == {"history": 4, "target": 2}[side]
+                for at in np.ndindex(*item.shape):
+                    assert value[at] == 100 * time[at] + ord(item[at])
+                    assert which[at].decode() == f"{item[at].decode()} at {time[at]}"
+            drawn |= set(one["target_which"].ravel())
+    assert len(drawn) == 3 * 7
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "tfrecord"])
+def test_files_with_other_further_columns_are_named(
+    shop_events, queries, tmp_path, file_format
+):
+    some = further(shop_events)
+    others = [
+        shop_events,
+        dataclasses.replace(some, value=None),
+        dataclasses.replace(some, context={}),
+    ]
+    files = [
+        write_examples(queries, one, tmp_path / str(n), file_format=file_format)[0]
+        for n, one in enumerate([some, *others])
+    ]
+    for other in files[1:]:
+        with pytest.raises(
+            ValueError, match=rf"{other} has .*, and {files[0]} has history_a \(string"
+        ):
+            read_examples([files[0], other])
+    with pytest.raises(ValueError, match=rf"{files[0]} has .* has no further lists"):
+        read_examples([files[1], files[0]])
+    # A file without rows, as Beam may write one, does not disagree.
+    empty = tmp_path / f"empty.{file_format}"
+    write_tables([example_table(queries.between(0, 0), some)], empty)
+    (batch,) = read_examples([empty, files[0]], batch_size=9_999)
+    assert len(batch["history_value"]) == len(queries)
+
+
+ROW = {
+    "user": "u",
+    "query_time": 9,
+    "history_item": ["a", "b"],
+    "history_time": [1, 2],
+    "history_action": ["see", "see"],
+    "target_item": ["c"],
+}
+
+
+def one_row(path, **more):
+    columns = {name: pa.array([one]) for name, one in ROW.items()}
+    more = {name: pa.array([one], kind) for name, (one, kind) in more.items()}
+    write_tables([pa.table({**columns, **more})], path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".tfrecord"])
+def test_lists_of_ones_own_are_features(tmp_path, suffix):
+    more = {
+        "history_price": ([1.5, 2.5], pa.list_(pa.float64())),
+        "history_stars": ([5, 4], pa.list_(pa.int8())),
+        "target_brand": (["x"], pa.list_(pa.string())),
+        "brand": (["not of an event"], pa.list_(pa.string())),
+    }
+    (batch,) = read_examples([one_row(tmp_path / f"rows{suffix}", **more)])
+    assert batch["history_price"].numpy().tolist() == [[1.5, 2.5]]
+    assert batch["history_price"].dtype == tf.float32
+    assert batch["history_stars"].numpy().tolist() == [[5, 4]]
+    assert batch["history_stars"].dtype == tf.int64
+    assert batch["target_brand"].numpy().tolist() == [[b"x"]]
+    assert "brand" not in batch and "user" not in batch
+
+
+def test_lists_that_are_no_features_are_named(tmp_path):
+    file = one_row(
+        tmp_path / "rows.parquet", target_gift=([True], pa.list_(pa.bool_()))
+    )
+    with pytest.raises(
+        ValueError, match=r"rows\.parquet: target_gift is a list of nei"
+    ):
+        read_examples([file])
+    one_row(file, target_brand=([None], pa.list_(pa.string())))
+    with pytest.raises(
+        tf.errors.OpError, match=r"rows\.parquet: target_brand holds nu"
+    ):
+        list(read_examples([file]))
+    one_row(file, history_value=([1.0], pa.list_(pa.float32())))
+    with pytest.raises(
+        tf.errors.OpError, match="history_item and history_value have lists of other"
+    ):
+        list(read_examples([file]))
+    record = tmp_path / "rows.tfrecord"
+    with tf.io.TFRecordWriter(str(record)) as writer:
+        writer.write(b"no example")
+    with pytest.raises(ValueError, match=r"rows\.tfrecord cannot be read as \.tfrecor"):
+        read_examples([record])
+
+
+def test_a_model_is_trained_on_files_with_further_columns(further_folder, shop_events):
+    tf_keras.utils.set_random_seed(7)
+    model = DecayRetrieval(
+        ItemTower(shop_events.items, dim=3), TimeDecayPooling(Exponential("3d"))
+    )
+    model.compile(tf_keras.optimizers.Adam(0.02))
+    data = read_examples(further_folder, batch_size=64, shuffle_seed=0)
+    losses = model.fit(data, epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]

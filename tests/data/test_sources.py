@@ -752,8 +752,45 @@ def test_values_and_context_of_an_event_table(tmp_path: Path, suffix: str) -> No
     assert cleaned.rejected == {"no value": 1}
     with pytest.raises(ValueError, match="has no column till; its columns are"):
         event_table(path, context=["till"])
-    with pytest.raises(ValueError, match=r"context=\['user'\]: 'user' is a column alr"):
-        event_table(path, context=["user"])
+    again = open_log(str(path), columns={"value": "qty"}, context=["shop"])
+    assert again.context == ("shop",)
+    pd.testing.assert_frame_equal(again.events, log.events)
+
+
+@pytest.mark.parametrize("read", [event_table, open_log])
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        (["till"], r"events\.csv has no column till; its columns are"),
+        (["user"], r"context=\['user'\]: 'user' is one of the names that mean"),
+        (["length"], r"context=\['length'\]: 'length' is one of the names that mean"),
+        (["shop", "shop"], r"context=\['shop', 'shop'\] must be a list of distinct"),
+        ("shop", r"context='shop' must be a list of distinct columns"),
+    ],
+)
+def test_a_context_that_cannot_be_kept_is_named(
+    tmp_path: Path, read: Any, context: Any, message: str
+) -> None:
+    table = EVENTS.assign(shop="x", length=1)
+    with pytest.raises(ValueError, match=message):
+        read(written(tmp_path, "events.csv", table), context=context)
+
+
+@pytest.mark.parametrize("data", ["simulated", "retail", "reviews"])
+def test_a_log_whose_columns_are_known_has_no_context(
+    tmp_path: Path, data: str
+) -> None:
+    if data == "retail":
+        data = written(tmp_path, "retail.csv", retail_table())
+    if data == "reviews":
+        names = ("user_id", "parent_asin", "rating", "timestamp")
+        data = written(tmp_path, "r.csv", pd.DataFrame({one: ["1"] for one in names}))
+    with pytest.raises(
+        ValueError,
+        match=r"context=\['Country'\] goes with a table of events; of .* "
+        "leave context out",
+    ):
+        open_log(data, context=["Country"])
 
 
 def test_returns_take_purchases_back(tmp_path: Path) -> None:

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from tfrs_decay.data import basket_queries
 from tfrs_decay.decay import Exponential
-from tfrs_decay.evaluation import OwnCounts, Popularity, blocks_of, top_items
+from tfrs_decay.evaluation import (
+    OwnCounts,
+    Popularity,
+    RollingPopularity,
+    blocks_of,
+    top_items,
+)
 
 DAY = 86_400
 
@@ -65,6 +71,39 @@ def test_popularity_does_not_know_what_comes_after_the_cut(events):
         full = Popularity(events, until=until, decay=decay)
         frozen = Popularity(past, until=until, decay=decay)
         assert full.scores.tolist() == frozen.scores.tolist()
+
+
+def test_rolling_popularity_is_of_the_days_before_the_query_s_own(events):
+    queries = basket_queries(events)
+    assert (queries.time // DAY).tolist() == [1, 2, 2, 3]
+    assert RollingPopularity(events, None)(queries).tolist() == [
+        [1, 0, 1],  # day 0 alone
+        [2, 1, 1],  # of day 2 itself, nothing
+        [2, 1, 1],
+        [2, 1, 3],
+    ]
+    scores = RollingPopularity(events, "1d")(queries)
+    # From the middle of a day: half a day and a day and a half back, at day 2.
+    assert scores[1] == pytest.approx([2**-1.5 + 2**-0.5, 2**-0.5, 2**-1.5])
+    assert RollingPopularity.personal is False
+
+
+def test_rolling_popularity_in_blocks_is_the_same(events):
+    queries = basket_queries(events)
+    scorer = RollingPopularity(events, "14d")
+    in_blocks = [scorer(block) for block in blocks_of(queries, 2)]
+    assert np.concatenate(in_blocks).tolist() == scorer(queries).tolist()
+    assert scorer(queries.between(0, 0)).shape == (0, 3)
+
+
+def test_frozen_rolling_popularity_knows_nothing_after_the_cut(events):
+    queries = basket_queries(events)
+    frozen = RollingPopularity(events, None, frozen_after=DAY)(queries)
+    assert frozen.tolist() == [[1, 0, 1], [2, 1, 1], [2, 1, 1], [2, 1, 1]]
+    with pytest.raises(
+        ValueError, match=r"frozen_after=-1: none of 7 events .* later cut"
+    ):
+        RollingPopularity(events, "1d", frozen_after=-1)
 
 
 def test_own_counts_are_of_events_strictly_before(events):

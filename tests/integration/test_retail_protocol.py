@@ -113,6 +113,21 @@ def test_the_track_of_new_items(events, queries, popularity):
         assert figures[name].distinct_lists == 1
 
 
+def test_popularity_that_rolls_forward_day_by_day(events, cut, queries):
+    scorers = {
+        "frozen": evaluation.RollingPopularity(events, "14d", frozen_after=cut),
+        "rolling": evaluation.RollingPopularity(events, "14d"),
+    }
+    figures = evaluation.evaluate(scorers, queries, events)
+    # These were given to three decimals.
+    for name, pair in {"frozen": (0.125, 0.113), "rolling": (0.128, 0.120)}.items():
+        reached = figures[name].mean_recall, figures[name].mean_ndcg
+        assert reached == pytest.approx(pair, abs=5e-4), name
+    days = {int(time) // DAY for time in queries.time}
+    assert figures["rolling"].distinct_lists == len(days)
+    assert evaluation.warnings(figures) == []
+
+
 @pytest.mark.parametrize(
     ("new", "expected"),
     [

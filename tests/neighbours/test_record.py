@@ -69,6 +69,8 @@ def test_what_is_no_table_is_named(tmp_path):
         ValueError, match=r"ease.npz does not hold .*weight\[0, 0\] is na"
     ):
         Neighbours.load(path)
+    with pytest.raises(ValueError, match=r"ease.npy ends in '.npy'; expected .npz"):
+        Neighbours(ITEM, WEIGHT).save(tmp_path / "ease.npy")
     with pytest.raises(FileNotFoundError):
         Neighbours.load(tmp_path / "none.npz")
 

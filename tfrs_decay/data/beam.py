@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tfrs_decay.data.cleaning import Cleaned, RawLog, Rules, beyond_latest, clean
+from tfrs_decay.data.events import refuse_context
 from tfrs_decay.data.examples import example_table
 from tfrs_decay.data.histories import basket_queries
 from tfrs_decay.data.times import CompactDates
@@ -60,6 +61,7 @@ KEYED = tuple[str, tuple[Any, ...]]
 
 _NEEDED = ("user", "item", "time")
 _OPTIONAL = ("action", "value")
+_FIELDS = (*_NEEDED, *_OPTIONAL)
 
 
 class CleanEvent(NamedTuple):
@@ -67,6 +69,7 @@ class CleanEvent(NamedTuple):
 
     time: Seconds since the epoch.
     value: None in a log without values.
+    context: Further columns by name, "" in a gap; None in a log without.
     """
 
     user: str
@@ -74,6 +77,7 @@ class CleanEvent(NamedTuple):
     time: int
     action: str
     value: float | None = None
+    context: Mapping[str, str] | None = None
 
 
 registry.register_coder(CleanEvent, RowCoder)
@@ -112,7 +116,7 @@ class CleanEvents(beam.PTransform):
 
     The rows are those of a table: each has the same keys, with None in a gap. `action`
     and `value` may lack altogether; a key `row`, such as a number, is handed on with
-    what is rejected, and others are not read.
+    what is rejected, and others are not read, but for those of `context`.
 
     Windows are cleaned each by itself; a collection without end needs them. Only what a
     table shows as a whole is not seen: dates such as 01/12/2010 are refused without
@@ -126,10 +130,11 @@ class CleanEvents(beam.PTransform):
         most_per_user: Events of a user that are kept, the latest; at most twice as many
             are ever held. Those before are counted among the rejected, as are their
             repetitions; bots and what was taken back are told by what is kept.
+        context: Further keys to keep, as `RawLog.context`.
 
     Raises:
-        ValueError: `most_per_user` is below 1, or `actions` is no list of distinct
-            names; in a worker, what `clean` raises.
+        ValueError: `most_per_user` is below 1, `actions` is no list of distinct names,
+            or `context` is what `Events` refuses; in a worker, what `clean` raises.
         TypeError: In a worker: a row is no dict.
     """
 
@@ -139,21 +144,24 @@ class CleanEvents(beam.PTransform):
         now: int | None = None,
         rules: Rules | None = None,
         most_per_user: int = 100_000,
+        context: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if most_per_user < 1:
             raise ValueError(f"most_per_user={most_per_user} must be 1 or more.")
         # Refused here, and not in a worker.
-        clean(_log(dict.fromkeys(_NEEDED, ())), actions=actions)
+        refuse_context(context)
+        clean(_log(dict.fromkeys((*_NEEDED, *context), ()), context), actions=actions)
         self.actions = actions
         self.now = now
         self.rules = rules or Rules()
         self.most_per_user = most_per_user
+        self.context = tuple(context)
 
     def expand(self, rows: Any) -> CleanedLog:
         """Reads rows in batches, then looks at each user as a whole."""
         read = rows | "Read" >> beam.ParDo(
-            _ReadRows(self.actions, self.now, self.rules)
+            _ReadRows(self.actions, self.now, self.rules, self.context)
         ).with_outputs("rejected", "filled", "compact", main="rows")
         _ = (
             read.compact
@@ -181,7 +189,8 @@ class CleanEvents(beam.PTransform):
 class MakeExamples(beam.PTransform):
     """Clean events to training examples: the rows of `example_table`, as dicts.
 
-    A user's events are in one worker's memory together: `CleanEvents` bounds them.
+    Rows have the keys of values and of further columns where the events have these. A
+    user's events are in one worker's memory together: `CleanEvents` bounds them.
 
     Args:
         after: Only baskets strictly after this second.
@@ -268,16 +277,21 @@ class _ReadRows(_InBatches):
     """All that `clean` does with a row by itself."""
 
     def __init__(
-        self, actions: Sequence[str] | None, now: int | None, rules: Rules
+        self,
+        actions: Sequence[str] | None,
+        now: int | None,
+        rules: Rules,
+        context: tuple[str, ...],
     ) -> None:
         self._actions = actions
         self._now = now
+        self._context = context
         self._rules = dataclasses.replace(
             rules, most_per_minute=None, taken_back={}, part=True
         )
 
     def work(self, batch: list[Any]) -> Iterator[Any]:
-        log = _log(_columns(batch))
+        log = _log(_columns(batch, self._context), self._context)
         cleaned = clean(log, actions=self._actions, now=self._now, rules=self._rules)
         if self._rules.time_unit == "s":
             yield TaggedOutput("compact", CompactDates.of(log.events["time"]))
@@ -320,7 +334,7 @@ class _Latest(beam.CombineFn):
             return accumulator
         # So that repetitions take nobody's place.
         cleaned = clean(
-            _log(_columns_of_events([("one", *event) for event in events])),
+            _log_of_events([("one", *event) for event in events]),
             actions=self._actions,
         )
         _count(left_out, cleaned.rejected)
@@ -345,12 +359,12 @@ class _CleanUsers(_InBatches):
 
     def work(self, batch: list[Any]) -> Iterator[Any]:
         rows = [(user, *event) for user, (events, _) in batch for event in events]
-        log = _log(_columns_of_events(rows))
+        log = _log_of_events(rows)
         cleaned = clean(log, actions=self._actions, rules=self._rules)
         yield from _events(cleaned)
         for why, row in _rejected(cleaned):
-            *event, number = rows[row]
-            named = CleanEvent(*event)._asdict()
+            *event, context, number = rows[row]
+            named = dict(zip(_FIELDS, event, strict=True)) | (context or {})
             if number is not None:
                 named["row"] = number
             yield TaggedOutput("rejected", Rejected(why, named))
@@ -391,8 +405,7 @@ class _Examples(_InBatches):
         known = self._known
         if known is None and self._actions is not None:
             known = sorted({*self._actions, *(row[3] for row in rows)})
-        log = _log(_columns_of_events(rows))
-        events = clean(log, actions=known).events
+        events = clean(_log_of_events(rows), actions=known).events
         queries = basket_queries(
             events, after=self._after, until=self._until, actions=self._actions
         )
@@ -402,13 +415,13 @@ class _Examples(_InBatches):
             yield from table.to_pylist()
 
 
-def _log(columns: Mapping[str, Any]) -> RawLog:
+def _log(columns: Mapping[str, Any], context: Sequence[str]) -> RawLog:
     import pandas as pd
 
-    return RawLog(pd.DataFrame(dict(columns)), None, {})
+    return RawLog(pd.DataFrame(dict(columns)), None, {}, context=tuple(context))
 
 
-def _columns(rows: Sequence[Any]) -> dict[str, pd.Series[Any]]:
+def _columns(rows: Sequence[Any], context: Sequence[str]) -> dict[str, pd.Series[Any]]:
     """The columns of rows as they come."""
     import pandas as pd
 
@@ -419,11 +432,11 @@ def _columns(rows: Sequence[Any]) -> dict[str, pd.Series[Any]]:
             "and, optionally, action and value."
         )
     columns = {}
-    for name in (*_NEEDED, *_OPTIONAL):
+    for name in (*_NEEDED, *_OPTIONAL, *context):
         having = sum(name in row for row in rows)
         if not having:
             continue
-        if name in _OPTIONAL and having < len(rows):
+        if name not in _NEEDED and having < len(rows):
             raise ValueError(
                 f"{having} of {len(rows)} rows have the key {name!r}: give it to each "
                 "row, with None in a gap, or to none."
@@ -434,11 +447,12 @@ def _columns(rows: Sequence[Any]) -> dict[str, pd.Series[Any]]:
     return columns
 
 
-def _columns_of_events(rows: Sequence[tuple[Any, ...]]) -> dict[str, pd.Series[Any]]:
-    """The columns of clean rows: user, item, time, action and value."""
+def _log_of_events(rows: Sequence[tuple[Any, ...]]) -> RawLog:
+    """A log of clean rows, each with the fields of a `CleanEvent` first."""
     import pandas as pd
 
-    user, item, time, action, value = zip(*(row[:5] for row in rows), strict=True)
+    fields = zip(*(row[: len(_FIELDS) + 1] for row in rows), strict=True)
+    user, item, time, action, value, context = fields
     columns = {
         "user": pd.Series(user, dtype=object),
         "item": pd.Series(item, dtype=object),
@@ -454,7 +468,16 @@ def _columns_of_events(rows: Sequence[tuple[Any, ...]]) -> dict[str, pd.Series[A
         )
     if not without:
         columns["value"] = pd.Series(value, dtype="float64")
-    return columns
+    names = tuple(context[0] or ())
+    others = [one for one in context if set(one or ()) != set(names)]
+    if others:
+        raise ValueError(
+            f"one event has the context {context[0]}, and another {others[0]}: give "
+            "each the same further columns."
+        )
+    for name in names:
+        columns[name] = pd.Series([one[name] for one in context], dtype=object)
+    return _log(columns, names)
 
 
 def _rejected(cleaned: Cleaned) -> Iterator[tuple[str, int]]:
@@ -463,16 +486,22 @@ def _rejected(cleaned: Cleaned) -> Iterator[tuple[str, int]]:
 
 
 def _events(cleaned: Cleaned) -> Iterator[tuple[Any, ...]]:
-    """User, item, time, action and value of each event."""
+    """The fields of each event, as `CleanEvent` has them."""
     events = cleaned.events
     names = events.items.ids
     value = [None] * len(events) if events.value is None else events.value.tolist()
+    further = [column.tolist() for column in events.context.values()]
+    context: Iterable[dict[str, str] | None] = [None] * len(events)
+    if further:
+        rows = zip(*further, strict=True)
+        context = (dict(zip(events.context, row, strict=True)) for row in rows)
     return zip(
         events.users[events.user].tolist(),
         names[events.item].tolist(),
         events.time.tolist(),
         np.array(events.actions, dtype=object)[events.action].tolist(),
         value,
+        context,
         strict=True,
     )
 

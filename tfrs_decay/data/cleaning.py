@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tfrs_decay.data.events import Events, Items
+from tfrs_decay.data.events import Events, Items, refuse_context
+from tfrs_decay.data.tables import as_numbers
 from tfrs_decay.data.times import UNITS, days_of, seconds_since_epoch
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class RawLog(NamedTuple):
     texts: the columns of `items` to read instead of `text`, where items have several
         texts.
     context: further columns of `events` to keep.
+    source: where the events were read, for errors.
     """
 
     events: pd.DataFrame
@@ -46,6 +48,7 @@ class RawLog(NamedTuple):
     rejected: dict[str, int]
     texts: tuple[str, ...] = ("text",)
     context: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -234,9 +237,10 @@ def clean(
         The events and, by reason, the number of rows left out.
 
     Raises:
-        ValueError: A column is missing, `actions` is not a list of distinct names,
-            times are in milliseconds or written as YYYYMMDD, or some dates have the day
-            first and some the month, or `rules.part` cannot tell.
+        ValueError: A column is missing, `log.context` names one that means something
+            else already, `actions` is not a list of distinct names, times are in
+            milliseconds or written as YYYYMMDD, or some dates have the day first and
+            some the month, or `rules.part` cannot tell.
         TypeError: `log` is a bare table.
     """
     if not isinstance(log, RawLog):
@@ -300,13 +304,17 @@ class _Raw:
         self.users, self.user = _coded(table["user"])
         self.items, self.item = _coded(table["item"])
         self._no_time = table["time"].isna().to_numpy()
-        self.time, self._readable = seconds_since_epoch(
-            table["time"],
-            unit=rules.time_unit,
-            zone=rules.time_zone,
-            day_first=rules.day_first,
-            part=rules.part,
-        )
+        try:
+            self.time, self._readable = seconds_since_epoch(
+                table["time"],
+                unit=rules.time_unit,
+                zone=rules.time_zone,
+                day_first=rules.day_first,
+                part=rules.part,
+            )
+        except ValueError as error:
+            where = f"{log.source}, the column of times" if log.source else "time"
+            raise ValueError(f"{where}, {error}") from error
         self._known_actions = actions
         self.actions, self.action = [DEFAULT_ACTION], np.zeros(len(table), np.int32)
         if "action" in table.columns:
@@ -338,9 +346,7 @@ class _Raw:
         self.filled[f"no action, read as {name!r}"] = int(missing.sum())
 
     def _read_value(self, column: pd.Series[Any], filling: float | None) -> None:
-        import pandas as pd
-
-        numbers = pd.to_numeric(column, errors="coerce")
+        numbers = as_numbers(column)
         self.value = numbers.to_numpy("float64", na_value=np.nan).copy()
         self._no_value = column.isna().to_numpy()
         self._bad_value = ~np.isfinite(self.value) & ~self._no_value
@@ -519,6 +525,7 @@ def _occurring(names: Sequence[str], code: np.ndarray) -> tuple[list[str], np.nd
 
 
 def _require_columns(log: RawLog) -> None:
+    refuse_context(log.context)
     table = log.events
     twice = table.columns[table.columns.duplicated()]
     if len(twice):

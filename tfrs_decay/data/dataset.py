@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrs_decay.data.events import Events
+from tfrs_decay.data.examples import value_of_examples
 from tfrs_decay.data.histories import Queries
 
 
@@ -32,6 +33,20 @@ def batches(
     `target_length`     int64   [batch]
     ==================  ======  ================  =====================================
 
+    Of a log with values and further columns also these, the latter for each column
+    NAME; padding is 0 and "":
+
+    ==================  =======  ================  ====================================
+    `history_value`     float32  [batch, time]     of the events of `history_item`
+    `target_value`      float32  [batch, targets]  of those of `target_item`
+    `history_NAME`      string   [batch, time]     likewise; "" where a row had none
+    `target_NAME`       string   [batch, targets]  likewise
+    ==================  =======  ================  ====================================
+
+    What goes with a target is known only once it has happened: it can weigh an example
+    or a loss, but a query tower that sees it has seen the answer. `DecayRetrieval`
+    reads none of these but `history_category`, as categories.
+
     Args:
         queries: From `basket_queries`.
         events: The events that the queries were made from.
@@ -43,7 +58,8 @@ def batches(
             order when left out.
 
     Raises:
-        ValueError: A number is below 1, or there are no queries.
+        ValueError: A number is below 1, there are no queries, or a value is too large
+            for float32.
     """
     check_numbers(
         batch_size=batch_size, max_history=max_history, max_targets=max_targets
@@ -64,14 +80,15 @@ def batches(
         if max_targets is not None:
             basket, in_basket = _sample(basket, in_basket, max_targets, seed)
             target_length = tf.minimum(target_length, max_targets)
-        target_item = columns.ids_of(tf.gather(target, basket))
+        event = tf.gather(target, basket)
         return {
             **columns.histories(
                 tf.gather(start, query), tf.gather(stop, query), max_history
             ),
             "query_time": tf.gather(query_time, query),
-            "target_item": tf.where(in_basket, target_item, ""),
+            "target_item": tf.where(in_basket, columns.ids_of(event), ""),
             "target_length": target_length,
+            **columns.further("target", event, in_basket),
         }
 
     dataset = tf.data.Dataset.range(len(queries))
@@ -110,6 +127,11 @@ class EventColumns:
             tf.constant(column, tf.int64)
             for column in (events.item, events.action, events.time)
         )
+        self._further: dict[str, tf.Tensor] = {}
+        if events.value is not None:
+            self._further["value"] = tf.constant(value_of_examples(events.value))
+        for name, column in events.context.items():
+            self._further[name] = tf.constant(column.tolist(), tf.string)
 
     def ids_of(self, event: tf.Tensor) -> tf.Tensor:
         """The item's id of each event: [...] int64 places -> [...] strings."""
@@ -118,7 +140,7 @@ class EventColumns:
     def histories(
         self, start: tf.Tensor, stop: tf.Tensor, max_history: int
     ) -> dict[str, tf.Tensor]:
-        """The four `history_` features of `batches`.
+        """The `history_` features of `batches`.
 
         Args:
             start: [batch] int64, the place of a history's first event.
@@ -133,6 +155,24 @@ class EventColumns:
             "history_time": tf.where(valid, tf.gather(self._time, event), 0),
             "history_action": tf.where(valid, action, ""),
             "history_length": stop - first,
+            **self.further("history", event, valid),
+        }
+
+    def further(
+        self, side: str, event: tf.Tensor, valid: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """The features of values and further columns.
+
+        Args:
+            side: "history" or "target".
+            event: [...] int64, places of events.
+            valid: [...] bool, false for padding.
+        """
+        return {
+            f"{side}_{name}": tf.where(
+                valid, tf.gather(column, event), tf.zeros([], column.dtype)
+            )
+            for name, column in self._further.items()
         }
 
 

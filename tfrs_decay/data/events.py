@@ -9,6 +9,32 @@ from typing import Any
 
 import numpy as np
 
+_TAKEN = (
+    *("user", "item", "time", "action", "value"),
+    *("length", "weight", "vector", "row"),
+)
+"""Names that a column has already, in a log, an example, a model or a report."""
+
+
+def refuse_context(context: Sequence[str]) -> None:
+    """Refuses columns that cannot be kept beside those that every event has.
+
+    Args:
+        context: Their names.
+
+    Raises:
+        ValueError: They are no list of distinct names, or one of them means something
+            else already, as "length" does in `history_length`.
+    """
+    if isinstance(context, str) or len(set(context)) != len(context):
+        raise ValueError(f"context={context!r} must be a list of distinct columns.")
+    taken = [one for one in context if one in _TAKEN]
+    if taken:
+        raise ValueError(
+            f"context={list(context)}: {taken[0]!r} is one of the names that mean "
+            f"something already, {', '.join(_TAKEN)}: rename the column in the log."
+        )
+
 
 def _table_of_texts(texts: Sequence[Any]) -> np.ndarray:
     """[n] or [n, fields] objects."""
@@ -129,6 +155,10 @@ class Events:
         items: The catalogue.
         value: [n] float64, such as a quantity or a rating; None for a log without.
         context: Further columns by name, [n] strings, "" where a row has none.
+
+    Raises:
+        ValueError: A further column has a name that means something else already:
+            user, item, time, action, value, length, weight, vector or row.
     """
 
     user: np.ndarray
@@ -140,6 +170,10 @@ class Events:
     items: Items
     value: np.ndarray | None = None
     context: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses names that would be taken for other columns."""
+        refuse_context(tuple(self.context))
 
     def __len__(self) -> int:
         return len(self.time)

@@ -12,6 +12,19 @@ and TensorFlow for TFRecord alone.
 `history_action`   strings
 `target_item`      strings       ids
 =================  ============  ====================================
+
+Of a log with values and further columns (`Events.value`, `Events.context`) there are
+these as well, the latter for each column NAME:
+
+=================  ============  ====================================
+`history_value`    float32s      of the events of `history_item`
+`target_value`     float32s      of those of `target_item`
+`history_NAME`     strings       likewise; "" where a row had none
+`target_NAME`      strings       likewise
+=================  ============  ====================================
+
+What goes with a target is known only once it has happened: how many were bought, or on
+which device. It can weigh an example or a loss; the query tower must never see it.
 """
 
 from __future__ import annotations
@@ -57,7 +70,7 @@ def example_table(
 
     Raises:
         ImportError: pyarrow is missing.
-        ValueError: `max_history` is below 1.
+        ValueError: `max_history` is below 1, or a value is too large for float32.
     """
     need("pyarrow", "a table of examples", "data")
     import pyarrow as pa
@@ -78,8 +91,28 @@ def example_table(
             encoded.indices, pa.array(occurring, pa.string())
         )
 
+    def texts(column: np.ndarray, places: np.ndarray) -> pa.Array:
+        # Each event once, however many histories it is in.
+        occurs = np.zeros(len(column), bool)
+        occurs[places] = True
+        encoded = pa.array(column[occurs], pa.string()).dictionary_encode()
+        indices = encoded.indices.to_numpy()[(np.cumsum(occurs) - 1)[places]]
+        return pa.DictionaryArray.from_arrays(indices, encoded.dictionary)
+
     ids = events.items.ids
     actions = np.array(events.actions, dtype=object)
+    sides = {
+        "history": (offsets, event),
+        "target": (queries.target_offset, queries.target),
+    }
+    further: dict[str, pa.Array] = {}
+    if events.value is not None:
+        for side, (ends, places) in sides.items():
+            value = value_of_examples(events.value[places])
+            further[f"{side}_value"] = lists(ends, pa.array(value))
+    for name, column in events.context.items():
+        for side, (ends, places) in sides.items():
+            further[f"{side}_{name}"] = lists(ends, texts(column, places))
     return pa.table(
         {
             "user": named(queries.user, events.users),
@@ -90,8 +123,24 @@ def example_table(
             "target_item": lists(
                 queries.target_offset, named(events.item[queries.target], ids)
             ),
+            **further,
         }
     )
+
+
+def value_of_examples(value: np.ndarray) -> np.ndarray:
+    """Values as examples hold them, float32.
+
+    Raises:
+        ValueError: One is too large for that.
+    """
+    beyond = value[np.abs(value) > np.finfo(np.float32).max]
+    if len(beyond):
+        raise ValueError(
+            f"value holds {beyond[0]:g}, and examples hold float32, up to 3.4e+38: "
+            "leave such rows out, or divide the values."
+        )
+    return value.astype(np.float32)
 
 
 def write_examples(
@@ -129,8 +178,8 @@ def write_examples(
     Raises:
         FileExistsError: The folder is there.
         ImportError: pyarrow is missing.
-        ValueError: A number is below 1, there are fewer queries than shards, or the
-            format is another.
+        ValueError: A number is below 1, there are fewer queries than shards, the
+            format is another, or a value is too large for float32.
     """
     directory = Path(directory)
     if directory.exists():
@@ -223,16 +272,24 @@ def _write_parquet(tables: Iterable[pa.Table], path: Path) -> None:
 def _write_tfrecord(tables: Iterable[pa.Table], path: Path) -> None:
     import tensorflow as tf
 
-    kinds = {"history_time": _integers, "query_time": _integers}
     with tf.io.TFRecordWriter(str(path)) as writer:
         for table in tables:
+            made = {field.name: _feature_of(field.type) for field in table.schema}
             for row in table.to_pylist():
-                features = {
-                    name: kinds.get(name, _strings)(value)
-                    for name, value in row.items()
-                }
+                features = {name: made[name](value) for name, value in row.items()}
                 example = tf.train.Example(features=tf.train.Features(feature=features))
                 writer.write(example.SerializeToString())
+
+
+def _feature_of(kind: pa.DataType) -> Callable[[Any], Any]:
+    """What makes the feature of a column, of single values or lists."""
+    import pyarrow as pa
+
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    one = kind.value_type if is_list else kind
+    if pa.types.is_integer(one):
+        return _integers
+    return _floats if pa.types.is_floating(one) else _strings
 
 
 def _strings(value: Any) -> Any:
@@ -248,6 +305,12 @@ def _integers(value: Any) -> Any:
 
     values = [value] if isinstance(value, int) else value
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _floats(value: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.train.Feature(float_list=tf.train.FloatList(value=value))
 
 
 def _ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:

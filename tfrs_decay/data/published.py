@@ -19,6 +19,7 @@ from tfrs_decay.data.cleaning import RawLog
 from tfrs_decay.data.tables import (
     Misread,
     PathLike,
+    as_numbers,
     encoding_of,
     need,
     read_json_lines,
@@ -64,7 +65,7 @@ def movielens(folder: PathLike) -> RawLog:
     require(ratings, ("user", "item", "value", "time"), rated)
     require(items, ("item", "text", "genres"), films)
     ratings = ratings[["user", "item", "time", "value"]].assign(action="rating")
-    return RawLog(ratings, items[["item", "text", "genres"]], {})
+    return RawLog(ratings, items[["item", "text", "genres"]], {}, source=str(rated))
 
 
 def movielens_tfds(
@@ -120,7 +121,7 @@ def movielens_tfds(
             "genres": [_tfds_genres(labels) for labels in films["movie_genres"]],
         }
     )
-    return RawLog(events, items, {})
+    return RawLog(events, items, {}, source="ratings")
 
 
 def mind(folder: PathLike) -> RawLog:
@@ -191,6 +192,7 @@ def mind(folder: PathLike) -> RawLog:
         news[["item", "title", "abstract", "category", "subcategory"]],
         rejected,
         ("title", "abstract"),
+        source=str(folder / "behaviors.tsv"),
     )
 
 
@@ -229,7 +231,7 @@ def amazon_reviews(reviews: PathLike, products: PathLike | None = None) -> RawLo
         table = read_table(reviews)
     require(table, _REVIEW, reviews)
     # As whole numbers or as text.
-    milliseconds = pd.to_numeric(table["timestamp"], errors="coerce")
+    milliseconds = as_numbers(table["timestamp"])
     events = pd.DataFrame(
         {
             "user": table["user_id"],
@@ -240,7 +242,7 @@ def amazon_reviews(reviews: PathLike, products: PathLike | None = None) -> RawLo
         }
     )
     if products is None:
-        return RawLog(events, None, {})
+        return RawLog(events, None, {}, source=str(reviews))
     wanted = ("parent_asin", "title", "description", "categories", "store")
     found = read_json_lines(products, wanted)
     require(found, ("parent_asin", "title"), products)
@@ -248,7 +250,7 @@ def amazon_reviews(reviews: PathLike, products: PathLike | None = None) -> RawLo
     for name in wanted[2:]:
         column = found[name] if name in found.columns else pd.Series("", found.index)
         items[name] = column.map(_joined)
-    return RawLog(events, items, {}, ("title", "description"))
+    return RawLog(events, items, {}, ("title", "description"), source=str(reviews))
 
 
 def open_folder(folder: PathLike) -> RawLog:

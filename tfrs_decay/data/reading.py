@@ -8,7 +8,6 @@ the file has them so, until the batch is cut.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,17 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_decay.data.dataset import check_numbers, fresh_seeds
-from tfrs_decay.data.tables import need, unreadable
-
-_LISTS = {
-    "history_item": tf.string,
-    "history_time": tf.int64,
-    "history_action": tf.string,
-    "target_item": tf.string,
-}
-
-_ARROW = (".arrow", ".feather")
-_FORMATS = (".parquet", *_ARROW, ".tfrecord")
+from tfrs_decay.data.example_files import (
+    LISTS,
+    files_of,
+    further_lists,
+    kind_of_values,
+    tables_of,
+)
+from tfrs_decay.data.tables import unreadable
 
 _BLOCK = 65_536
 """Rows that are decoded, and shuffled, together."""
@@ -50,6 +46,10 @@ def read_examples(
     smaller. Shuffled, the files and the rows within a block come in another order in
     each epoch: `write_examples` deals rows out so that every file is like the others.
 
+    Further lists of strings, floats or integers that the files have are features under
+    their own names, which begin with history_ or target_: one for each event of the
+    history, or for each target. Other columns are not read.
+
     Args:
         source: A folder that `write_examples` wrote; or files of one format, .parquet,
             .arrow or .feather (Arrow's file format, version 2 of Feather) with its
@@ -68,8 +68,8 @@ def read_examples(
 
     Raises:
         FileNotFoundError: There are no such files, or shards of a set are missing.
-        ValueError: They are of several formats, a file holds something else, or a
-            number is out of its range.
+        ValueError: They are of several formats, a file holds something else or other
+            further lists than the first, or a number is out of its range.
         ImportError: pyarrow is missing, for Parquet and Arrow.
 
     A file that turns out to be damaged while it is read ends the reading with a
@@ -78,7 +78,8 @@ def read_examples(
     check_numbers(
         batch_size=batch_size, max_history=max_history, max_targets=max_targets
     )
-    files = _files_of(source)
+    files = files_of(source)
+    lists = {**LISTS, **further_lists(files)}
     worker, workers = shard
     if not 0 <= worker < workers <= len(files):
         raise ValueError(
@@ -109,7 +110,8 @@ def read_examples(
             tf.data.AUTOTUNE,
         )
 
-    blocks = tf.data.Dataset.zip((names.flat_map(read), fresh_seeds(shuffle_seed)))
+    rows = names.flat_map(lambda path: read(path, lists))
+    blocks = tf.data.Dataset.zip((rows, fresh_seeds(shuffle_seed)))
     options = tf.data.Options()
     options.deterministic = deterministic
     dataset = blocks.map(prepared).prefetch(1).flat_map(cut).prefetch(4)
@@ -208,106 +210,19 @@ def _kind(column: str) -> str:
     return column.split("_", 1)[0]
 
 
-def _files_of(source: Any) -> list[Path]:
-    """The files, all there and of one format."""
-    if isinstance(source, (str, os.PathLike)):
-        folder = Path(source)
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f"{folder}: no such folder; expected one of `write_examples`, or a "
-                "list of files."
-            )
-        files = sorted(one for one in folder.iterdir() if one.suffix in _FORMATS)
-    else:
-        files = [Path(one) for one in source]
-    missing = [one for one in files if not one.is_file()]
-    if not files or missing:
-        what = missing[0] if missing else f"{source} holds no {_OR}"
-        raise FileNotFoundError(f"{what}: there are no examples to read.")
-    suffixes = sorted({one.suffix for one in files})
-    if len(suffixes) > 1 or suffixes[0] not in _FORMATS:
-        raise ValueError(
-            f"the files end in {suffixes}: give files of one format, {_OR}."
-        )
-    shards = [found for one in files if (found := _SHARD.search(one.name))]
-    if isinstance(source, (str, os.PathLike)) and shards:
-        there = {int(one[1]) for one in shards}
-        absent = sorted(set(range(int(shards[0][2]))) - there)
-        if absent:
-            raise FileNotFoundError(
-                f"{source} lacks {len(absent)} of {int(shards[0][2])} shards, such as "
-                f"number {absent[0]}."
-            )
-    if suffixes[0] != ".tfrecord":
-        need("pyarrow", f"a {suffixes[0]} file", "data")
-        for one in files:
-            _check_columns(one)
-    return files
-
-
-_OR = f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.\w+$")
-
-
-def _check_columns(path: Path) -> None:
-    with _opened(path) as file:
-        columns = (
-            file.schema.names if path.suffix in _ARROW else file.schema_arrow.names
-        )
-    absent = [one for one in (*_LISTS, "query_time") if one not in columns]
-    if absent:
-        raise ValueError(
-            f"{path} has no column {', '.join(absent)}; its columns are {columns}: it "
-            "does not hold examples."
-        )
-
-
-def _opened(path: Path) -> Any:
-    """A Parquet or an Arrow file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        if path.suffix in _ARROW:
-            return pa.ipc.open_file(pa.memory_map(str(path)))
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
-
-
-def _tables(path: Path) -> Iterator[Any]:
-    """A file's columns, so many rows at a time."""
-    import pyarrow as pa
-
-    columns = [*_LISTS, "query_time"]
-    with _opened(path) as file:
-        try:
-            if path.suffix in _ARROW:
-                parts = range(file.num_record_batches)
-                groups = (file.get_batch(one).select(columns) for one in parts)
-            else:
-                parts = range(file.num_row_groups)
-                groups = (
-                    file.read_row_group(one, columns).combine_chunks().to_batches()[0]
-                    for one in parts
-                    if file.metadata.row_group(one).num_rows
-                )
-            for group in groups:
-                for start in range(0, len(group), _BLOCK):
-                    yield group.slice(start, _BLOCK)
-        except (pa.ArrowException, OSError) as error:
-            raise unreadable(path, error) from error
-
-
 @tf.autograph.experimental.do_not_convert
-def _arrow_blocks(path: tf.Tensor) -> tf.data.Dataset:
+def _arrow_blocks(path: tf.Tensor, lists: dict[str, tf.DType]) -> tf.data.Dataset:
     """The blocks of a Parquet or an Arrow file."""
 
     def blocks(name: bytes) -> Iterator[Any]:
         file = Path(name.decode())
-        for table in _tables(file):
+        for table in tables_of(file, [*lists, "query_time"], _BLOCK):
             splits, columns, names = {}, {}, {}
-            for one in _LISTS:
+            for one in lists:
+                if table[one].null_count or table[one].flatten().null_count:
+                    raise ValueError(
+                        f"{file}: {one} holds nulls; write '' or 0 for what is missing."
+                    )
                 splits[one], columns[one], named = _flat(table[one])
                 if named is not None:
                     names[one] = named
@@ -315,14 +230,14 @@ def _arrow_blocks(path: tf.Tensor) -> tf.data.Dataset:
             by_kind = {_kind(one): splits[one] for one in splits}
             yield table["query_time"].to_numpy(), by_kind, columns, names
 
-    strings = [name for name, dtype in _LISTS.items() if dtype == tf.string]
+    strings = [name for name, dtype in lists.items() if dtype == tf.string]
     rows = tf.TensorSpec([None], tf.int64)
     signature = (
         rows,
         {kind: rows for kind in ("history", "target")},
         {
             name: tf.TensorSpec([None], tf.int32 if name in strings else dtype)
-            for name, dtype in _LISTS.items()
+            for name, dtype in lists.items()
         },
         {name: tf.TensorSpec([None], tf.string) for name in strings},
     )
@@ -355,8 +270,10 @@ def _flat(lists: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
 
     splits = lists.offsets.to_numpy().astype(np.int64)
     splits, values = splits - splits[0], lists.flatten()
-    if pa.types.is_integer(values.type):
-        return splits, values.to_numpy(zero_copy_only=False), None
+    kind = kind_of_values(values.type)
+    if kind is not None and kind != tf.string:
+        numbers = values.to_numpy(zero_copy_only=False)
+        return splits, numbers.astype(kind.as_numpy_dtype, copy=False), None
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
     place = values.indices.to_numpy(zero_copy_only=False).astype(np.int32) + 1
@@ -365,7 +282,7 @@ def _flat(lists: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
 
 
 @tf.autograph.experimental.do_not_convert
-def _tfrecord_blocks(path: tf.Tensor) -> tf.data.Dataset:
+def _tfrecord_blocks(path: tf.Tensor, lists: dict[str, tf.DType]) -> tf.data.Dataset:
     """The blocks of a TFRecord file."""
 
     def blocks(name: bytes) -> Iterator[tf.Tensor]:
@@ -379,7 +296,7 @@ def _tfrecord_blocks(path: tf.Tensor) -> tf.data.Dataset:
 
     features: dict[str, Any] = {
         name: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
-        for name, dtype in _LISTS.items()
+        for name, dtype in lists.items()
     }
     features["query_time"] = tf.io.FixedLenFeature([], tf.int64)
 
@@ -389,7 +306,7 @@ def _tfrecord_blocks(path: tf.Tensor) -> tf.data.Dataset:
         rows = tf.io.parse_example(written, features, example_names=file)
         time = rows.pop("query_time")
         splits = {name: one.row_splits for name, one in rows.items()}
-        kinds = {_kind(name): name for name in reversed(_LISTS)}
+        kinds = {_kind(name): name for name in reversed(LISTS)}
         for name, one in splits.items():
             other = kinds[_kind(name)]
             same = tf.reduce_all(one == splits[other])
@@ -397,7 +314,7 @@ def _tfrecord_blocks(path: tf.Tensor) -> tf.data.Dataset:
             tf.debugging.Assert(same, [tf.strings.join([path, ": ", said])])
         columns = {name: one.values for name, one in rows.items()}
         names = {}
-        for name, dtype in _LISTS.items():
+        for name, dtype in lists.items():
             if dtype == tf.string:
                 names[name], place = tf.unique(tf.concat([[""], columns[name]], 0))
                 columns[name] = place[1:]

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrs_decay.data.cleaning import RawLog, as_text
+from tfrs_decay.data.events import refuse_context
 from tfrs_decay.data.published import amazon_reviews, holds_reviews, open_folder
 from tfrs_decay.data.tables import (
     EXPECTED,
     PathLike,
+    as_numbers,
     read_table,
     require,
     without_words,
@@ -160,15 +162,15 @@ def event_table(
             `{"user": "customer_id", "time": "ts", "text": "title"}`. Where items have
             several texts, "text" maps to a list of columns. An items file that lacks
             the name given for item may call it item.
-        context: Further columns of the events to keep.
+        context: Further columns of the events to keep, as text.
 
     Returns:
         The log, with nothing left out yet.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A file cannot be read or lacks a column, or `columns` names
-            something else.
+        ValueError: A file cannot be read or lacks a column, `columns` names something
+            else, or `context` a name that means something already, as `Events` says.
         ImportError: The format needs a package that is not installed.
     """
     events = read_table(events_path)
@@ -181,6 +183,7 @@ def open_log(
     items: str | None = None,
     texts: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
+    context: Sequence[str] = (),
     returns: bool = False,
     sample: int | None = None,
     seed: int = 0,
@@ -198,6 +201,7 @@ def open_log(
         columns: An event table's own names where they differ, by ours; as
             `event_table` takes them. A table whose names are told is read as they say,
             whatever it is known as.
+        context: Further columns of an event table to keep; as in `event_table`.
         returns: As in `online_retail`, where it is that.
         sample: Only this many users, drawn at random (the simulated shop: this many
             users altogether). Rows of others are not counted as left out.
@@ -206,8 +210,9 @@ def open_log(
     Raises:
         FileNotFoundError: `data` is neither a known name nor a file.
         ValueError: A file cannot be read or lacks a column, `sample` is not a number of
-            users that the log has, `items` or `columns` is given for a log that has its
-            own, or `texts` without `items` or twice.
+            users that the log has, `items`, `columns` or `context` is given for a log
+            that has its own, `texts` without `items` or twice, or `context` is what
+            `event_table` refuses.
         ImportError: A package that the log needs is not installed.
     """
     named = data in (COMPLETE_JOURNEY, SIMULATED)
@@ -232,6 +237,11 @@ def open_log(
         raise ValueError(
             f"columns={columns} goes with a table of events; {data} has names that are "
             "known: leave columns out."
+        )
+    if context and (own_items or reviews):
+        raise ValueError(
+            f"context={list(context)} goes with a table of events; of {data} the "
+            "columns that are read are known: leave context out."
         )
     if texts and "text" in columns:
         raise ValueError(
@@ -260,29 +270,24 @@ def open_log(
             raise ValueError(f"sample={sample}: draw at least 1 user.")
         return simulated_shop(users=sample, seed=seed).log
     user = "CustomerID" if own_items else columns.get("user", "user")
-    if sample is not None and user in table.columns:
+    if sample is not None and list(table.columns).count(user) == 1:
         table = table[_drawn(_ids(table[user]), sample, seed)]
     if own_items:
         return _online_retail(table, data, returns=returns)
     own: dict[str, str | Sequence[str]] = {**columns}
     if texts:
         own["text"] = texts
-    return _event_table(table, data, items, own)
+    return _event_table(table, data, items, own, context)
 
 
 def _online_retail(
     table: pd.DataFrame, path: PathLike, *, returns: bool = False
 ) -> RawLog:
-    import pandas as pd
-
     require(table, _RETAIL, path)
     customer = _ids(without_words(table["CustomerID"]))
     code = as_text(table["StockCode"])
     text = as_text(without_words(table["Description"]))
-    quantity, price = (
-        pd.to_numeric(table[name], errors="coerce")
-        for name in ("Quantity", "UnitPrice")
-    )
+    quantity, price = (as_numbers(table[name]) for name in ("Quantity", "UnitPrice"))
     kept, rejected = _leave_out(
         {
             "no customer": customer.isna(),
@@ -306,7 +311,7 @@ def _online_retail(
     if returns:
         log["value"] = quantity[kept].abs().array
         log["action"] = np.where(quantity[kept] < 0, "return", "purchase")
-    return RawLog(log, counted[["item", "text"]], rejected)
+    return RawLog(log, counted[["item", "text"]], rejected, source=str(path))
 
 
 def _event_table(
@@ -314,8 +319,9 @@ def _event_table(
     events_path: PathLike,
     items_path: PathLike | None,
     columns: Mapping[str, str | Sequence[str]],
-    context: Sequence[str] = (),
+    context: Sequence[str],
 ) -> RawLog:
+    refuse_context(context)
     known = ("user", "item", "time", "action", "value", "text")
     strange = sorted(set(columns) - set(known))
     if strange:
@@ -338,15 +344,13 @@ def _event_table(
     require(events, needed, events_path, hint=_RENAME)
     log = _table(**{name: events[own[name]] for name in wanted})
     for name in context:
-        if name in log.columns:
-            raise ValueError(f"context={list(context)}: {name!r} is a column already.")
         log[name] = events[name].array
     log["user"], log["item"] = _ids(log["user"]), _ids(log["item"])
     for name in ("time", "value"):
         if name in log.columns:
             log[name] = without_words(log[name])
     if items_path is None:
-        return RawLog(log, None, {}, context=tuple(context))
+        return RawLog(log, None, {}, context=tuple(context), source=str(events_path))
     items = read_table(items_path)
     if own["item"] not in items.columns:
         own["item"] = "item"
@@ -355,7 +359,9 @@ def _event_table(
         item=_ids(items[own["item"]]),
         **{name: items[column] for name, column in texts.items()},
     )
-    return RawLog(log, described, {}, tuple(texts), tuple(context))
+    return RawLog(
+        log, described, {}, tuple(texts), tuple(context), source=str(events_path)
+    )
 
 
 def _text_columns(given: str | Sequence[str]) -> dict[str, str]:

@@ -32,13 +32,13 @@ def save_events(events: Events, path: str | os.PathLike[str]) -> None:
         ("ids", events.items.ids),
         ("texts", events.items.texts.ravel()),
     ):
-        columns |= _packed(name, strings)
+        columns |= packed(name, strings)
     columns["fields"] = np.int64(events.items.fields)
     if events.value is not None:
         columns["value"] = events.value
-    columns |= _packed("context", events.context)
+    columns |= packed("context", events.context)
     for number, values in enumerate(events.context.values()):
-        columns |= _packed(f"context_{number}", values)
+        columns |= packed(f"context_{number}", values)
     np.savez_compressed(partial, **columns)
     partial.replace(path)
 
@@ -54,9 +54,9 @@ def load_events(path: str | os.PathLike[str]) -> Events:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             return Events(
                 **{name: stored[name] for name in _COLUMNS},
-                users=np.array(_unpacked("users", stored), dtype=object),
-                actions=tuple(_unpacked("actions", stored)),
-                items=Items(_unpacked("ids", stored), _texts(stored)),
+                users=np.array(unpacked("users", stored), dtype=object),
+                actions=tuple(unpacked("actions", stored)),
+                items=Items(unpacked("ids", stored), _texts(stored)),
                 value=stored["value"] if "value" in stored else None,
                 context=_context(stored),
             )
@@ -73,7 +73,7 @@ def load_events(path: str | os.PathLike[str]) -> Events:
         ) from error
 
 
-def _packed(name: str, strings: Iterable[str]) -> dict[str, np.ndarray]:
+def packed(name: str, strings: Iterable[str]) -> dict[str, np.ndarray]:
     """Strings as UTF-8 end to end, and where each ends.
 
     NumPy's own text arrays give every string the room of the longest.
@@ -87,7 +87,7 @@ def _packed(name: str, strings: Iterable[str]) -> dict[str, np.ndarray]:
 
 def _texts(stored: Mapping[str, np.ndarray]) -> list[Any]:
     """The items' texts, several an item in lists."""
-    flat = _unpacked("texts", stored)
+    flat = unpacked("texts", stored)
     # What was written before items could have several texts does not say how many.
     fields = int(stored["fields"]) if "fields" in stored else 1
     if fields == 1:
@@ -99,12 +99,13 @@ def _context(stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if "context" not in stored:  # Nor was it, once.
         return {}
     return {
-        name: np.array(_unpacked(f"context_{number}", stored), dtype=object)
-        for number, name in enumerate(_unpacked("context", stored))
+        name: np.array(unpacked(f"context_{number}", stored), dtype=object)
+        for number, name in enumerate(unpacked("context", stored))
     }
 
 
-def _unpacked(name: str, stored: Mapping[str, np.ndarray]) -> list[str]:
+def unpacked(name: str, stored: Mapping[str, np.ndarray]) -> list[str]:
+    """Strings that `packed` wrote under a name."""
     whole, ends = stored[name].tobytes(), stored[f"{name}_end"].tolist()
     starts = [0, *ends[:-1]]
     return [

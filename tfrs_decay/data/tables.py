@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import importlib
 import json
 import os
+import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
+import numpy as np
+
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 PathLike = str | os.PathLike[str]
 
@@ -25,6 +30,9 @@ WORDS_FOR_NOTHING = (
 """What programs write for a number or a time that is missing."""
 
 _ONLY_EMPTY_IS_MISSING: Any = {"keep_default_na": False, "na_values": [""]}
+
+_ROWS = 65_536
+"""Rows of a Parquet file that are read at a time."""
 
 EXPECTED = "a .csv, .parquet, .jsonl or .xlsx file"
 
@@ -87,7 +95,7 @@ def unreadable(path: Path, error: Exception) -> ValueError:
 def require(
     table: pd.DataFrame, columns: Iterable[str], path: PathLike, *, hint: str = ""
 ) -> None:
-    """Refuses a table that lacks a column.
+    """Refuses a table that lacks a column, or has it twice.
 
     Args:
         table: As it was read.
@@ -98,17 +106,24 @@ def require(
     Raises:
         ValueError: Naming the file, what is missing and what was found.
     """
+    columns = list(columns)
     missing = [one for one in columns if one not in table.columns]
     if missing:
         raise ValueError(
             f"{path} has no column {', '.join(missing)}; its columns are "
             f"{found_in(table)}. {_separator(table) or hint}".rstrip()
         )
+    twice = [one for one in columns if list(table.columns).count(one) > 1]
+    if twice:
+        raise ValueError(
+            f"{path} has more than one column named {twice[0]!r}: rename or remove the "
+            "others."
+        )
 
 
 def _separator(table: pd.DataFrame) -> str:
     """What to do about a table whose columns were not told apart; "" if they were."""
-    if len(table.columns) > 1:
+    if len(table.columns) != 1:
         return ""
     for mark, said in ((";", "';'"), ("\t", "tabs")):
         if mark in table.columns[0]:
@@ -121,7 +136,52 @@ def without_words(column: pd.Series[Any]) -> pd.Series[Any]:
 
     An id may be such a word, as the country code of Namibia is.
     """
-    return column.where(~column.astype(object).isin(WORDS_FOR_NOTHING))
+    import pandas as pd
+
+    types = pd.api.types
+    if types.is_numeric_dtype(column) or types.is_datetime64_any_dtype(column):
+        return column
+    return column.where(~plain(column).astype(object).isin(WORDS_FOR_NOTHING))
+
+
+def as_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column as numbers; NaN for what is none, as a date is."""
+    import pandas as pd
+
+    types = pd.api.types
+    if types.is_datetime64_any_dtype(column) or types.is_timedelta64_dtype(column):
+        return pd.Series(np.nan, index=column.index)
+    return pd.to_numeric(plain(column), errors="coerce")
+
+
+def plain(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of cells that pandas and NumPy do not stumble over.
+
+    Bytes are text, what is no character is "?", and an integer beyond any float is
+    infinite.
+    """
+    import pandas as pd
+
+    if column.dtype != object:
+        return column
+    if pd.api.types.infer_dtype(column, skipna=True) == "integer":
+        there = column.dropna()
+        if -(2**63) <= there.min() and there.max() < 2**63:
+            return column
+    cells = [_plain(one) for one in column]
+    return pd.Series(cells, index=column.index, dtype=object)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="replace")
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", errors="replace").decode("utf-8")
+    if isinstance(value, int) and value.bit_length() > 63:
+        if value.bit_length() > 1023:
+            return np.inf if value > 0 else -np.inf
+        return float(value)
+    return value
 
 
 def found_in(table: pd.DataFrame) -> str:
@@ -149,15 +209,23 @@ def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     # As text, so that the id 00123 keeps its zeros, and the id NA is one.
-    table = pd.read_csv(
-        path, dtype=str, encoding=encoding_of(path), **_ONLY_EMPTY_IS_MISSING
-    )
+    options = {"dtype": str, "encoding": encoding_of(path), **_ONLY_EMPTY_IS_MISSING}
+    table = pd.read_csv(path, **options)
     if not isinstance(table.index, pd.RangeIndex):
         raise Misread(
             f"{path}, line 2 has more fields than the {len(table.columns)} columns of "
             "the first line: is a name missing there, or a comma too many?"
         )
-    return table
+    return _as_named(table, pd.read_csv(path, header=None, nrows=1, **options))
+
+
+def _as_named(table: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
+    """The table by its own names: pandas calls the second of two `user` `user.1`."""
+    if first.empty:  # A sheet that begins with blank rows.
+        return table
+    # A note beside an Excel table makes it wider than its first row.
+    names = first.iloc[0].reindex(range(len(table.columns)))
+    return table.set_axis(names.where(names.notna(), table.columns), axis="columns")
 
 
 class Misread(ValueError):
@@ -168,11 +236,13 @@ def encoding_of(path: Path) -> str:
     """UTF-8; or latin-1, as of older Excel, where no line beyond ASCII is UTF-8.
 
     Raises:
-        Misread: Some such lines are UTF-8, and others are not.
+        Misread: Some such lines are UTF-8, and others are not; or it is UTF-16.
     """
     good = bad = 0
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
+            if number == 1:
+                _refuse_wide(line, path)
             if line.isascii():
                 continue
             try:
@@ -186,6 +256,15 @@ def encoding_of(path: Path) -> str:
                     f"{good} is UTF-8: write the file in one encoding."
                 )
     return "latin-1" if bad else "utf-8"
+
+
+def _refuse_wide(line: bytes, path: Path) -> None:
+    """Refuses a first line of characters of two bytes or four."""
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in line:
+        raise Misread(
+            f"{path} begins as UTF-16 does, or is no text ({line[:12]!r}): write it as "
+            "UTF-8."
+        )
 
 
 def read_json_lines(
@@ -213,8 +292,11 @@ def read_json_lines(
     rows: list[dict[str, Any]] = []
     opened: Any = gzip.open if zipped else open
     try:
-        with opened(path, "rt", encoding="utf-8") as file:
+        with opened(path, "rb") as file:
             for number, line in enumerate(file, start=1):
+                if number == 1:
+                    _refuse_wide(line, path)
+                    line = line.removeprefix(codecs.BOM_UTF8)
                 if line.strip():
                     row = _json_object(line, f"{path}, line {number}")
                     rows.append(
@@ -222,21 +304,48 @@ def read_json_lines(
                         if columns is None
                         else {name: row[name] for name in columns if name in row}
                     )
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise unreadable(path, error) from error
     if not rows:
         raise ValueError(f"{path} has no line with a JSON object.")
-    return pd.DataFrame(rows, dtype=object)
-
-
-def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
-        found = json.loads(line)
-    except ValueError:
+        return pd.DataFrame(rows, dtype=object)
+    except UnicodeEncodeError as error:  # JSON can spell half a character: "\\ud800"
+        raise ValueError(f"{path}: {error.object!r} is no name of a column.") from error
+
+
+def _json_object(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{where} holds bytes that are not UTF-8: write the file as UTF-8."
+        ) from error
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise ValueError(f"{where}: {line.strip()[:60]!r} is no JSON object.")
+        raise ValueError(f"{where}: {text.strip()[:60]!r} is no JSON object.")
+    if _HALF.search(text):
+        return {name: _whole(value) for name, value in found.items()}
     return found
+
+
+_HALF = re.compile(r"\\u[dD]")
+"""How JSON spells half a character, or one that it writes in two halves."""
+
+
+def _whole(value: Any) -> Any:
+    """A value of JSON; what has half a character is no text, and a gap."""
+    if isinstance(value, list):
+        return [one for one in map(_whole, value) if one is not None]
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            return None
+    return value
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -244,30 +353,108 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
     need("pyarrow", "a .parquet file", "data")
     import pyarrow as pa
+
+    # What pandas noted of a table would hide the columns that were its index.
+    read = bad_text_as_bytes(parquet_table(path).replace_schema_metadata())
+    table = read.to_pandas()
+    for at, column in enumerate(read.columns):
+        # Integers with a gap are floats to pandas, and long ids are not exact there.
+        if pa.types.is_integer(column.type) and column.null_count:
+            kind = "Int64" if pa.types.is_signed_integer(column.type) else "UInt64"
+            table.isetitem(at, pd.array(column.to_pylist(), dtype=kind))
+    return table
+
+
+def parquet_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or some columns of it, in no more memory than it needs.
+
+    Raises:
+        Misread: It holds more or fewer rows than it says.
+        Exception: Others of `UNREADABLE`.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    read = pq.ParquetFile(path).read()
-    table = read.to_pandas()
-    for name in read.column_names:
-        column = read[name]
-        # Integers with a gap are floats to pandas, and long ids are not exact there.
-        if pa.types.is_integer(column.type) and column.null_count and name in table:
-            exact = [None if one is None else int(one) for one in column.to_pylist()]
-            table[name] = pd.array(exact, dtype="Int64")
+    # Not all at once: room would be made for as many rows as a broken file declares.
+    tables = list(parquet_parts(path, columns))
+    return pa.concat_tables(tables) if tables else pq.read_schema(path).empty_table()
+
+
+def parquet_parts(
+    path: PathLike,
+    columns: Sequence[str] | None = None,
+    *,
+    group: int | None = None,
+    rows: int = _ROWS,
+) -> Iterator[pa.Table]:
+    """A Parquet file, or one of its row groups, a number of rows at a time.
+
+    Raises:
+        Misread: After the last: it holds more or fewer rows than it says.
+        Exception: Others of `UNREADABLE`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found = 0
+    with pq.ParquetFile(path) as file:
+        about = file.metadata if group is None else file.metadata.row_group(group)
+        groups = None if group is None else [group]
+        for batch in file.iter_batches(rows, row_groups=groups, columns=columns):
+            found += batch.num_rows
+            yield pa.Table.from_batches([batch])
+        refuse_other_rows(path, about.num_rows, found)
+
+
+def refuse_other_rows(path: PathLike, declared: int, found: int) -> None:
+    """Refuses a Parquet file that holds more or fewer rows than it says.
+
+    Raises:
+        Misread: It does.
+    """
+    if found != declared:
+        raise Misread(
+            f"{path} says that it has {declared} rows and holds {found}: fetch or "
+            "write it again."
+        )
+
+
+def bad_text_as_bytes(table: pa.Table) -> pa.Table:
+    """A table whose text can be read cell by cell: only what is no UTF-8 is lost."""
+    import pyarrow as pa
+
+    for at, column in enumerate(table.columns):
+        if _is_bad_text(column):
+            table = table.set_column(at, table.field(at).name, column.cast(pa.binary()))
     return table
+
+
+def _is_bad_text(column: Any) -> bool:
+    """Whether a column of text holds what is none."""
+    import pyarrow as pa
+
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return False
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return True
+    return False
 
 
 def _read_excel(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     need("openpyxl", "an .xlsx file", "excel")
-    sheets = pd.read_excel(
-        path,
-        sheet_name=None,
-        dtype=object,
-        engine="openpyxl",
-        **_ONLY_EMPTY_IS_MISSING,
-    )
+    with pd.ExcelFile(path, engine="openpyxl") as book:
+        return _all_sheets(book)
+
+
+def _all_sheets(book: pd.ExcelFile) -> pd.DataFrame:
+    import pandas as pd
+
+    options = {"dtype": object, **_ONLY_EMPTY_IS_MISSING}
+    sheets = pd.read_excel(book, sheet_name=None, **options)
     filled = {name: sheet for name, sheet in sheets.items() if len(sheet.columns)}
     if not filled:
         raise ValueError("no sheet has any cells")
@@ -275,7 +462,10 @@ def _read_excel(path: Path) -> pd.DataFrame:
     for other in others:
         if list(filled[other].columns) != list(filled[first].columns):
             raise ValueError(f"sheets {first!r} and {other!r} have different columns")
-    return pd.concat(list(filled.values()), ignore_index=True)
+    return _as_named(
+        pd.concat(list(filled.values()), ignore_index=True),
+        pd.read_excel(book, sheet_name=first, header=None, nrows=1, **options),
+    )
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {
@@ -292,4 +482,8 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
     ParseError,
+    # Of a format's rarer parts, which are mostly a broken byte: encryption, 128 bits.
+    RuntimeError,
+    # A broken length, which would be as many bytes.
+    MemoryError,
 )

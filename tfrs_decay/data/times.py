@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tfrs_decay.data.tables import as_numbers, plain
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -32,6 +34,17 @@ _WITH_ZONE = (
     r"(?:[zZ]|\d:\d{2}(?::\d{2}(?:\.\d+)?)?\s*[+-]\d{2}:?\d{2}| [A-Z]{3,4})\s*$"
 )
 """How a date ends that says in which time zone it is."""
+
+_NO_DATE = re.compile(
+    r"(?:\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*(?:[+-]\d{2}:?\d{2})?|\D)*"
+)
+"""Text such as 12:30, now or today, to which pandas adds the day on which it runs."""
+
+_YEARS = (-62_104_060_800, 253_402_300_799)
+"""Seconds since the epoch of the first of the year 2 and the last of the year 9999.
+
+What has no year is read as of the year 1, which also stands for no date at all.
+"""
 
 _NUMERIC_DATE = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-](?:\d{4}|\d{2})(?!\d)")
 
@@ -103,6 +116,9 @@ def seconds_since_epoch(
     day first: then they all have. `day_first` says it instead, and what does not fit
     it cannot be read.
 
+    The years 2 to 9999 can be: the year 1 stands for no date in many programs. Nor can
+    text without a date, such as 12:30 or now.
+
     Args:
         times: [n] numbers, datetimes, or text.
         unit: Of numbers, one of `UNITS`.
@@ -118,13 +134,19 @@ def seconds_since_epoch(
 
     Raises:
         ValueError: Numbers are too large to be seconds, or most are dates written as
-            YYYYMMDD; some dates can only have their day first, and others their month;
-            or there is no such time zone.
+            YYYYMMDD; some dates can only have their day first, and others their month:
+            with the row of one. Or there is no such time zone.
     """
     each, code = _each_once(times)
-    if unit == "s" and not part:
-        _compact_dates(each, code).refuse()
-    seconds, readable = _seconds(each, unit, zone, day_first, part)
+    try:
+        if unit == "s" and not part:
+            _refuse_compact_dates(each, code)
+        seconds, readable = _seconds(each, unit, zone, day_first, part)
+    except _WrongTime as error:
+        if part:  # Its rows are not those of the log.
+            raise ValueError(str(error)) from error
+        row = error.row if code is None else int(np.argmax(code == error.row))
+        raise ValueError(f"row {row} of the log (the first is 0): {error}") from error
     if code is None:
         return seconds, readable
     # A gap has the code -1.
@@ -134,14 +156,34 @@ def seconds_since_epoch(
 def _each_once(times: pd.Series[Any]) -> tuple[pd.Series[Any], np.ndarray | None]:
     """Distinct times and each row's place among them; or the times as they are.
 
-    A log repeats its times, and text is slow to read.
+    A log repeats its times, and text is slow to read. What is no time although pandas
+    takes it for a number, such as True, is a gap.
     """
     import pandas as pd
 
-    if not pd.api.types.is_string_dtype(times) or times.is_unique:
-        return times, None
-    code, distinct = pd.factorize(times)
-    return pd.Series(distinct), code
+    types = pd.api.types
+    code = None
+    categories = isinstance(times.dtype, pd.CategoricalDtype)
+    if categories or (types.is_string_dtype(times) and not times.is_unique):
+        code, distinct = pd.factorize(times)
+        times = pd.Series(distinct)
+    if categories:
+        times = times.astype(times.cat.categories.dtype)
+    if types.is_bool_dtype(times) or types.is_timedelta64_dtype(times):
+        return pd.Series(np.nan, index=times.index), code
+    times = plain(times)
+    if times.dtype == object and types.infer_dtype(times) != "integer":
+        flags = [isinstance(one, (bool, np.bool_)) for one in times]
+        times = times.mask(np.array(flags, bool))
+    return times, code
+
+
+class _WrongTime(ValueError):
+    """What shows that a column is read in another way than it was written."""
+
+    def __init__(self, row: int, message: str) -> None:
+        super().__init__(message)
+        self.row = int(row)
 
 
 def _seconds(
@@ -153,16 +195,16 @@ def _seconds(
     types = pd.api.types
     seconds = np.full(len(times), np.nan)  # exact: far below 2^53
     left = times.notna().to_numpy()
-    if types.is_bool_dtype(times) or types.is_timedelta64_dtype(times):
-        left = np.zeros(len(times), bool)  # numbers to pandas, but no times
-    elif not types.is_datetime64_any_dtype(times):
+    if not types.is_datetime64_any_dtype(times):
         read = pd.to_numeric(times[left], errors="coerce")
         if types.is_integer_dtype(read) and read.notna().all():
             # Whole numbers throughout stay so: nanoseconds are beyond a float.
             given = read.to_numpy(
                 "uint64" if types.is_unsigned_integer_dtype(read) else "int64"
             )
-            fits = _that_fit(given.astype(np.float64) / UNITS[unit], unit)
+            fits = _that_fit(
+                given.astype(np.float64) / UNITS[unit], np.flatnonzero(left), unit
+            )
             whole = np.zeros(len(times), np.int64)
             left = left.copy()
             left[left] = fits
@@ -172,10 +214,12 @@ def _seconds(
         numbers[left] = read.to_numpy("float64", na_value=np.nan)
         numeric = np.isfinite(numbers)
         found = np.floor(numbers[numeric] / UNITS[unit])
-        seconds[numeric] = np.where(_that_fit(found, unit), found, np.nan)
+        fits = _that_fit(found, np.flatnonzero(numeric), unit)
+        seconds[numeric] = np.where(fits, found, np.nan)
         left = left & ~numeric & (not types.is_numeric_dtype(times))
     if left.any():
-        seconds[left] = _read_dates(times[left], zone, day_first, part)
+        rows = np.flatnonzero(left)
+        seconds[left] = _read_dates(times[left], rows, zone, day_first, part)
     readable = np.isfinite(seconds)
     return np.where(readable, seconds, 0).astype(np.int64), readable
 
@@ -195,7 +239,7 @@ class CompactDates(NamedTuple):
     @classmethod
     def of(cls, times: pd.Series[Any]) -> CompactDates:
         """Counts in a column, or in a part of one, which `together` adds up."""
-        return _compact_dates(*_each_once(times))
+        return _count_compact_dates(*_each_once(times))
 
     @classmethod
     def together(cls, parts: Iterable[CompactDates]) -> CompactDates:
@@ -225,14 +269,13 @@ class CompactDates(NamedTuple):
             )
 
 
-def _compact_dates(times: pd.Series[Any], code: np.ndarray | None) -> CompactDates:
+def _count_compact_dates(
+    times: pd.Series[Any], code: np.ndarray | None
+) -> CompactDates:
     """Of what `_each_once` gives."""
     import pandas as pd
 
-    types = pd.api.types
-    if types.is_datetime64_any_dtype(times) or types.is_timedelta64_dtype(times):
-        return CompactDates()
-    numbers = pd.to_numeric(times, errors="coerce").to_numpy("float64", na_value=np.nan)
+    numbers = as_numbers(times).to_numpy("float64", na_value=np.nan)
     rows = np.ones(len(numbers), np.int64)
     if code is not None:
         rows = np.bincount(code[code >= 0], minlength=len(numbers))
@@ -249,10 +292,22 @@ def _compact_dates(times: pd.Series[Any], code: np.ndarray | None) -> CompactDat
     return CompactDates(counted, dates, int(written[are].min()))
 
 
-def _that_fit(seconds: np.ndarray, unit: str) -> np.ndarray:
+def _refuse_compact_dates(times: pd.Series[Any], code: np.ndarray | None) -> None:
+    """Refuses what `_each_once` gives, with a row of the dates."""
+    found = _count_compact_dates(times, code)
+    try:
+        found.refuse()
+    except ValueError as error:
+        numbers = as_numbers(times).to_numpy("float64", na_value=np.nan)
+        row = int(np.argmax(np.floor(numbers) == found.earliest))
+        raise _WrongTime(row, str(error)) from None
+
+
+def _that_fit(seconds: np.ndarray, rows: np.ndarray, unit: str) -> np.ndarray:
     """[n] bool, the numbers that are times; those of another unit raise.
 
-    What would be no time in any unit is one cell that went wrong.
+    What would be no time in any unit is one cell that went wrong. `rows` are where the
+    numbers stand.
     """
     size = np.abs(seconds)
     fits = size < LATEST_SECOND
@@ -261,17 +316,25 @@ def _that_fit(seconds: np.ndarray, unit: str) -> np.ndarray:
         usual = (scaled >= _USUAL[0]) & (scaled <= _USUAL[1])
         if parts > UNITS[unit] and usual.any():
             number = size[~fits][usual][0] * UNITS[unit]
-            raise ValueError(
+            raise _WrongTime(
+                rows[~fits][usual][0],
                 f"a time of {number:.0f} is too large to be {_NAMES[unit]} since the "
-                f"epoch; it looks like {_NAMES[finer]}: say so (time_unit={finer!r})."
+                f"epoch; it looks like {_NAMES[finer]}: say so (time_unit={finer!r}).",
             )
     return fits
 
 
 def _read_dates(
-    dates: pd.Series[Any], zone: str, day_first: bool | None, part: bool
+    dates: pd.Series[Any],
+    rows_of: np.ndarray,
+    zone: str,
+    day_first: bool | None,
+    part: bool,
 ) -> np.ndarray:
-    """[n] float64 seconds since the epoch of datetimes and text; NaN if unreadable."""
+    """[n] float64 seconds since the epoch of datetimes and text; NaN if unreadable.
+
+    `rows_of` are where the dates stand.
+    """
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(dates):
@@ -286,13 +349,17 @@ def _read_dates(
         # Apart, for pandas would read 2010-01-12 with its day first as well.
         found = [one for one in fields if one is not None]
         if day_first is None:
-            order = _day_comes_first(found, part)
+            order = _day_comes_first(found, rows_of[numeric], part)
         else:
             order = day_first
             impossible = _cannot_be(found, day_first)
             numeric[np.flatnonzero(numeric)[impossible]] = False
         # What does not fit what was said of the dates is in neither part.
-        parts = [(numeric, order), (np.array([one is None for one in fields]), False)]
+        others = [
+            field is None and _may_be_date(one)
+            for field, one in zip(fields, dates, strict=True)
+        ]
+        parts = [(numeric, order), (np.array(others), False)]
     seconds = np.full(len(dates), np.nan)
     for rows, first in parts:
         moments = pd.to_datetime(
@@ -304,10 +371,20 @@ def _read_dates(
         )
         whole = moments.dt.tz_localize(None).to_numpy("datetime64[s]")
         seconds[rows] = np.where(np.isnat(whole), np.nan, whole.astype(np.int64))
+    seconds[(seconds < _YEARS[0]) | (seconds > _YEARS[1])] = np.nan
     if zone != "UTC":
+        # Next to the end no zone can be asked how it differs.
+        seconds[naive & (seconds > _YEARS[1] - 2 * 86_400)] = np.nan
         naive = naive & np.isfinite(seconds)
         seconds[naive] = _in_zone(seconds[naive], zone)
     return seconds
+
+
+def _may_be_date(value: object) -> bool:
+    """Whether pandas is to read it; infinity would cost the year 2262 its reading."""
+    if isinstance(value, str):
+        return not _NO_DATE.fullmatch(value)
+    return isinstance(value, (datetime.date, np.datetime64))
 
 
 def _in_zone(seconds: np.ndarray, zone: str) -> np.ndarray:
@@ -330,23 +407,27 @@ def _cannot_be(dates: Iterable[re.Match[str]], day_first: bool) -> list[bool]:
     return [int(date[2 if day_first else 1]) > 12 for date in dates]
 
 
-def _day_comes_first(dates: Iterable[re.Match[str]], part: bool) -> bool:
+def _day_comes_first(
+    dates: Iterable[re.Match[str]], rows: np.ndarray, part: bool
+) -> bool:
     """Whether a date such as 13/12/2010 shows that all have the day first."""
     day_first = month_first = None
-    for date in dates:
+    for date, row in zip(dates, rows, strict=True):
         first, second = int(date[1]), int(date[2])
         if part and first != second:
-            raise ValueError(
+            raise _WrongTime(
+                row,
                 f"{date.string!r} may have its day first or its month, which a part of "
-                "a log cannot tell: say so (day_first=True or False)."
+                "a log cannot tell: say so (day_first=True or False).",
             )
         if first > 12 >= second:
             day_first = date.string
         elif second > 12 >= first:
             month_first = date.string
-    if day_first is not None and month_first is not None:
-        raise ValueError(
-            f"{day_first!r} has its day first and {month_first!r} its month: write "
-            "times as 2010-12-31 08:26."
-        )
+        if day_first is not None and month_first is not None:
+            raise _WrongTime(
+                row,
+                f"{day_first!r} has its day first and {month_first!r} its month: write "
+                "times as 2010-12-31 08:26.",
+            )
     return day_first is not None

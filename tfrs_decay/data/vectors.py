@@ -12,9 +12,11 @@ import numpy as np
 from tfrs_decay.data.cleaning import as_text
 from tfrs_decay.data.tables import (
     UNREADABLE,
+    Misread,
     PathLike,
     checked_file,
     need,
+    parquet_table,
     unreadable,
 )
 
@@ -139,8 +141,9 @@ def _read_parquet(
             )
         if not columns:
             raise _Lacking(f"{path} has no columns of numbers beside {id_column!r}.")
-        table = pq.read_table(path, columns=[id_column, *columns])
-    except _Lacking:
+        table = parquet_table(path, [id_column, *columns])
+        table.validate(full=True)
+    except (_Lacking, Misread):
         raise
     except UNREADABLE as error:
         raise unreadable(path, error) from error

@@ -6,7 +6,12 @@ to scores.
 
 from __future__ import annotations
 
-from tfrs_decay.evaluation.baselines import OwnCounts, Popularity, Scorer
+from tfrs_decay.evaluation.baselines import (
+    OwnCounts,
+    Popularity,
+    RollingPopularity,
+    Scorer,
+)
 from tfrs_decay.evaluation.figures import Figures, blocks_of, evaluate
 from tfrs_decay.evaluation.item_to_item import ItemToItem
 from tfrs_decay.evaluation.metrics import ndcg_at_k, recall_at_k
@@ -19,6 +24,7 @@ __all__ = [
     "ItemToItem",
     "OwnCounts",
     "Popularity",
+    "RollingPopularity",
     "Scorer",
     "as_dict",
     "blocks_of",

@@ -15,6 +15,8 @@ from tfrs_decay.data.histories import Queries
 from tfrs_decay.data.ranges import flat_ranges
 from tfrs_decay.data.split import events_until
 from tfrs_decay.decay import Constant, Decay
+from tfrs_decay.durations import Duration
+from tfrs_decay.popularity import PopularityTable
 
 Scorer = Callable[[Queries], np.ndarray]
 """Scores a block of b queries: [b, n_items] floats, higher is better.
@@ -63,6 +65,49 @@ class Popularity:
     def __call__(self, queries: Queries) -> np.ndarray:
         """The same scores for each query: [b, n_items] float64, read-only."""
         return np.broadcast_to(self.scores, (len(queries), len(self.scores)))
+
+
+class RollingPopularity:
+    """What everyone bought until the day of each query: counts that roll forward.
+
+    score(q, i) = sum over the events of item i on days before that of query q of
+    2^(-age / half_life), from the middle of the event's day to the start of the
+    query's: what a shop knows that counts once a night. Days are in UTC. Queries of one
+    day see the same counts, and nothing of that day.
+
+    Args:
+        events: Clean events, those of the test period too.
+        half_life: How long it takes for an event's weight to halve; None never.
+        frozen_after: Seconds since the epoch; events after it are not looked at, and
+            the counts of later queries are those of the cut, older. None rolls on.
+
+    Attributes:
+        table: The counts of every day, a `popularity.PopularityTable`.
+
+    Raises:
+        ValueError: There is no event at or before `frozen_after`, or the half-life is
+            not positive.
+    """
+
+    personal = False
+
+    def __init__(
+        self,
+        events: Events,
+        half_life: Duration | None,
+        *,
+        frozen_after: int | None = None,
+    ) -> None:
+        if frozen_after is not None:
+            events_until(events, frozen_after, "frozen_after")
+        self.table = PopularityTable.of(
+            events, until=frozen_after, half_lives=[half_life]
+        )
+
+    def __call__(self, queries: Queries) -> np.ndarray:
+        """The scores of each query's day: [b, n_items] float64."""
+        day, place = np.unique(queries.time // self.table.period, return_inverse=True)
+        return self.table.counts(day * self.table.period)[place, :, 0]
 
 
 class OwnCounts:

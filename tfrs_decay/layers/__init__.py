@@ -7,6 +7,8 @@ from tfrs_decay.layers.interest_state import InterestState
 from tfrs_decay.layers.item_tower import ItemTower
 from tfrs_decay.layers.neighbours import ItemNeighbours
 from tfrs_decay.layers.precomputed_tower import PrecomputedTower
+from tfrs_decay.layers.recency_popularity import RecencyPopularity
+from tfrs_decay.layers.repeat import Repeats
 from tfrs_decay.layers.streaming_probability import StreamingProbability
 from tfrs_decay.layers.text_tower import TextTower
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
@@ -19,6 +21,8 @@ __all__ = [
     "LastLayers",
     "LowRank",
     "PrecomputedTower",
+    "RecencyPopularity",
+    "Repeats",
     "StreamingProbability",
     "TextTower",
     "TimeDecayPooling",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from tfrs_decay.data.tables import UNREADABLE, PathLike, checked_file
 
 NO_NEIGHBOUR = -1
 """The place of a neighbour that an item does not have."""
@@ -146,13 +146,18 @@ class Neighbours:
             )
         return Neighbours(item, weight, cost)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: PathLike) -> None:
         """Writes the table as a compressed .npz, whole or not at all.
 
         Args:
             path: The file, ending in .npz; replaced if it is there.
+
+        Raises:
+            ValueError: It ends in something else.
         """
         path = Path(path)
+        if path.suffix.lower() != ".npz":
+            raise ValueError(f"{path} ends in {path.suffix!r}; expected .npz.")
         partial = path.with_name(f".{path.stem}.partial.npz")
         arrays = {"item": self.item, "weight": self.weight}
         if self.cost is not None:
@@ -162,13 +167,14 @@ class Neighbours:
         partial.replace(path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Neighbours:
+    def load(cls, path: PathLike) -> Neighbours:
         """Reads what `save` wrote.
 
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: The file is truncated, or something else.
         """
+        path = checked_file(path, (".npz",), "a .npz of neighbours")
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 names = [one.name for one in dataclasses.fields(Cost)]
@@ -178,14 +184,7 @@ class Neighbours:
                     else None
                 )
                 return cls(stored["item"], stored["weight"], cost)
-        except (
-            KeyError,
-            EOFError,
-            TypeError,
-            ValueError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except (*UNREADABLE, TypeError) as error:
             raise ValueError(
                 f"{os.fspath(path)} does not hold neighbours ({error}): fit and save "
                 "them anew."
