@@ -50,13 +50,13 @@ def events(make_events, rows):
 
 
 def histories(rows, until=UNTIL):
-    """Of each user the baskets up to the cut, in order, as arrays of zeros and ones."""
+    """Of each user the times and baskets up to the cut, as arrays of zeros and ones."""
     found: dict[str, dict[int, np.ndarray]] = {}
     for user, time, item in rows:
         if time <= until:
             basket = found.setdefault(user, {}).setdefault(time, np.zeros(ITEMS))
             basket[int(item[1:])] = 1
-    return [[of[time] for time in sorted(of)] for of in found.values()]
+    return [sorted(of.items(), key=lambda one: one[0]) for of in found.values()]
 
 
 def square(table: Neighbours) -> np.ndarray:
@@ -68,31 +68,51 @@ def square(table: Neighbours) -> np.ndarray:
     return matrix
 
 
-def ease(users, l2):
-    x = np.array([np.max(baskets, axis=0) for baskets in users])
-    inverse = np.linalg.inv(x.T @ x + l2 * np.eye(ITEMS))
+def faded(time, half_life):
+    return 1.0 if half_life is None else 2 ** (-(UNTIL - time) / half_life)
+
+
+def evened(basket):
+    return max(basket.sum(), 1) ** -0.5
+
+
+def ease(users, l2, by="user", half_life=None):
+    if by == "basket":
+        every = [one for baskets in users for one in baskets]
+        x = np.array([basket for _, basket in every])
+        weight = [faded(time, half_life) * evened(basket) for time, basket in every]
+    elif half_life is None:
+        x = np.array([np.max([one for _, one in baskets], axis=0) for baskets in users])
+        weight = np.ones(len(x))
+    else:
+        x = np.array(
+            [sum(faded(time, half_life) * one for time, one in of) for of in users]
+        )
+        weight = np.ones(len(x))
+    inverse = np.linalg.inv(x.T @ np.diag(weight) @ x + l2 * np.eye(ITEMS))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
     return weights
 
 
-def next_basket(users, l2, per_basket):
-    left, right = [], []
+def next_basket(users, l2, per_basket, half_life=None, even=False):
+    left, right, weight = [], [], []
     for baskets in users:
-        faded = np.zeros(ITEMS)
-        for before, basket in itertools.pairwise(baskets):
-            faded = per_basket * faded + before
-            left.append(faded)
+        history = np.zeros(ITEMS)
+        for (_, before), (time, basket) in itertools.pairwise(baskets):
+            history = per_basket * history + before
+            left.append(history)
             right.append(basket)
-    h, y = np.array(left), np.array(right)
-    return np.linalg.solve(h.T @ h + l2 * np.eye(ITEMS), h.T @ y)
+            weight.append(faded(time, half_life) * (evened(basket) if even else 1))
+    h, y, w = np.array(left), np.array(right), np.diag(weight)
+    return np.linalg.solve(h.T @ w @ h + l2 * np.eye(ITEMS), h.T @ w @ y)
 
 
 def cosine(users, by, shrinkage):
     if by == "user":
-        x = np.array([np.max(baskets, axis=0) for baskets in users])
+        x = np.array([np.max([one for _, one in baskets], axis=0) for baskets in users])
     else:
-        x = np.array([basket for baskets in users for basket in baskets])
+        x = np.array([basket for baskets in users for _, basket in baskets])
     weights = np.zeros([ITEMS, ITEMS])
     for i in range(ITEMS):
         for j in range(ITEMS):
@@ -105,6 +125,22 @@ def cosine(users, by, shrinkage):
 
 FITS = {
     "ease": (lambda e, **o: fit_ease(e, l2=3.0, **o), lambda r: ease(r, 3.0)),
+    "ease, faded": (
+        lambda e, **o: fit_ease(e, l2=0.5, half_life=20, **o),
+        lambda r: ease(r, 0.5, half_life=20),
+    ),
+    "ease by basket": (
+        lambda e, **o: fit_ease(e, l2=1.0, by="basket", **o),
+        lambda r: ease(r, 1.0, "basket"),
+    ),
+    "ease by basket, faded": (
+        lambda e, **o: fit_ease(e, l2=1.0, by="basket", half_life=9, **o),
+        lambda r: ease(r, 1.0, "basket", 9),
+    ),
+    "next basket, recent and even": (
+        lambda e, **o: fit_next_basket(e, l2=0.7, half_life=15, even_baskets=True, **o),
+        lambda r: next_basket(r, 0.7, 0.7, 15, even=True),
+    ),
     "next basket": (
         lambda e, **o: fit_next_basket(e, l2=2.0, per_basket=0.6, **o),
         lambda r: next_basket(r, 2.0, 0.6),
@@ -122,7 +158,7 @@ FITS = {
         lambda r: cosine(r, "user", 2.0),
     ),
 }
-DENSE = ["ease", "next basket", "next basket, not faded"]
+DENSE = [name for name in FITS if "cosine" not in name]
 
 
 @pytest.fixture(params=list(FITS))
@@ -190,7 +226,10 @@ def test_an_item_with_few_events_takes_no_part(events, rows, fit):
     assert 0 < enough.sum() < ITEMS
     table = fitted(events, until=UNTIL, m=None, at_least=6)
     # As if the others were not in the baskets, which stay baskets.
-    kept = [[basket * enough for basket in baskets] for baskets in histories(rows)]
+    kept = [
+        [(time, basket * enough) for time, basket in baskets]
+        for baskets in histories(rows)
+    ]
     np.testing.assert_allclose(square(table), formula(kept), atol=1e-7, rtol=1e-6)
     assert table.cost.fitted_items == enough.sum()
 
@@ -317,6 +356,17 @@ def test_bad_input_is_named(events, fit, options, message):
 def test_a_bad_solve_is_named(events, fitting, options, message):
     with pytest.raises(ValueError, match=message):
         fitting(events, until=UNTIL, **options)
+
+
+@pytest.mark.parametrize("fitting", [fit_ease, fit_next_basket])
+def test_a_half_life_that_is_none_is_named(events, fitting):
+    with pytest.raises(ValueError, match="half_life"):
+        fitting(events, until=UNTIL, half_life="-3d")
+
+
+def test_a_bad_grouping_is_named(events):
+    with pytest.raises(ValueError, match=r"by='session' is not one of \('basket', 'us"):
+        fit_ease(events, until=UNTIL, by="session")
 
 
 @pytest.mark.parametrize("per_basket", [0, -0.1, 1.01, np.nan])

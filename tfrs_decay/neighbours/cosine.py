@@ -8,6 +8,7 @@ from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import baskets
 from tfrs_decay.data.split import events_until
 from tfrs_decay.neighbours.counts import (
+    GROUPS,
     binary_table,
     blocks,
     check_options,
@@ -16,8 +17,6 @@ from tfrs_decay.neighbours.counts import (
 )
 from tfrs_decay.neighbours.record import Neighbours
 from tfrs_decay.neighbours.strongest import Strongest
-
-_BY = ("basket", "user")
 
 
 def fit_cosine(
@@ -55,8 +54,8 @@ def fit_cosine(
         ImportError: SciPy is not installed.
     """
     check_options(m)
-    if by not in _BY:
-        raise ValueError(f"by={by!r} is not one of {_BY}.")
+    if by not in GROUPS:
+        raise ValueError(f"by={by!r} is not one of {GROUPS}.")
     if not (shrinkage >= 0 and np.isfinite(shrinkage)):
         raise ValueError(f"shrinkage={shrinkage} must be a finite number, 0 or more.")
     past = events_until(events, until)

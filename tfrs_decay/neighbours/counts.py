@@ -14,6 +14,10 @@ BLOCK = 1 << 22
 """How many numbers a block holds: 32 MiB of float64."""
 
 
+GROUPS = ("basket", "user")
+"""Whose items go together."""
+
+
 def scipy(module: str) -> Any:
     """A part of SciPy, which only the fits need.
 
@@ -117,6 +121,18 @@ def binary_table(
     table = sparse_table(row, column, np.ones(len(row), dtype), shape)
     table.data[:] = 1
     return table
+
+
+def scaled_rows(table: Any, weight: np.ndarray) -> Any:
+    """A CSR matrix, each of whose rows is multiplied by its weight."""
+    scaled = table.copy()
+    scaled.data *= np.repeat(weight, np.diff(table.indptr)).astype(table.dtype)
+    return scaled
+
+
+def row_sizes(table: Any) -> np.ndarray:
+    """[rows] how many places of a CSR matrix are filled, at least 1."""
+    return np.maximum(np.diff(table.indptr), 1)
 
 
 def blocks(sizes: np.ndarray, most: int | None = None) -> Iterator[tuple[int, int]]:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from tfrs_decay.data.events import Events
-from tfrs_decay.data.histories import basket_queries, baskets
+from tfrs_decay.data.histories import Queries, basket_queries, baskets
 from tfrs_decay.data.ranges import flat_ranges
 from tfrs_decay.data.split import events_until
+from tfrs_decay.durations import Duration, to_seconds
 from tfrs_decay.neighbours.counts import (
     binary_table,
     blocks,
@@ -18,6 +19,8 @@ from tfrs_decay.neighbours.counts import (
     check_per_basket,
     even_blocks,
     places_among,
+    row_sizes,
+    scaled_rows,
     sparse_table,
 )
 from tfrs_decay.neighbours.dense import (
@@ -41,6 +44,8 @@ def fit_next_basket(
     m: int | None = 100,
     l2: float = 1000.0,
     per_basket: float = 0.7,
+    half_life: Duration | None = None,
+    even_baskets: bool = False,
     at_least: int = 1,
     most_items: int | None = None,
     precision: str = "float64",
@@ -67,6 +72,10 @@ def fit_next_basket(
         l2: How much weights are held down, above 0.
         per_basket: What is left of an event's weight at each later basket, above 0 and
             up to 1.
+        half_life: The age at the cut at which a basket counts half in the regression,
+            as in "120d"; all baskets count alike when left out.
+        even_baskets: Whether a basket of s items counts 1 / sqrt(s), so that large ones
+            do not speak for all.
         at_least: An item with fewer events up to the cut takes no part: it has no
             neighbours and is nobody's.
         most_items: Of the others only the most frequent so many take part.
@@ -92,9 +101,16 @@ def fit_next_basket(
     kept = Strongest(place, m)
     n = int(place.max()) + 1
     of_history, of_next = square(n, precision), square(n, precision)
-    for history, following in _examples(past, place, per_basket, precision):
-        add_product(of_history, history, history, lower=True)
-        add_product(of_next, history, following, lower=False)
+    fading = None if half_life is None else to_seconds(half_life, "half_life")
+    for some, history, following in _examples(past, place, per_basket, precision):
+        weight = np.ones(len(some))
+        if fading is not None:
+            weight = np.exp2(-(until - some.time) / fading)
+        if even_baskets:
+            weight /= row_sizes(following) ** 0.5
+        weighed = scaled_rows(history, weight)
+        add_product(of_history, weighed, history, lower=True)
+        add_product(of_next, weighed, following, lower=False)
     found = solve(factorize(of_history, l2), of_next)
     for start, stop in even_blocks(n, n):
         kept.add_dense(start, found[start:stop])
@@ -103,8 +119,8 @@ def fit_next_basket(
 
 def _examples(
     events: Events, place: np.ndarray, per_basket: float, precision: str
-) -> Iterator[tuple[Any, Any]]:
-    """Blocks of baskets: their histories and what is in them, both [baskets, n] CSR."""
+) -> Iterator[tuple[Queries, Any, Any]]:
+    """Blocks of baskets, their histories and what is in them, both [baskets, n] CSR."""
     queries = basket_queries(events)
     if not len(queries):
         raise ValueError(
@@ -133,4 +149,4 @@ def _examples(
         following = binary_table(
             row, place[events.item[some.target]], (len(some), n), precision
         )
-        yield history, following
+        yield some, history, following
