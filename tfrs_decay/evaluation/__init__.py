@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from tfrs_decay.evaluation.baselines import OwnCounts, Popularity, Scorer
 from tfrs_decay.evaluation.figures import Figures, blocks_of, evaluate
-from tfrs_decay.evaluation.metrics import ndcg_at_k, recall_at_k
+from tfrs_decay.evaluation.metrics import (
+    diversity_at_k,
+    hit_rate_at_k,
+    mrr_at_k,
+    ndcg_at_k,
+    novelty_at_k,
+    precision_at_k,
+    recall_at_k,
+    self_information,
+)
 from tfrs_decay.evaluation.ranking import top_items
 from tfrs_decay.evaluation.report import LEGEND, as_dict, table, warnings
 
@@ -20,9 +29,15 @@ __all__ = [
     "Scorer",
     "as_dict",
     "blocks_of",
+    "diversity_at_k",
     "evaluate",
+    "hit_rate_at_k",
+    "mrr_at_k",
     "ndcg_at_k",
+    "novelty_at_k",
+    "precision_at_k",
     "recall_at_k",
+    "self_information",
     "table",
     "top_items",
     "warnings",
