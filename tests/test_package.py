@@ -145,6 +145,7 @@ ORDER = [
     "evaluation.ranking",
     "evaluation.baselines",
     "evaluation.figures",
+    "evaluation.compare",
     "evaluation.report",
     "evaluation",
     "evaluation.two_tower",

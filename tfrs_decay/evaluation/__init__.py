@@ -7,6 +7,7 @@ to scores.
 from __future__ import annotations
 
 from tfrs_decay.evaluation.baselines import OwnCounts, Popularity, Scorer
+from tfrs_decay.evaluation.compare import Comparison, compare, holm, verdicts
 from tfrs_decay.evaluation.figures import Figures, blocks_of, evaluate
 from tfrs_decay.evaluation.metrics import (
     diversity_at_k,
@@ -23,15 +24,18 @@ from tfrs_decay.evaluation.report import LEGEND, as_dict, table, warnings
 
 __all__ = [
     "LEGEND",
+    "Comparison",
     "Figures",
     "OwnCounts",
     "Popularity",
     "Scorer",
     "as_dict",
     "blocks_of",
+    "compare",
     "diversity_at_k",
     "evaluate",
     "hit_rate_at_k",
+    "holm",
     "mrr_at_k",
     "ndcg_at_k",
     "novelty_at_k",
@@ -40,5 +44,6 @@ __all__ = [
     "self_information",
     "table",
     "top_items",
+    "verdicts",
     "warnings",
 ]
