@@ -146,6 +146,7 @@ ORDER = [
     "evaluation.baselines",
     "evaluation.figures",
     "evaluation.compare",
+    "evaluation.segments",
     "evaluation.report",
     "evaluation",
     "evaluation.two_tower",

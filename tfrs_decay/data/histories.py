@@ -108,8 +108,16 @@ class Queries:
         Args:
             events: The events that the queries were made from.
         """
+        return self.with_targets(self.new_targets(events))
+
+    def new_targets(self, events: Events) -> np.ndarray:
+        """[t] bool, the targets that their user has no earlier event of.
+
+        Args:
+            events: The events that the queries were made from.
+        """
         earliest = _earliest_time_of_pair(events)
-        return self.with_targets(earliest[self.target] == events.time[self.target])
+        return earliest[self.target] == events.time[self.target]
 
     def with_targets_among(self, events: Events, items: np.ndarray) -> Queries:
         """Leaves only targets that are one of some items, such as the new ones.

@@ -20,7 +20,14 @@ from tfrs_decay.evaluation.metrics import (
     self_information,
 )
 from tfrs_decay.evaluation.ranking import top_items
-from tfrs_decay.evaluation.report import LEGEND, as_dict, table, warnings
+from tfrs_decay.evaluation.report import (
+    LEGEND,
+    as_dict,
+    segment_table,
+    table,
+    warnings,
+)
+from tfrs_decay.evaluation.segments import by_segment, segments
 
 __all__ = [
     "LEGEND",
@@ -31,6 +38,7 @@ __all__ = [
     "Scorer",
     "as_dict",
     "blocks_of",
+    "by_segment",
     "compare",
     "diversity_at_k",
     "evaluate",
@@ -41,6 +49,8 @@ __all__ = [
     "novelty_at_k",
     "precision_at_k",
     "recall_at_k",
+    "segment_table",
+    "segments",
     "self_information",
     "table",
     "top_items",

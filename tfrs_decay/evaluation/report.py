@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from tfrs_decay.data.cleaning import counted
 from tfrs_decay.evaluation.figures import Figures
 
@@ -59,6 +61,53 @@ def table(tracks: Tracks, k: int | None = None) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join([_headings(columns, widths), *lines])
+
+
+def segment_table(
+    figures: Mapping[str, Figures],
+    segments: Mapping[str, np.ndarray],
+    k: int | None = None,
+) -> str:
+    """A plain-text table: segments down, how large they are and models' Recall across.
+
+    The best of each segment is marked with `*`: all that print the same as the best.
+
+    Args:
+        figures: Figures by model, of the same queries.
+        segments: [t] bool by name, as `segments` gives them for these queries.
+        k: Items a list; the longest that was measured when left out.
+
+    Returns:
+        Lines without trailing spaces, joined by newlines. A segment that no target is
+        in says "none".
+
+    Raises:
+        ValueError: There are no figures, or a segment is not of one boolean for each
+            target.
+    """
+    if not figures:
+        raise ValueError("figures={}: give what `evaluate` returned.")
+    longest = min(one.k for one in figures.values()) if k is None else k
+    rows = [
+        [f"Recall@{longest}", "queries", "targets", *(f"{one} " for one in figures)]
+    ]
+    everything = np.ones(len(next(iter(figures.values())).target), bool)
+    for name, kept in {"all": everything, **segments}.items():
+        some = [one.of_targets(kept) for one in figures.values()]
+        if not kept.any():
+            rows.append([name, "none", *[""] * (1 + len(some))])
+            continue
+        cells = [f"{one.recall(longest).mean():.4f}" for one in some]
+        cells = [one + ("*" if one == max(cells) else " ") for one in cells]
+        rows.append([name, f"{len(some[0]):,}", f"{kept.sum():,}", *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0])]
+            + [one.rjust(width) for one, width in zip(row[1:], widths[1:], strict=True)]
+        ).rstrip()
+        for row in rows
+    )
 
 
 def warnings(figures: Mapping[str, Figures]) -> list[str]:
