@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -12,16 +13,12 @@ from tfrs_decay.data.histories import Queries
 from tfrs_decay.evaluation.baselines import Scorer
 from tfrs_decay.evaluation.metrics import (
     NO_ITEM,
+    Hits,
     diversity_at_k,
-    hit_rate_at_k,
-    mrr_at_k,
-    ndcg_at_k,
     novelty_at_k,
-    precision_at_k,
-    recall_at_k,
 )
 from tfrs_decay.evaluation.ranges import flat_ranges
-from tfrs_decay.evaluation.ranking import top_items
+from tfrs_decay.evaluation.ranking import ranked
 
 Progress = Callable[[list[Queries]], Iterable[Queries]]
 """Gives the blocks back one by one and shows how far it is, as `tqdm` does."""
@@ -63,23 +60,23 @@ class Figures:
 
     def recall(self, k: int | None = None) -> np.ndarray:
         """[q] float64, `recall_at_k` of each query."""
-        return recall_at_k(*self._measured(k))
+        return self._hits.first(self._length(k)).recall()
 
     def precision(self, k: int | None = None) -> np.ndarray:
         """[q] float64, `precision_at_k` of each query."""
-        return precision_at_k(*self._measured(k))
+        return self._hits.first(self._length(k)).precision()
 
     def ndcg(self, k: int | None = None) -> np.ndarray:
         """[q] float64, `ndcg_at_k` of each query."""
-        return ndcg_at_k(*self._measured(k))
+        return self._hits.first(self._length(k)).ndcg()
 
     def mrr(self, k: int | None = None) -> np.ndarray:
         """[q] float64, `mrr_at_k` of each query."""
-        return mrr_at_k(*self._measured(k))
+        return self._hits.first(self._length(k)).mrr()
 
     def hit_rate(self, k: int | None = None) -> np.ndarray:
         """[q] float64, `hit_rate_at_k` of each query."""
-        return hit_rate_at_k(*self._measured(k))
+        return self._hits.first(self._length(k)).hit_rate()
 
     def novelty(self, information: np.ndarray, k: int | None = None) -> np.ndarray:
         """[q] float64, `novelty_at_k` of each list.
@@ -102,7 +99,9 @@ class Figures:
     def coverage(self, k: int | None = None) -> float:
         """The share of the catalogue that stands in at least one list."""
         top = self._first(k)
-        return len(np.unique(top[top != NO_ITEM])) / self.n_items
+        listed = np.zeros(self.n_items, bool)
+        listed[top[top != NO_ITEM]] = True
+        return float(listed.mean())
 
     def distinct_lists(self, k: int | None = None) -> int:
         """How many different lists the model gives before seen items are left out.
@@ -155,8 +154,9 @@ class Figures:
     def _first(self, k: int | None) -> np.ndarray:
         return self.lists[:, : self._length(k)]
 
-    def _measured(self, k: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._first(k), self.target, self.queries.target_offset
+    @cached_property
+    def _hits(self) -> Hits:
+        return Hits.of(self.lists, self.target, self.queries.target_offset)
 
     def _of_catalogue(self, told: np.ndarray) -> np.ndarray:
         if len(told) != self.n_items:
@@ -226,9 +226,9 @@ def evaluate(
         seen = _seen(some, events) if exclude_seen else None
         for name, scorer in scorers.items():
             scores = _scored(name, scorer, some, n_items)
-            raw[name][place] = top_items(scores, ks[-1])
+            raw[name][place] = ranked(scores, ks[-1])
             if seen is not None:
-                lists[name][place] = top_items(scores, ks[-1], seen)
+                lists[name][place] = ranked(scores, ks[-1], seen)
     if done != len(queries):
         raise ValueError(
             f"progress gave back {done:,} of {len(queries):,} queries: it has to yield "

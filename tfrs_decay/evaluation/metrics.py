@@ -8,6 +8,8 @@ whatever was wanted.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 NO_ITEM = -1
@@ -40,8 +42,7 @@ def recall_at_k(
     >>> recall_at_k(lists, np.array([2, 9, 4, 2, 3]), np.array([0, 2, 5])).round(4)
     array([0.5   , 0.6667])
     """
-    hit, most = _hits(top, targets, target_offset)
-    return hit.sum(axis=1) / most
+    return Hits.of(top, targets, target_offset).recall()
 
 
 def ndcg_at_k(
@@ -74,13 +75,7 @@ def ndcg_at_k(
     >>> ndcg_at_k(np.array([[7, 8, 9]]), np.array([9]), np.array([0, 1])).tolist()
     [0.5]
     """
-    hit, most = _hits(top, targets, target_offset)
-    discount = 1 / np.log2(np.arange(2, hit.shape[1] + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(discount)])
-    # Both sums run from the first rank down, term by term: in any other order a
-    # perfect list could round to just above 1.
-    gain = np.cumsum(hit * discount, axis=1)[:, -1]
-    return gain / ideal[most]
+    return Hits.of(top, targets, target_offset).ndcg()
 
 
 def precision_at_k(
@@ -103,8 +98,7 @@ def precision_at_k(
     >>> precision_at_k(lists, np.array([2, 9, 4, 2, 3]), np.array([0, 2, 5])).tolist()
     [0.25, 0.5]
     """
-    hit, _ = _hits(top, targets, target_offset)
-    return hit.sum(axis=1) / hit.shape[1]
+    return Hits.of(top, targets, target_offset).precision()
 
 
 def mrr_at_k(
@@ -129,9 +123,7 @@ def mrr_at_k(
     >>> mrr_at_k(lists, np.array([2, 9, 5, 6, 3]), np.array([0, 2, 5])).tolist()
     [0.5, 0.0]
     """
-    hit, _ = _hits(top, targets, target_offset)
-    rank = hit.argmax(axis=1) + 1
-    return np.where(hit.any(axis=1), 1 / rank, 0.0)
+    return Hits.of(top, targets, target_offset).mrr()
 
 
 def hit_rate_at_k(
@@ -154,8 +146,7 @@ def hit_rate_at_k(
     >>> hit_rate_at_k(lists, np.array([2, 9, 5, 6, 3]), np.array([0, 2, 5])).tolist()
     [1.0, 0.0]
     """
-    hit, _ = _hits(top, targets, target_offset)
-    return np.where(hit.any(axis=1), 1.0, 0.0)
+    return Hits.of(top, targets, target_offset).hit_rate()
 
 
 def self_information(counts: np.ndarray) -> np.ndarray:
@@ -254,30 +245,74 @@ def diversity_at_k(top: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return (1 - cosine / (count * (count - 1))).clip(0, 2)
 
 
-def _hits(
-    top: np.ndarray, targets: np.ndarray, target_offset: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which places of the lists are hits, and how many hits there could have been.
+class Hits(NamedTuple):
+    """Where lists found what was wanted; every metric of relevance is told from it.
 
-    Returns:
-        [q, k] bool, and [q] int64 min(k, distinct items of the basket).
+    places: [q, k] bool, the places of each list that are hits.
+    wanted: [q] int64, the distinct items of each basket.
     """
-    top = _lists(top)
-    targets = _integers("targets", targets, "[targets]", least=0)
-    target_offset = _integers("target_offset", target_offset, "[queries + 1]", least=0)
-    queries, k = top.shape
-    _check_offset(target_offset, queries, len(targets))
 
-    # A pair of query and item as one integer. Items are counted among the targets
-    # only, so that the product stays small whatever the codes are.
-    items, code = np.unique(targets, return_inverse=True)
-    query_of_target = np.repeat(np.arange(queries), np.diff(target_offset))
-    wanted = np.unique(query_of_target * len(items) + code)
-    size = np.bincount(wanted // max(len(items), 1), minlength=queries)
-    place = np.searchsorted(items, top).clip(max=max(len(items) - 1, 0))
-    pair = np.arange(queries)[:, None] * len(items) + place
-    hit = np.isin(pair, wanted) & (items[place] == top)
-    return hit, np.minimum(k, size)
+    places: np.ndarray
+    wanted: np.ndarray
+
+    @classmethod
+    def of(
+        cls, top: np.ndarray, targets: np.ndarray, target_offset: np.ndarray
+    ) -> Hits:
+        """Looks lists up in baskets; the arguments are those of `recall_at_k`."""
+        top = _lists(top)
+        targets = _integers("targets", targets, "[targets]", least=0)
+        target_offset = _integers(
+            "target_offset", target_offset, "[queries + 1]", least=0
+        )
+        _check_offset(target_offset, len(top), len(targets))
+        count = np.diff(target_offset)
+        places = np.empty(top.shape, bool)
+        for start in range(0, len(top), 512):
+            some = slice(start, start + 512)
+            offset = target_offset[start : start + 513]
+            of_target = np.repeat(top[some], count[some], axis=0)
+            same = of_target == targets[offset[0] : offset[-1], None]
+            places[some] = np.logical_or.reduceat(same, offset[:-1] - offset[0])
+        query = np.repeat(np.arange(len(top)), count)
+        order = np.lexsort([targets, query])
+        again = np.zeros(len(targets), bool)
+        again[1:] = (np.diff(targets[order]) == 0) & (np.diff(query[order]) == 0)
+        return cls(places, np.bincount(query[order][~again], minlength=len(top)))
+
+    def first(self, k: int) -> Hits:
+        """The hits among the first k places."""
+        return Hits(self.places[:, :k], self.wanted)
+
+    def recall(self) -> np.ndarray:
+        """As `recall_at_k`."""
+        return self.places.sum(axis=1) / self._most
+
+    def precision(self) -> np.ndarray:
+        """As `precision_at_k`."""
+        return self.places.sum(axis=1) / self.places.shape[1]
+
+    def ndcg(self) -> np.ndarray:
+        """As `ndcg_at_k`."""
+        discount = 1 / np.log2(np.arange(2, self.places.shape[1] + 2))
+        ideal = np.concatenate([[0.0], np.cumsum(discount)])
+        # Both sums run from the first rank down, term by term: in any other order a
+        # perfect list could round to just above 1.
+        gain = np.cumsum(self.places * discount, axis=1)[:, -1]
+        return gain / ideal[self._most]
+
+    def mrr(self) -> np.ndarray:
+        """As `mrr_at_k`."""
+        return self.hit_rate() / (self.places.argmax(axis=1) + 1)
+
+    def hit_rate(self) -> np.ndarray:
+        """As `hit_rate_at_k`."""
+        return np.where(self.places.any(axis=1), 1.0, 0.0)
+
+    @property
+    def _most(self) -> np.ndarray:
+        """[q] int64, how many hits there could have been."""
+        return np.minimum(self.places.shape[1], self.wanted)
 
 
 def _lists(top: np.ndarray, n_items: int | None = None) -> np.ndarray:

@@ -38,19 +38,27 @@ def top_items(
     scores = _checked_scores(scores)
     if not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k={k!r} must be an integer, 1 or more.")
-    rows, n = scores.shape
-    top = np.full((rows, k), NO_ITEM, np.int64)
     if excluded is not None:
         excluded = _checked_mask(excluded, scores.shape)
-        scores = np.where(excluded, -np.inf, scores)
-    longest = min(int(k), n)
+    return ranked(scores, int(k), excluded)
+
+
+def ranked(
+    scores: np.ndarray, k: int, excluded: np.ndarray | None = None
+) -> np.ndarray:
+    """As `top_items`, for arguments that were checked before."""
+    rows, n = scores.shape
+    top = np.full((rows, k), NO_ITEM, np.int64)
+    longest = min(k, n)
     if rows and longest:
-        top[:, :longest] = _ranked(scores, longest, excluded)
+        if excluded is not None:
+            scores = np.where(excluded, -np.inf, scores)
+        top[:, :longest] = _first(scores, longest, excluded)
     return top
 
 
-def _ranked(scores: np.ndarray, k: int, excluded: np.ndarray | None) -> np.ndarray:
-    """[b, k] int64, as `top_items`; k is n at most, and the excluded are at -inf."""
+def _first(scores: np.ndarray, k: int, excluded: np.ndarray | None) -> np.ndarray:
+    """[b, k] int64, the first of n or fewer; what is excluded is at -inf."""
     rows, n = scores.shape
     # Looking into k heaps of so many items costs about what looking at all heaps does.
     height = math.isqrt(n // (4 * k))
@@ -71,7 +79,7 @@ def _ranked(scores: np.ndarray, k: int, excluded: np.ndarray | None) -> np.ndarr
         top[tied] = _sorted(
             scores[tied], k, None if excluded is None else excluded[tied]
         )
-    heap = np.nonzero(chosen[clear])[1].reshape(-1, 1, k)
+    heap = (np.flatnonzero(chosen[clear]) % heaps).reshape(-1, 1, k)
     layer = np.arange(height)[:, None] * heaps
     among = (heap + layer).reshape(len(heap), height * k)
     end = np.arange(height * heaps, n)
@@ -83,7 +91,7 @@ def _ranked(scores: np.ndarray, k: int, excluded: np.ndarray | None) -> np.ndarr
 
 
 def _sorted(scores: np.ndarray, k: int, excluded: np.ndarray | None) -> np.ndarray:
-    """As `_ranked`, by a look at every score."""
+    """As `_first`, by a look at every score."""
     rows, n = scores.shape
     lowest = np.partition(scores, n - k, axis=1)[:, n - k, None]
     above, level = scores > lowest, scores == lowest
@@ -94,7 +102,7 @@ def _sorted(scores: np.ndarray, k: int, excluded: np.ndarray | None) -> np.ndarr
     crowded = np.flatnonzero(level.sum(axis=1) > places)
     level[crowded] &= level[crowded].cumsum(axis=1) <= places[crowded, None]
 
-    row, item = np.nonzero(above | level)
+    row, item = np.divmod(np.flatnonzero(above | level), n)
     count = np.bincount(row, minlength=rows)
     place = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
     chosen = np.full((rows, k), NO_ITEM, np.int64)
