@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -192,7 +193,8 @@ def evaluate(
             history are not candidates. The queries are then those of
             `queries.with_new_targets(events)`.
         block: Queries scored at a time: a model's scores take
-            block x items x 8 bytes.
+            block x items x 8 bytes, twice, for one block is ranked while the next is
+            scored.
         progress: Wraps the list of blocks and gives them back one by one.
 
     Returns:
@@ -219,16 +221,30 @@ def evaluate(
     lists = {name: np.full((len(queries), ks[-1]), NO_ITEM) for name in scorers}
     # Before anything is excluded; the same arrays where nothing is.
     raw = {name: top.copy() for name, top in lists.items()} if exclude_seen else lists
+
+    def rank(
+        name: str, place: slice, scores: np.ndarray, seen: np.ndarray | None
+    ) -> None:
+        _refuse_nan(name, scores)
+        raw[name][place] = ranked(scores, ks[-1])
+        if seen is not None:
+            lists[name][place] = ranked(scores, ks[-1], seen)
+
     done = 0
-    for some in blocks if progress is None else progress(blocks):
-        place = slice(done, done + len(some))
-        done = place.stop
-        seen = _seen(some, events) if exclude_seen else None
-        for name, scorer in scorers.items():
-            scores = _scored(name, scorer, some, n_items)
-            raw[name][place] = ranked(scores, ks[-1])
-            if seen is not None:
-                lists[name][place] = ranked(scores, ks[-1], seen)
+    # What was scored last is ranked while the next is scored.
+    with ThreadPoolExecutor(max_workers=1) as apart:
+        last: Future[None] | None = None
+        for some in blocks if progress is None else progress(blocks):
+            place = slice(done, done + len(some))
+            done = place.stop
+            seen = _seen(some, events) if exclude_seen else None
+            for name, scorer in scorers.items():
+                scores = _scored(name, scorer, some, n_items)
+                if last is not None:
+                    last.result()
+                last = apart.submit(rank, name, place, scores, seen)
+        if last is not None:
+            last.result()
     if done != len(queries):
         raise ValueError(
             f"progress gave back {done:,} of {len(queries):,} queries: it has to yield "
@@ -318,10 +334,13 @@ def _scored(name: str, scorer: Scorer, queries: Queries, n_items: int) -> np.nda
             f"gives floats of shape {(len(queries), n_items)}, one for each query and "
             "item."
         )
+    return scores
+
+
+def _refuse_nan(name: str, scores: np.ndarray) -> None:
     # The highest of all is nan where any is, and found faster.
     if np.isnan(scores.max()):
         raise ValueError(
             f"{name!r} gave {np.isnan(scores).sum():,} scores of {scores.size:,} that "
             "are nan, which has no rank: give -inf to an item that is to come last."
         )
-    return scores
