@@ -2,9 +2,9 @@
 
 Both hold the same queries' vectors against the same items, one of which each query
 wants, at k = 1, 5, 10, 50 and 100, as FactorizedTopK does unless it is told. They take
-their turns in rounds in the same process, and medians are compared. The hits at every k
-have to be the same, or the benchmark fails. Ours also counts precision, NDCG, MRR, hit
-rate and coverage.
+their turns in rounds in the same process, and the best turns are compared: what else
+the machine does only adds to them. The hits at every k have to be the same, or the
+benchmark fails. Ours also counts precision, NDCG, MRR, hit rate and coverage.
 
 TFRS's metric is given what its tutorials give it, a dataset of items that goes through
 the tower (`FactorizedTopK(candidates=items.batch(128).map(tower))`, which its Streaming
@@ -145,7 +145,7 @@ def contenders(vectors: Vectors) -> dict[str, Callable[[], Hits]]:
 
 
 def measure(vectors: Vectors, rounds: int) -> dict[str, float]:
-    """Median seconds of each, after one turn that counts for nothing."""
+    """Seconds of the best turn of each, after one that counts for nothing."""
     every = contenders(vectors)
     hits = every["evaluate"]()
     recall = {k: round(one / len(vectors.queries), 4) for k, one in hits.items()}
@@ -160,7 +160,7 @@ def measure(vectors: Vectors, rounds: int) -> dict[str, float]:
                 raise SystemExit(f"{name} counts {found} hits, and evaluate {hits}.")
             if number:
                 spent[name].append(taken)
-    return {name: float(np.median(taken)) for name, taken in spent.items()}
+    return {name: min(taken) for name, taken in spent.items()}
 
 
 def main() -> None:
@@ -178,7 +178,7 @@ def main() -> None:
     print(
         f"{machine()}, TFRS {tfrs.__version__}; {arguments.items:,} items, "
         f"{arguments.queries:,} queries, {arguments.dim} features, seed "
-        f"{arguments.seed}, medians of {arguments.rounds} rounds"
+        f"{arguments.seed}, the best of {arguments.rounds} rounds"
     )
     vectors = Vectors(arguments.items, arguments.queries, arguments.dim, arguments.seed)
     seconds = measure(vectors, arguments.rounds)

@@ -144,6 +144,7 @@ ORDER = [
     "evaluation.metrics",
     "evaluation.ranking",
     "evaluation.baselines",
+    "evaluation.nearest",
     "evaluation.figures",
     "evaluation.compare",
     "evaluation.segments",

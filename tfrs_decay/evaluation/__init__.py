@@ -1,7 +1,7 @@
 """Honest figures: the whole catalogue ranked, after a cut in time, beside baselines.
 
-NumPy only. A model of any kind is measured through a function from a block of queries
-to scores.
+NumPy only, and SciPy where a class says so. A model of any kind is measured through a
+function from a block of queries to scores.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tfrs_decay.evaluation.metrics import (
     recall_at_k,
     self_information,
 )
+from tfrs_decay.evaluation.nearest import TIFUKNN, ItemKNN
 from tfrs_decay.evaluation.ranking import top_items
 from tfrs_decay.evaluation.report import (
     LEGEND,
@@ -31,8 +32,10 @@ from tfrs_decay.evaluation.segments import by_segment, segments
 
 __all__ = [
     "LEGEND",
+    "TIFUKNN",
     "Comparison",
     "Figures",
+    "ItemKNN",
     "OwnCounts",
     "Popularity",
     "Scorer",
