@@ -27,8 +27,9 @@ EXTRAS = {
     "excel": [*DATA, "openpyxl>=3.1"],
     "encoders": ["safetensors>=0.4"],
     "plots": ["matplotlib>=3.8"],
-    # Decays with a heavy tail as sums of exponentials; only fitting them needs it.
-    "fit": ["scipy>=1.11"],
+    # Decays with a heavy tail as sums of exponentials, isotonic calibration and the
+    # baselines of neighbours; 1.12 is the first with isotonic regression.
+    "fit": ["scipy>=1.12"],
     # Searching decays: 4 and 5 answer the few calls that are made alike.
     "tune": ["optuna>=4,<6"],
     # 2.77 installs beside TensorFlow 2.21 and NumPy 2; older ones were not tried.

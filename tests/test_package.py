@@ -147,6 +147,7 @@ ORDER = [
     "evaluation.nearest",
     "evaluation.figures",
     "evaluation.compare",
+    "evaluation.calibration",
     "evaluation.segments",
     "evaluation.report",
     "evaluation",

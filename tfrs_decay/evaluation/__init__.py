@@ -7,6 +7,14 @@ function from a block of queries to scores.
 from __future__ import annotations
 
 from tfrs_decay.evaluation.baselines import OwnCounts, Popularity, Scorer
+from tfrs_decay.evaluation.calibration import (
+    Bin,
+    Calibration,
+    Isotonic,
+    Logistic,
+    expected_calibration_error,
+    reliability,
+)
 from tfrs_decay.evaluation.compare import Comparison, compare, holm, verdicts
 from tfrs_decay.evaluation.figures import Figures, blocks_of, evaluate
 from tfrs_decay.evaluation.metrics import (
@@ -33,9 +41,13 @@ from tfrs_decay.evaluation.segments import by_segment, segments
 __all__ = [
     "LEGEND",
     "TIFUKNN",
+    "Bin",
+    "Calibration",
     "Comparison",
     "Figures",
+    "Isotonic",
     "ItemKNN",
+    "Logistic",
     "OwnCounts",
     "Popularity",
     "Scorer",
@@ -45,6 +57,7 @@ __all__ = [
     "compare",
     "diversity_at_k",
     "evaluate",
+    "expected_calibration_error",
     "hit_rate_at_k",
     "holm",
     "mrr_at_k",
@@ -52,6 +65,7 @@ __all__ = [
     "novelty_at_k",
     "precision_at_k",
     "recall_at_k",
+    "reliability",
     "segment_table",
     "segments",
     "self_information",
