@@ -58,8 +58,9 @@ EXTRAS["lint"] = [
     "pandas-stubs",
     "scipy-stubs",
 ]
-# An independent runtime to compare the encoders with, and what trains and reads the
-# SentencePiece models of its tokenizers; never imported by the package.
+# An independent runtime to compare the encoders with, what trains and reads the
+# SentencePiece models of its tokenizers, and TREC's evaluation; never imported by the
+# package.
 EXTRAS["integration"] = [
     *EXTRAS["test"],
     "torch>=2.3",
@@ -68,6 +69,8 @@ EXTRAS["integration"] = [
     # 0.2.3 is made for a protobuf that apache-beam 2.77 does not take.
     "sentencepiece>=0.2,<0.2.2",
     "protobuf",
+    # Brings TREC's own evaluation, to compare the metrics with.
+    "ir-measures>=0.4",
 ]
 
 setup(

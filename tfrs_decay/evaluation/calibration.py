@@ -181,8 +181,9 @@ def expected_calibration_error(
 ) -> float:
     """How far predictions are from what came: the mean over all of their bins' gaps.
 
-    sum over bins of examples / n x |predicted - clicked|, with the bins of `reliability`.
-    Chance alone makes it larger than 0: by some sqrt(p (1 - p) / examples) a bin.
+    sum over bins of examples / n x |predicted - clicked|, the bins those of
+    `reliability`. Chance alone makes it larger than 0: by some
+    sqrt(p (1 - p) / examples) a bin.
 
     Args:
         probability: As in `reliability`.
