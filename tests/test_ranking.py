@@ -120,7 +120,7 @@ def test_a_head_learns_and_repeats(shop_events, tables, queries, examples):
     assert scores.shape == (len(queries[1]), len(shop_events.items))
     assert (np.isfinite(scores).sum(axis=1) <= tables[1].width).all()
     found = evaluate(scorers, queries[1], shop_events)
-    assert found["ranked"].mean_recall > found["popularity"].mean_recall
+    assert found["ranked"].recall().mean() > found["popularity"].recall().mean()
 
 
 def test_nothing_wanted_is_nothing_to_learn(examples):

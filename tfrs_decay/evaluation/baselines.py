@@ -19,11 +19,12 @@ from tfrs_decay.durations import Duration
 from tfrs_decay.popularity import PopularityTable
 
 Scorer = Callable[[Queries], np.ndarray]
-"""Scores a block of b queries: [b, n_items] floats, higher is better.
+"""Scores a block of b queries: [b, n_items] floats, higher is better, a new array.
 
-A scorer may use a query's user, time and history; its targets are the answer, and are
-there for those who measure. One that ranks alike for everyone says so with an attribute
-`personal = False`.
+`evaluate` ranks one block while the next is scored, so an array that was given is not
+to be written to again. A scorer may use a query's user, time and history; its targets
+are the answer, and are there for those who measure. One that ranks alike for everyone
+says so with an attribute `personal = False`.
 """
 
 NO_DECAY = Constant()
