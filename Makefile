@@ -29,6 +29,7 @@ bench: .venv/demo ## What the README's figures come from
 	$(BIN)/python benchmarks/text_tower.py
 	$(BIN)/python benchmarks/new_items.py
 	$(BIN)/python benchmarks/events.py
+	$(BIN)/python benchmarks/evaluation.py
 
 integration: .venv/integration ## The slow suites, on real input
 	$(BIN)/python -m pytest -m integration

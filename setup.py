@@ -27,8 +27,9 @@ EXTRAS = {
     "excel": [*DATA, "openpyxl>=3.1"],
     "encoders": ["safetensors>=0.4"],
     "plots": ["matplotlib>=3.8"],
-    # Decays with a heavy tail as sums of exponentials; only fitting them needs it.
-    "fit": ["scipy>=1.11"],
+    # Decays with a heavy tail as sums of exponentials, tables of neighbours, isotonic
+    # calibration; 1.12 is the first with isotonic regression.
+    "fit": ["scipy>=1.12"],
     # Searching decays: 4 and 5 answer the few calls that are made alike.
     "tune": ["optuna>=4,<6"],
     # 2.77 installs beside TensorFlow 2.21 and NumPy 2; older ones were not tried.
@@ -57,8 +58,9 @@ EXTRAS["lint"] = [
     "pandas-stubs",
     "scipy-stubs",
 ]
-# An independent runtime to compare the encoders with, and what trains and reads the
-# SentencePiece models of its tokenizers; never imported by the package.
+# An independent runtime to compare the encoders with, what trains and reads the
+# SentencePiece models of its tokenizers, and TREC's evaluation; never imported by the
+# package.
 EXTRAS["integration"] = [
     *EXTRAS["test"],
     "torch>=2.3",
@@ -67,6 +69,8 @@ EXTRAS["integration"] = [
     # 0.2.3 is made for a protobuf that apache-beam 2.77 does not take.
     "sentencepiece>=0.2,<0.2.2",
     "protobuf",
+    # Brings TREC's own evaluation, to compare the metrics with.
+    "ir-measures>=0.4",
 ]
 
 setup(

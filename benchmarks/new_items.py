@@ -84,8 +84,9 @@ def measure(events: Events, encoder: Path, share: float, seed: int) -> Found:
             "withheld items": _Among(scores, withheld),
         }
         for where, figures in evaluate(among, queries, known, k=K).items():
-            found[name, where] = figures.mean_recall
-            print(f"  {name:<26} among {where:<15} Recall@20 {figures.mean_recall:.4f}")
+            recall = float(figures.recall().mean())
+            found[name, where] = recall
+            print(f"  {name:<26} among {where:<15} Recall@20 {recall:.4f}")
     found["chance", "all items"] = K / len(withheld)
     found["chance", "withheld items"] = K / int(withheld.sum())
     return found

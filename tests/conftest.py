@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import socket
+from collections.abc import Callable
 
+import pandas as pd
 import pytest
 from tiny_bert import write_checkpoint
 
@@ -35,3 +38,15 @@ def shop_events():
     """Clean events of a small simulated shop: 60 users, 60 days."""
     shop = td.data.simulated_shop(users=60, days=60)
     return td.data.clean(shop.log).events
+
+
+@pytest.fixture(scope="session")
+def make_events() -> Callable[..., td.data.Events]:
+    """Makes events of (user, time, item) rows, whatever order they come in."""
+
+    def make(*rows: tuple[str, int, str]) -> td.data.Events:
+        mixed = random.Random(3).sample(rows, len(rows))
+        table = pd.DataFrame(mixed, columns=["user", "time", "item"])
+        return td.data.clean(td.data.RawLog(table, None, {})).events
+
+    return make

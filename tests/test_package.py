@@ -32,6 +32,7 @@ def test_importing_is_light():
         "td.decay.Exponential('7d'); td.data.Items(['a']); td.durations\n"
         "td.interest.InterestState; td.serving.NativeModel\n"
         "td.evaluation.recall_at_k; td.plots; td.popularity.PopularityTable\n"
+        "td.neighbours.fit_ease\n"
         "heavy = {'tensorflow', 'tf_keras', 'keras', 'pandas', 'matplotlib', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
@@ -104,6 +105,7 @@ ORDER = [
     "data.events",
     "data.cleaning",
     "data.histories",
+    "data.ranges",
     "data.split",
     "data.storage",
     "data.examples",
@@ -119,6 +121,14 @@ ORDER = [
     "data.vectors",
     "data",
     "popularity",
+    "neighbours.record",
+    "neighbours.counts",
+    "neighbours.strongest",
+    "neighbours.dense",
+    "neighbours.ease",
+    "neighbours.next_basket",
+    "neighbours.cosine",
+    "neighbours",
     "interest.state",
     "interest.heads",
     "interest.formulas",
@@ -128,6 +138,7 @@ ORDER = [
     "interest.beam",
     "return_times",
     "layers.tensors",
+    "layers.neighbours",
     "layers.weighted_sums",
     "layers.heads",
     "layers.history",
@@ -148,14 +159,20 @@ ORDER = [
     "layers.top_k",
     "layers.own_items",
     "layers.repeat",
+    "layers.candidates",
+    "layers.ranking_head",
     "layers",
     "similar",
     "models",
-    "evaluation.ranges",
     "evaluation.metrics",
     "evaluation.ranking",
     "evaluation.baselines",
+    "evaluation.item_to_item",
+    "evaluation.nearest",
     "evaluation.figures",
+    "evaluation.compare",
+    "evaluation.calibration",
+    "evaluation.segments",
     "evaluation.report",
     "evaluation",
     "evaluation.two_tower",
@@ -165,6 +182,7 @@ ORDER = [
     "serving.asking",
     "serving",
     "optimizers",
+    "ranking",
     "training",
     "preparing",
     "preparing_beam_source",

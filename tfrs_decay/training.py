@@ -461,10 +461,11 @@ class ValidationRecall(tf_keras.callbacks.Callback):
             return
         scores = TwoTowerScores(self.model, self._events, max_history=self._max_history)
         figures = evaluate({"model": scores}, self._queries, self._events)["model"]
-        if self.best is None or figures.mean_recall > self.best.mean_recall:
+        recall = float(figures.recall().mean())
+        if self.best is None or recall > self.best.recall().mean():
             self.best = figures
         if logs is not None:
-            logs[RECALL] = figures.mean_recall
+            logs[RECALL] = recall
 
 
 def _count(

@@ -24,6 +24,7 @@ from tfrs_decay.data import (
     sessions,
     with_actions,
 )
+from tfrs_decay.data.histories import baskets
 
 Row = tuple[str, int, str, str]  # user, time, item, action
 
@@ -401,6 +402,17 @@ def test_sessions_are_parted_where_nothing_happened_for_longer(rows, gap):
         for q, history in histories(within, events)
     ]
     assert found == kept
+
+
+@settings(deadline=None)
+@given(rows=ROWS)
+def test_baskets_are_numbered_in_order(rows):
+    events = cleaned(rows)
+    moments = list(zip(events.user, events.time, strict=True))
+    assert baskets(events).tolist() == [
+        sorted(set(moments)).index(moment) for moment in moments
+    ]
+    assert baskets(events.where(events.time < 0)).tolist() == []
 
 
 def test_gaps_are_durations():

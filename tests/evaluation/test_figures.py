@@ -7,7 +7,6 @@ import pytest
 
 from tfrs_decay.data import basket_queries
 from tfrs_decay.evaluation import (
-    Figures,
     OwnCounts,
     Popularity,
     blocks_of,
@@ -53,14 +52,75 @@ def backwards(queries):
 def test_every_query_counted_by_hand(events, queries):
     figures = evaluate({"alike": Alike()}, queries, events, k=2)["alike"]
     # The list is a, b. u at 2 wants b; u at 3 wants a, c; v wants d.
-    assert figures.recall.tolist() == [1, 1 / 2, 0]
+    assert figures.recall().tolist() == [1, 1 / 2, 0]
     second = 1 / np.log2(3)
-    assert figures.ndcg == pytest.approx([second, 1 / (1 + second), 0])
-    assert figures.mean_recall == pytest.approx(1 / 2)
-    assert figures.mean_ndcg == pytest.approx((second + 1 / (1 + second)) / 3)
+    assert figures.ndcg() == pytest.approx([second, 1 / (1 + second), 0])
+    assert figures.recall().mean() == pytest.approx(1 / 2)
+    assert figures.ndcg().mean() == pytest.approx((second + 1 / (1 + second)) / 3)
     assert (len(figures), figures.k) == (3, 2)
-    assert figures.distinct_lists == 1
-    assert figures.coverage == 1 / 2
+    assert figures.distinct_lists() == 1
+    assert figures.coverage() == 1 / 2
+
+
+def test_one_ranking_tells_of_every_shorter_list(events, queries):
+    scorers = {"alike": Alike(), "own": OwnCounts(events)}
+    several = evaluate(scorers, queries, events, k=[4, 1, 2, 1])
+    for k in (1, 2, 4):
+        for name, alone in evaluate(scorers, queries, events, k=k).items():
+            together = several[name]
+            assert together.ks == (1, 2, 4) and together.k == 4
+            for metric in ("recall", "precision", "ndcg", "mrr", "hit_rate"):
+                told = getattr(together, metric)(k)
+                assert told.tolist() == getattr(alone, metric)().tolist()
+            assert together.coverage(k) == alone.coverage()
+            assert together.distinct_lists(k) == alone.distinct_lists()
+    # Any length up to the longest can be asked for, none beyond it.
+    assert several["alike"].recall(3).tolist() == [1, 1, 0]
+    with pytest.raises(ValueError, match=r"k=5: the lists hold 4 items. .* 1 to 4"):
+        several["alike"].recall(5)
+    with pytest.raises(ValueError, match=r"k=0: the lists hold 4 items"):
+        several["alike"].coverage(0)
+
+
+def test_the_other_figures_counted_by_hand(events, queries):
+    figures = evaluate({"alike": Alike()}, queries, events, k=(2, 4))["alike"]
+    # The list is a, b, c, d; wanted are b; a and c; d.
+    assert figures.precision().tolist() == [1 / 4, 2 / 4, 1 / 4]
+    assert figures.precision(2).tolist() == [1 / 2, 1 / 2, 0]
+    assert figures.mrr().tolist() == [1 / 2, 1, 1 / 4]
+    assert figures.mrr(2).tolist() == [1 / 2, 1, 0]
+    assert figures.hit_rate().tolist() == [1, 1, 1]
+    assert figures.hit_rate(2).tolist() == [1, 1, 0]
+
+
+def test_what_is_told_of_the_catalogue(events, queries):
+    figures = evaluate({"alike": Alike()}, queries, events, k=3)["alike"]
+    bits = np.array([1.0, 2.0, 6.0, 9.0])
+    assert figures.novelty(bits).tolist() == [3, 3, 3]
+    assert figures.novelty(bits, 2).tolist() == [1.5, 1.5, 1.5]
+    vectors = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    assert figures.diversity(vectors) == pytest.approx([2 / 3] * 3)
+    assert figures.diversity(vectors, 2) == pytest.approx([0, 0, 0])
+    with pytest.raises(ValueError, match=r"3 items are told of and 4 are ranked"):
+        figures.novelty(bits[:3])
+    with pytest.raises(ValueError, match=r"5 items are told of and 4 are ranked"):
+        figures.diversity(np.ones((5, 2)))
+
+
+def test_a_part_of_the_queries_and_of_the_targets(events, queries):
+    figures = evaluate({"alike": Alike()}, queries, events, k=2)["alike"]
+    some = figures.where(np.array([True, False, True]))
+    assert some.recall().tolist() == [1, 0]
+    assert events.users[some.queries.user].tolist() == ["u", "v"]
+    # Targets in order: b; a and c; d. Without a, u at 3 misses; without d, v is out.
+    left = figures.of_targets(np.array([True, False, True, False]))
+    assert left.recall().tolist() == [1, 0]
+    assert (len(left), left.distinct_lists(), left.coverage()) == (2, 1, 1 / 2)
+    assert left.queries.time.tolist() == [2, 3]
+    none = figures.where(np.zeros(3, bool))
+    assert (len(none), none.recall().tolist()) == (0, [])
+    with pytest.raises(ValueError, match=r"kept is bool of shape \(3,\): .* \(4,\)"):
+        figures.of_targets(np.ones(3, bool))
 
 
 def test_models_keep_their_order_and_say_whether_they_are_personal(events, queries):
@@ -73,9 +133,9 @@ def test_models_keep_their_order_and_say_whether_they_are_personal(events, queri
 def test_lists_of_own_counts(events, queries):
     figures = evaluate({"own": OwnCounts(events)}, queries, events, k=1)["own"]
     # First a, then a (tied with b), then d.
-    assert figures.recall.tolist() == [0, 1, 1]
-    assert figures.distinct_lists == 2
-    assert figures.coverage == 1 / 2
+    assert figures.recall().tolist() == [0, 1, 1]
+    assert figures.distinct_lists() == 2
+    assert figures.coverage() == 1 / 2
 
 
 def test_seen_items_are_neither_candidates_nor_counted_as_another_list(events, queries):
@@ -84,22 +144,22 @@ def test_seen_items_are_neither_candidates_nor_counted_as_another_list(events, q
     scorers = {"alike": Alike(), "backwards": backwards}
     figures = evaluate(scorers, new, events, k=1, exclude_seen=True)
     # Without what u had, a, b, c, d begins with b at 2 and with c at 3.
-    assert figures["alike"].recall.tolist() == [1, 1]
-    assert figures["alike"].distinct_lists == 1
-    assert figures["alike"].coverage == 2 / 4
-    assert figures["backwards"].recall.tolist() == [0, 0]
+    assert figures["alike"].recall().tolist() == [1, 1]
+    assert figures["alike"].distinct_lists() == 1
+    assert figures["alike"].coverage() == 2 / 4
+    assert figures["backwards"].recall().tolist() == [0, 0]
     # With everything allowed it begins with a, which nobody wants anew.
     anew = evaluate(scorers, new, events, k=1)
-    assert anew["alike"].recall.tolist() == [0, 0]
+    assert anew["alike"].recall().tolist() == [0, 0]
 
 
 def test_more_places_than_items(events, queries):
     new = queries.with_new_targets(events)
     figures = evaluate({"alike": Alike()}, new, events, k=9, exclude_seen=True)["alike"]
-    assert figures.recall.tolist() == [1, 1]
+    assert figures.recall().tolist() == [1, 1]
     # c is the first that u may still be shown at 3.
-    assert figures.ndcg.tolist() == [1, 1]
-    assert figures.coverage == 3 / 4
+    assert figures.ndcg().tolist() == [1, 1]
+    assert figures.coverage() == 3 / 4
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
@@ -128,10 +188,10 @@ def test_the_size_of_blocks_changes_nothing(make_events, block, exclude_seen):
         )
 
     for one, other in zip(measure(block).values(), measure(7).values(), strict=True):
-        assert one.recall.tolist() == other.recall.tolist()
-        assert one.ndcg.tolist() == other.ndcg.tolist()
-        assert one.distinct_lists == other.distinct_lists
-        assert one.coverage == other.coverage
+        assert one.recall().tolist() == other.recall().tolist()
+        assert one.ndcg().tolist() == other.ndcg().tolist()
+        assert one.distinct_lists() == other.distinct_lists()
+        assert one.coverage() == other.coverage()
 
 
 def test_blocks_are_the_queries_cut_up(queries):
@@ -154,7 +214,7 @@ def test_progress_sees_every_block(events, queries):
     watched = evaluate(scorers, queries, events, block=2, progress=progress)
     assert sizes == [2]
     plain = evaluate(scorers, queries, events)
-    assert watched["alike"].recall.tolist() == plain["alike"].recall.tolist()
+    assert watched["alike"].recall().tolist() == plain["alike"].recall().tolist()
 
 
 def test_progress_that_stops_early_is_refused(events, queries):
@@ -213,10 +273,19 @@ def test_nothing_to_evaluate_is_refused(events, queries):
         evaluate({"alike": Alike()}, basket_queries(events, after=3), events)
 
 
-@pytest.mark.parametrize("name", ["k", "block"])
-def test_numbers_below_one_are_refused(events, queries, name):
-    with pytest.raises(ValueError, match=rf"{name}=0 must be 1 or more"):
-        evaluate({"alike": Alike()}, queries, events, **{name: 0})
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"k": 0}, r"k=0 must be 1 or more"),
+        ({"k": (5, 0)}, r"k=\(5, 0\) must be 1 or more"),
+        ({"k": ()}, r"k=\(\) must be an integer or several"),
+        ({"k": 2.5}, r"k=2\.5 must be an integer or several"),
+        ({"block": 0}, r"block=0 must be 1 or more"),
+    ],
+)
+def test_numbers_below_one_are_refused(events, queries, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate({"alike": Alike()}, queries, events, **arguments)
 
 
 def test_queries_of_other_events_are_refused(events, queries):
@@ -224,9 +293,3 @@ def test_queries_of_other_events_are_refused(events, queries):
         ValueError, match=r"event 5 and there are 5 events: .* made from"
     ):
         evaluate({"alike": Alike()}, queries, events.where(np.arange(6) != 0))
-
-
-def test_a_mean_of_zero_is_a_plain_number():
-    one = Figures(1, np.array([0.0]), np.array([0.0]), 1, 0.0)
-    assert one.mean_recall == one.mean_ndcg == 0.0
-    assert isinstance(one.mean_recall, float)

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrs_decay.evaluation import ndcg_at_k, recall_at_k
+from tfrs_decay.evaluation import (
+    diversity_at_k,
+    hit_rate_at_k,
+    mrr_at_k,
+    ndcg_at_k,
+    novelty_at_k,
+    precision_at_k,
+    recall_at_k,
+    self_information,
+)
+
+METRICS = [recall_at_k, precision_at_k, ndcg_at_k, mrr_at_k, hit_rate_at_k]
 
 # 1 / log2(rank + 1) at the ranks 1 to 6.
 GAIN = [1.0, 0.63092975, 0.5, 0.43067656, 0.38685281, 0.35620719]
@@ -101,19 +112,33 @@ def slow_ndcg(top: list[int], basket: list[int]) -> float:
     return gain / ideal
 
 
+def slow_precision(top: list[int], basket: list[int]) -> float:
+    return len([item for item in top if item in basket]) / len(top)
+
+
+def slow_mrr(top: list[int], basket: list[int]) -> float:
+    for place, item in enumerate(top):
+        if item in basket:
+            return 1 / (place + 1)
+    return 0.0
+
+
+def slow_hit_rate(top: list[int], basket: list[int]) -> float:
+    return 1.0 if set(top) & set(basket) else 0.0
+
+
 @given(measured())
 def test_the_same_as_a_plain_loop(case):
     top, baskets = case
     pairs = list(zip(top.tolist(), baskets, strict=True))
-    assert recall_at_k(top, *csr(*baskets)) == pytest.approx(
-        [slow_recall(*pair) for pair in pairs]
-    )
-    assert ndcg_at_k(top, *csr(*baskets)) == pytest.approx(
-        [slow_ndcg(*pair) for pair in pairs]
-    )
+    slow = [slow_recall, slow_precision, slow_ndcg, slow_mrr, slow_hit_rate]
+    for metric, by_hand in zip(METRICS, slow, strict=True):
+        assert metric(top, *csr(*baskets)) == pytest.approx(
+            [by_hand(*pair) for pair in pairs]
+        )
 
 
-@pytest.mark.parametrize("metric", [recall_at_k, ndcg_at_k])
+@pytest.mark.parametrize("metric", METRICS)
 @given(case=measured())
 def test_figures_lie_between_zero_and_one(metric, case):
     top, baskets = case
@@ -129,7 +154,7 @@ def test_a_list_of_hits_alone_gets_exactly_one(metric, k, size):
     assert metric(top, *csr(basket)).tolist() == [min(k, size) / min(k, size)]
 
 
-@pytest.mark.parametrize("metric", [recall_at_k, ndcg_at_k])
+@pytest.mark.parametrize("metric", METRICS)
 @given(case=measured(), data=st.data())
 def test_queries_do_not_know_of_each_other(metric, case, data):
     top, baskets = case
@@ -137,6 +162,18 @@ def test_queries_do_not_know_of_each_other(metric, case, data):
     straight = metric(top, *csr(*baskets))
     permuted = metric(top[order], *csr(*(baskets[q] for q in order)))
     assert permuted.tolist() == straight[order].tolist()
+
+
+@given(measured())
+def test_how_the_metrics_bound_each_other(case):
+    top, baskets = case
+    recall, precision, ndcg, mrr, hit_rate = (
+        metric(top, *csr(*baskets)) for metric in METRICS
+    )
+    assert (precision <= recall).all() and (mrr <= hit_rate).all()
+    found = hit_rate == 1
+    for figure in (recall, precision, ndcg, mrr):
+        assert ((figure > 0) == found).all()
 
 
 @given(case=measured(), data=st.data())
@@ -152,8 +189,8 @@ def test_what_is_given_is_not_written_to(case):
     top, baskets = case
     targets, offset = csr(*baskets)
     copies = top.copy(), targets.copy(), offset.copy()
-    recall_at_k(top, targets, offset)
-    ndcg_at_k(top, targets, offset)
+    for metric in METRICS:
+        metric(top, targets, offset)
     for given_, copy in zip((top, targets, offset), copies, strict=True):
         assert np.array_equal(given_, copy)
 
@@ -215,9 +252,109 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("metric", [recall_at_k, ndcg_at_k])
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("name", WRONG)
 def test_what_cannot_be_measured_is_refused(name, metric):
     arguments, message = WRONG[name]
     with pytest.raises(ValueError, match=message):
         metric(*arguments)
+
+
+# What is told of lists alone.
+
+
+def test_information_is_that_of_the_share_of_events():
+    # With one event added to each: 4, 2, 1 and 1 of 8.
+    assert self_information(np.array([3, 1, 0, 0])).tolist() == [1, 2, 3, 3]
+    # Without any events all are alike.
+    assert self_information(np.zeros(4)).tolist() == [2, 2, 2, 2]
+
+
+def test_novelty_is_the_mean_over_the_items_that_are_there():
+    bits = np.array([1.0, 2.0, 4.0, 8.0])
+    lists = np.array([[0, 1, 2], [3, -1, -1], [2, 3, -1]])
+    assert novelty_at_k(lists, bits) == pytest.approx([7 / 3, 8, 6])
+
+
+@st.composite
+def listed(draw):
+    """Lists of two to five of seven items, and a vector of each item."""
+    vectors = draw(
+        st.lists(
+            st.lists(st.integers(-3, 3), min_size=2, max_size=2), min_size=7, max_size=7
+        )
+    )
+    top = []
+    for _ in range(draw(st.integers(1, 4))):
+        length = draw(st.integers(2, 5))
+        ranked = draw(st.permutations(range(7)))[:length]
+        top.append(ranked + [-1] * (5 - length))
+    return np.array(top), np.array(vectors, float)
+
+
+def slow_diversity(items: list[int], vectors: np.ndarray) -> float:
+    distance = []
+    for place, one in enumerate(items):
+        for other in items[:place]:
+            length = math.hypot(*vectors[one]) * math.hypot(*vectors[other])
+            product = float(vectors[one] @ vectors[other])
+            distance.append(1 - (product / length if length else 0))
+    return sum(distance) / len(distance)
+
+
+@given(listed())
+def test_diversity_is_the_mean_distance_of_all_pairs(case):
+    top, vectors = case
+    items = [[item for item in row if item >= 0] for row in top.tolist()]
+    assert diversity_at_k(top, vectors) == pytest.approx(
+        [slow_diversity(row, vectors) for row in items]
+    )
+
+
+def test_diversity_of_many_lists():
+    # More than are gathered at a time.
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(30, 4))
+    top = np.argsort(rng.random((2500, 30)), axis=1)[:, :6]
+    in_parts = [diversity_at_k(top[[row]], vectors)[0] for row in (0, 1023, 1024, 2499)]
+    assert diversity_at_k(top, vectors)[[0, 1023, 1024, 2499]] == pytest.approx(
+        in_parts
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: novelty_at_k(np.array([[0], [-1]]), np.ones(2)),
+            r"top\[1\] holds 0 items: novelty is that of 1 or more; leave such lists",
+        ),
+        (
+            lambda: novelty_at_k(np.array([[0, 2]]), np.ones(2)),
+            r"top holds item 2 of 2: give what is told of items for the whole",
+        ),
+        (
+            lambda: novelty_at_k(np.array([[0, 1]]), np.array([1.0, np.inf])),
+            r"information holds inf: its numbers are finite",
+        ),
+        (
+            lambda: diversity_at_k(np.array([[0, 1], [1, -1]]), np.ones((2, 3))),
+            r"top\[1\] holds 1 items: diversity is that of 2 or more",
+        ),
+        (
+            lambda: diversity_at_k(np.array([[0, 0]]), np.ones((2, 3))),
+            r"top\[0\] holds item 0 more than once",
+        ),
+        (
+            lambda: diversity_at_k(np.array([[0, 1]]), np.ones(2)),
+            r"vectors is float64 of shape \(2,\): give numbers of shape \[items, dim\]",
+        ),
+        (
+            lambda: self_information(np.array([1, -2])),
+            r"counts holds -2: give events, 0 or more",
+        ),
+    ],
+)
+def test_what_nothing_can_be_told_of_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

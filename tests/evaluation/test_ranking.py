@@ -24,6 +24,20 @@ def scored(draw):
     return scores, excluded, draw(st.integers(1, 15))
 
 
+@st.composite
+def wide(draw):
+    """Many more items than places, of few different scores or of many."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    rows, n = draw(st.integers(1, 5)), draw(st.integers(16, 300))
+    values = np.append(rng.normal(size=draw(st.sampled_from([2, 30, 10_000]))), -np.inf)
+    scores = rng.choice(values, (rows, n)).astype(np.float32)
+    excluded = rng.random((rows, n)) < draw(st.sampled_from([0.0, 0.3, 0.99]))
+    return scores, excluded, draw(st.integers(1, 6))
+
+
+CASES = scored() | wide()
+
+
 def test_ranked_by_hand():
     scores = np.array([[0.1, 0.9, 0.4, 0.9, 0.2, 0.4], [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]])
     assert top_items(scores, 4).tolist() == [[1, 3, 2, 5], [0, 1, 2, 3]]
@@ -57,7 +71,7 @@ def test_no_queries_and_no_items():
     assert top_items(np.zeros((2, 0)), 2).tolist() == [[-1, -1], [-1, -1]]
 
 
-@given(scored())
+@given(CASES)
 def test_the_same_as_a_stable_sort_of_the_whole_row(case):
     scores, _, k = case
     n = scores.shape[1]
@@ -67,7 +81,7 @@ def test_the_same_as_a_stable_sort_of_the_whole_row(case):
     assert (top[:, n:] == -1).all()
 
 
-@given(scored())
+@given(CASES)
 def test_the_same_as_a_stable_sort_of_what_is_not_excluded(case):
     scores, excluded, k = case
     lists = top_items(scores, k, excluded)
@@ -77,7 +91,7 @@ def test_the_same_as_a_stable_sort_of_what_is_not_excluded(case):
         assert top.tolist() == ranked + [-1] * (k - len(ranked))
 
 
-@given(scored())
+@given(CASES)
 def test_what_is_excluded_never_appears(case):
     scores, excluded, k = case
     for out, top in zip(excluded, top_items(scores, k, excluded), strict=True):
@@ -86,7 +100,7 @@ def test_what_is_excluded_never_appears(case):
         assert len(set(found)) == len(found) == min(k, (~out).sum())
 
 
-@given(scored())
+@given(CASES)
 def test_a_shorter_list_is_the_start_of_a_longer_one(case):
     scores, excluded, k = case
     longer = top_items(scores, k + 1, excluded)
@@ -94,7 +108,7 @@ def test_a_shorter_list_is_the_start_of_a_longer_one(case):
 
 
 @settings(max_examples=20)
-@given(scored())
+@given(CASES)
 def test_nothing_that_is_given_is_written_to(case):
     scores, excluded, k = case
     scores.flags.writeable = excluded.flags.writeable = False
@@ -105,6 +119,12 @@ def test_many_distinct_scores():
     scores = np.random.default_rng(0).normal(size=(40, 500))
     whole = np.argsort(-scores, axis=1, kind="stable")
     assert np.array_equal(top_items(scores, 20), whole[:, :20])
+
+
+@pytest.mark.parametrize("n", range(60, 75))
+def test_the_best_is_found_wherever_it_stands(n):
+    scores = np.random.default_rng(n).random((n, n)) + 2 * np.eye(n)
+    assert top_items(scores, 1).tolist() == [[item] for item in range(n)]
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,9 @@ def test_the_track_of_any_item(events, queries, popularity):
         ),
     }
     figures = evaluation.evaluate(scorers, queries, events)
-    reached = {name: (one.mean_recall, one.mean_ndcg) for name, one in figures.items()}
+    reached = {
+        name: (one.recall().mean(), one.ndcg().mean()) for name, one in figures.items()
+    }
     expected = {
         "popularity": (0.0706, 0.0658),
         "e^(-age / 14d)": (0.1232, 0.1184),
@@ -108,9 +110,9 @@ def test_the_track_of_new_items(events, queries, popularity):
         "half-life 14d": (0.0798, 0.0633),
     }
     for name, pair in expected.items():
-        reached = figures[name].mean_recall, figures[name].mean_ndcg
+        reached = figures[name].recall().mean(), figures[name].ndcg().mean()
         assert reached == pytest.approx(pair, abs=EXACT), name
-        assert figures[name].distinct_lists == 1
+        assert figures[name].distinct_lists() == 1
 
 
 def test_popularity_that_rolls_forward_day_by_day(events, cut, queries):
@@ -121,8 +123,30 @@ def test_popularity_that_rolls_forward_day_by_day(events, cut, queries):
     figures = evaluation.evaluate(scorers, queries, events)
     # These were given to three decimals.
     for name, pair in {"frozen": (0.125, 0.113), "rolling": (0.128, 0.120)}.items():
-        reached = figures[name].mean_recall, figures[name].mean_ndcg
+        reached = figures[name].recall().mean(), figures[name].ndcg().mean()
         assert reached == pytest.approx(pair, abs=5e-4), name
     days = {int(time) // DAY for time in queries.time}
-    assert figures["rolling"].distinct_lists == len(days)
+    assert figures["rolling"].distinct_lists() == len(days)
     assert evaluation.warnings(figures) == []
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        (False, {"whole": (0.2351, 0.2042), "last 100": (0.2410, 0.2108)}),
+        (True, {"whole": (0.1138, 0.0847), "last 100": (0.1133, 0.0859)}),
+    ],
+)
+def test_ease_with_all_neighbours(events, cut, queries, new, expected):
+    exact = td.neighbours.fit_ease(events, until=cut, l2=200, m=None)
+    scorers = {
+        "whole": evaluation.ItemToItem(events, exact, binary=True),
+        "last 100": evaluation.ItemToItem(events, exact, binary=True, last=100),
+    }
+    if new:
+        queries = queries.with_new_targets(events)
+    figures = evaluation.evaluate(scorers, queries, events, exclude_seen=new)
+    for name, pair in expected.items():
+        reached = figures[name].recall().mean(), figures[name].ndcg().mean()
+        assert reached == pytest.approx(pair, abs=EXACT), name
+        assert figures[name].distinct_lists() == 1

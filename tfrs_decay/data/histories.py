@@ -48,6 +48,11 @@ class Queries:
         """[q] int64, targets a query."""
         return np.diff(self.target_offset)
 
+    @property
+    def query_of_target(self) -> np.ndarray:
+        """[t] int64, the query that each target is one of."""
+        return np.repeat(np.arange(len(self)), self.target_count)
+
     def latest(self, events: int) -> Queries:
         """The same queries, of whose histories only the latest events are left.
 
@@ -103,8 +108,16 @@ class Queries:
         Args:
             events: The events that the queries were made from.
         """
+        return self.with_targets(self.new_targets(events))
+
+    def new_targets(self, events: Events) -> np.ndarray:
+        """[t] bool, the targets that their user has no earlier event of.
+
+        Args:
+            events: The events that the queries were made from.
+        """
         earliest = _earliest_time_of_pair(events)
-        return self._among(earliest[self.target] == events.time[self.target])
+        return earliest[self.target] == events.time[self.target]
 
     def with_targets_among(self, events: Events, items: np.ndarray) -> Queries:
         """Leaves only targets that are one of some items, such as the new ones.
@@ -115,15 +128,18 @@ class Queries:
             events: The events that the queries were made from.
             items: [n_items] bool, the catalogue's items that count.
         """
-        return self._among(items[events.item[self.target]])
+        return self.with_targets(items[events.item[self.target]])
 
-    def _among(self, kept: np.ndarray) -> Queries:
-        """The targets that `kept`, [t] bool, is true for, and their queries."""
+    def with_targets(self, kept: np.ndarray) -> Queries:
+        """Leaves only the targets that `kept`, [t] bool, is true for.
+
+        Queries that are left without a target are dropped.
+        """
         left = np.add.reduceat(kept, self.target_offset[:-1]) if len(self) else kept
         return self._with_targets(kept, left > 0)
 
     def _with_targets(self, kept_target: np.ndarray, kept: np.ndarray) -> Queries:
-        query_of_target = np.repeat(np.arange(len(self)), self.target_count)
+        query_of_target = self.query_of_target
         kept_target = kept_target & kept[query_of_target]
         count = np.bincount(query_of_target[kept_target], minlength=len(self))[kept]
         return Queries(
@@ -271,6 +287,13 @@ def sessions(events: Events, gap: Duration) -> np.ndarray:
     longest = to_seconds(gap, "gap")
     begins = (np.diff(events.user) != 0) | (np.diff(events.time) > longest)
     return np.concatenate([[0], np.cumsum(begins)])[: len(events)]
+
+
+def baskets(events: Events) -> np.ndarray:
+    """Numbers each user's moments: [n] int64, from 0 on, in the order of the events."""
+    number = np.zeros(len(events), np.int64)
+    number[_baskets(events)[1:]] = 1
+    return np.cumsum(number)
 
 
 def _moments(

@@ -77,6 +77,26 @@ def split_of_span(
     return TimeSplit(validation_cut, test_cut)
 
 
+def events_until(events: Events, until: int, name: str = "until") -> Events:
+    """The events at or before a cut: what a statistic frozen there may know.
+
+    Args:
+        events: Clean events.
+        until: The cut, seconds since the epoch.
+        name: What it is called, for the error.
+
+    Raises:
+        ValueError: There is none.
+    """
+    past = events.time <= until
+    if not past.any():
+        raise ValueError(
+            f"{name}={until}: none of {len(events):,} events is at or before it; "
+            "give a later cut, in seconds since the epoch."
+        )
+    return events.where(past)
+
+
 class Window(NamedTuple):
     """A split whose test period ends.
 

@@ -1,7 +1,7 @@
 """Honest figures: the whole catalogue ranked, after a cut in time, beside baselines.
 
-NumPy only. A model of any kind is measured through a function from a block of queries
-to scores.
+NumPy only, and SciPy where a class says so. A model of any kind is measured through a
+function from a block of queries to scores.
 """
 
 from __future__ import annotations
@@ -12,24 +12,73 @@ from tfrs_decay.evaluation.baselines import (
     RollingPopularity,
     Scorer,
 )
+from tfrs_decay.evaluation.calibration import (
+    Bin,
+    Calibration,
+    Isotonic,
+    Logistic,
+    expected_calibration_error,
+    reliability,
+)
+from tfrs_decay.evaluation.compare import Comparison, compare, holm, verdicts
 from tfrs_decay.evaluation.figures import Figures, blocks_of, evaluate
-from tfrs_decay.evaluation.metrics import ndcg_at_k, recall_at_k
+from tfrs_decay.evaluation.item_to_item import ItemToItem
+from tfrs_decay.evaluation.metrics import (
+    diversity_at_k,
+    hit_rate_at_k,
+    mrr_at_k,
+    ndcg_at_k,
+    novelty_at_k,
+    precision_at_k,
+    recall_at_k,
+    self_information,
+)
+from tfrs_decay.evaluation.nearest import TIFUKNN, ItemKNN
 from tfrs_decay.evaluation.ranking import top_items
-from tfrs_decay.evaluation.report import LEGEND, as_dict, table, warnings
+from tfrs_decay.evaluation.report import (
+    LEGEND,
+    as_dict,
+    segment_table,
+    table,
+    warnings,
+)
+from tfrs_decay.evaluation.segments import by_segment, segments
 
 __all__ = [
     "LEGEND",
+    "TIFUKNN",
+    "Bin",
+    "Calibration",
+    "Comparison",
     "Figures",
+    "Isotonic",
+    "ItemKNN",
+    "ItemToItem",
+    "Logistic",
     "OwnCounts",
     "Popularity",
     "RollingPopularity",
     "Scorer",
     "as_dict",
     "blocks_of",
+    "by_segment",
+    "compare",
+    "diversity_at_k",
     "evaluate",
+    "expected_calibration_error",
+    "hit_rate_at_k",
+    "holm",
+    "mrr_at_k",
     "ndcg_at_k",
+    "novelty_at_k",
+    "precision_at_k",
     "recall_at_k",
+    "reliability",
+    "segment_table",
+    "segments",
+    "self_information",
     "table",
     "top_items",
+    "verdicts",
     "warnings",
 ]

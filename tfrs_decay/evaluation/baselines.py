@@ -12,17 +12,19 @@ import numpy as np
 
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
+from tfrs_decay.data.ranges import flat_ranges
+from tfrs_decay.data.split import events_until
 from tfrs_decay.decay import Constant, Decay
 from tfrs_decay.durations import Duration
-from tfrs_decay.evaluation.ranges import flat_ranges
 from tfrs_decay.popularity import PopularityTable
 
 Scorer = Callable[[Queries], np.ndarray]
-"""Scores a block of b queries: [b, n_items] floats, higher is better.
+"""Scores a block of b queries: [b, n_items] floats, higher is better, a new array.
 
-A scorer may use a query's user, time and history; its targets are the answer, and are
-there for those who measure. One that ranks alike for everyone says so with an attribute
-`personal = False`.
+`evaluate` ranks one block while the next is scored, so an array that was given is not
+to be written to again. A scorer may use a query's user, time and history; its targets
+are the answer, and are there for those who measure. One that ranks alike for everyone
+says so with an attribute `personal = False`.
 """
 
 NO_DECAY = Constant()
@@ -54,10 +56,10 @@ class Popularity:
     personal = False
 
     def __init__(self, events: Events, *, until: int, decay: Decay = NO_DECAY) -> None:
-        past = _past(events, until, "until")
+        past = events_until(events, until)
         self.scores = np.bincount(
-            events.item[past],
-            weights=_weight(decay, until - events.time[past]),
+            past.item,
+            weights=_weight(decay, until - past.time),
             minlength=len(events.items),
         )
 
@@ -98,7 +100,7 @@ class RollingPopularity:
         frozen_after: int | None = None,
     ) -> None:
         if frozen_after is not None:
-            _past(events, frozen_after, "frozen_after")
+            events_until(events, frozen_after, "frozen_after")
         self.table = PopularityTable.of(
             events, until=frozen_after, half_lives=[half_life]
         )
@@ -149,7 +151,7 @@ class OwnCounts:
             raise ValueError(
                 f"last={last} must be 1 or more: leave it out to count all events."
             )
-        _check_single_rate(decay)
+        check_single_rate(decay)
         self._events = events
         self._decay = decay
         self._last = last
@@ -170,18 +172,12 @@ class OwnCounts:
         return counts.reshape(len(queries), n_items) + self._tie_break
 
 
-def _past(events: Events, cut: int, name: str) -> np.ndarray:
-    """[n] bool, the events at or before a cut; an argument of that name."""
-    past = events.time <= cut
-    if not past.any():
-        raise ValueError(
-            f"{name}={cut}: none of {len(events):,} events is at or before it; give a "
-            "later cut, in seconds since the epoch."
-        )
-    return past
+def check_single_rate(decay: Decay) -> None:
+    """Refuses a decay for vectors.
 
-
-def _check_single_rate(decay: Decay) -> None:
+    Raises:
+        ValueError: It has a rate for each feature.
+    """
     if decay.per_feature:
         raise ValueError(
             f"decay={decay!r} has a rate for each feature, and counts have no "
@@ -190,7 +186,7 @@ def _check_single_rate(decay: Decay) -> None:
 
 
 def _weight(decay: Decay, age: np.ndarray) -> np.ndarray:
-    _check_single_rate(decay)
+    check_single_rate(decay)
     return np.asarray(decay.weight(age))
 
 

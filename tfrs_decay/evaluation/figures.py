@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
+from tfrs_decay.data.ranges import flat_ranges
 from tfrs_decay.evaluation.baselines import Scorer
-from tfrs_decay.evaluation.metrics import NO_ITEM, ndcg_at_k, recall_at_k
-from tfrs_decay.evaluation.ranges import flat_ranges
-from tfrs_decay.evaluation.ranking import top_items
+from tfrs_decay.evaluation.metrics import (
+    NO_ITEM,
+    Hits,
+    diversity_at_k,
+    novelty_at_k,
+)
+from tfrs_decay.evaluation.ranking import ranked
 
 Progress = Callable[[list[Queries]], Iterable[Queries]]
 """Gives the blocks back one by one and shows how far it is, as `tqdm` does."""
@@ -20,38 +27,145 @@ Progress = Callable[[list[Queries]], Iterable[Queries]]
 
 @dataclass(frozen=True, eq=False)
 class Figures:
-    """How one model did.
+    """How one model did: the lists that it gave, beside what was wanted.
+
+    A figure is asked for at any k up to the longest: `figures.recall(5)` is that of
+    each query, `figures.recall(5).mean()` what is reported. The longest is meant where
+    k is left out.
 
     Attributes:
-        k: Items a list.
-        recall: [q] float64, `recall_at_k` of each query.
-        ndcg: [q] float64, `ndcg_at_k` of each query.
-        distinct_lists: How many different lists of k the model gives before seen items
-            are left out: leaving them out makes lists differ that the model does not
-            tell apart.
-        coverage: The share of the catalogue that stands in at least one list.
+        ks: The k that were asked for, rising.
+        lists: [q, the longest k] int64 items, best first; -1 where none was left.
+        lists_with_seen: As `lists`, before seen items were left out.
+        queries: The q queries.
+        target: [t] int64, the items that the queries' targets are of.
+        n_items: Items of the catalogue.
         personal: Whether the model means to give different users different lists.
     """
 
-    k: int
-    recall: np.ndarray
-    ndcg: np.ndarray
-    distinct_lists: int
-    coverage: float
+    ks: tuple[int, ...]
+    lists: np.ndarray
+    lists_with_seen: np.ndarray
+    queries: Queries
+    target: np.ndarray
+    n_items: int
     personal: bool = True
 
     def __len__(self) -> int:
-        return len(self.recall)
+        return len(self.queries)
 
     @property
-    def mean_recall(self) -> float:
-        """Recall@k, the mean over queries."""
-        return float(self.recall.mean())
+    def k(self) -> int:
+        """The longest k."""
+        return self.ks[-1]
 
-    @property
-    def mean_ndcg(self) -> float:
-        """NDCG@k, the mean over queries."""
-        return float(self.ndcg.mean())
+    def recall(self, k: int | None = None) -> np.ndarray:
+        """[q] float64, `recall_at_k` of each query."""
+        return self._hits.first(self._length(k)).recall()
+
+    def precision(self, k: int | None = None) -> np.ndarray:
+        """[q] float64, `precision_at_k` of each query."""
+        return self._hits.first(self._length(k)).precision()
+
+    def ndcg(self, k: int | None = None) -> np.ndarray:
+        """[q] float64, `ndcg_at_k` of each query."""
+        return self._hits.first(self._length(k)).ndcg()
+
+    def mrr(self, k: int | None = None) -> np.ndarray:
+        """[q] float64, `mrr_at_k` of each query."""
+        return self._hits.first(self._length(k)).mrr()
+
+    def hit_rate(self, k: int | None = None) -> np.ndarray:
+        """[q] float64, `hit_rate_at_k` of each query."""
+        return self._hits.first(self._length(k)).hit_rate()
+
+    def novelty(self, information: np.ndarray, k: int | None = None) -> np.ndarray:
+        """[q] float64, `novelty_at_k` of each list.
+
+        Args:
+            information: [n_items], as `self_information` gives it.
+            k: Items a list.
+        """
+        return novelty_at_k(self._first(k), self._of_catalogue(information))
+
+    def diversity(self, vectors: np.ndarray, k: int | None = None) -> np.ndarray:
+        """[q] float64, `diversity_at_k` of each list.
+
+        Args:
+            vectors: [n_items, dim].
+            k: Items a list.
+        """
+        return diversity_at_k(self._first(k), self._of_catalogue(vectors))
+
+    def coverage(self, k: int | None = None) -> float:
+        """The share of the catalogue that stands in at least one list."""
+        top = self._first(k)
+        listed = np.zeros(self.n_items, bool)
+        listed[top[top != NO_ITEM]] = True
+        return float(listed.mean())
+
+    def distinct_lists(self, k: int | None = None) -> int:
+        """How many different lists the model gives before seen items are left out.
+
+        Leaving them out makes lists differ that the model does not tell apart.
+        """
+        return len(np.unique(self.lists_with_seen[:, : self._length(k)], axis=0))
+
+    def where(self, kept: np.ndarray) -> Figures:
+        """The figures of the queries that `kept`, [q] bool, is true for."""
+        return self.of_targets(np.repeat(kept, self.queries.target_count))
+
+    def of_targets(self, kept: np.ndarray) -> Figures:
+        """The same lists, held against those targets that `kept` is true for.
+
+        Queries that are left without a target are left out. The segments of
+        `evaluation.segments` are such choices.
+
+        Args:
+            kept: [t] bool.
+
+        Raises:
+            ValueError: `kept` is not of one boolean for each target.
+        """
+        kept = np.asarray(kept)
+        if kept.dtype != np.bool_ or kept.shape != self.target.shape:
+            raise ValueError(
+                f"kept is {kept.dtype} of shape {kept.shape}: give booleans of shape "
+                f"{self.target.shape}, one for each target of the queries."
+            )
+        left = np.unique(self.queries.query_of_target[kept])
+        return replace(
+            self,
+            lists=self.lists[left],
+            lists_with_seen=self.lists_with_seen[left],
+            queries=self.queries.with_targets(kept),
+            target=self.target[kept],
+        )
+
+    def _length(self, k: int | None) -> int:
+        if k is None:
+            return self.k
+        if not 1 <= k <= self.k:
+            raise ValueError(
+                f"k={k}: the lists hold {self.k} items. Give a k from 1 to {self.k}, "
+                "or evaluate at a longer one."
+            )
+        return int(k)
+
+    def _first(self, k: int | None) -> np.ndarray:
+        return self.lists[:, : self._length(k)]
+
+    @cached_property
+    def _hits(self) -> Hits:
+        return Hits.of(self.lists, self.target, self.queries.target_offset)
+
+    def _of_catalogue(self, told: np.ndarray) -> np.ndarray:
+        if len(told) != self.n_items:
+            raise ValueError(
+                f"{len(told):,} items are told of and {self.n_items:,} are ranked: "
+                "give one row for each item of the catalogue."
+            )
+        return told
 
 
 def evaluate(
@@ -59,12 +173,12 @@ def evaluate(
     queries: Queries,
     events: Events,
     *,
-    k: int = 20,
+    k: int | Sequence[int] = 20,
     exclude_seen: bool = False,
     block: int = 256,
     progress: Progress | None = None,
 ) -> dict[str, Figures]:
-    """Ranks the whole catalogue for each query and measures the first k.
+    """Ranks the whole catalogue for each query and keeps the first k.
 
     No candidates are sampled: figures on a sample can order models otherwise than the
     catalogue does.
@@ -73,12 +187,14 @@ def evaluate(
         scorers: Models by name, as they are to be reported.
         queries: From `basket_queries`, after the cut.
         events: The events that the queries were made from.
-        k: Items a list.
+        k: Items a list, or several lengths such as (5, 10, 20, 50): the catalogue is
+            ranked once, for the longest.
         exclude_seen: Recommend only what is new to the user: items of the query's
             history are not candidates. The queries are then those of
             `queries.with_new_targets(events)`.
         block: Queries scored at a time: a model's scores take
-            block x items x 8 bytes.
+            block x items x 8 bytes, twice, for one block is ranked while the next is
+            scored.
         progress: Wraps the list of blocks and gives them back one by one.
 
     Returns:
@@ -93,28 +209,42 @@ def evaluate(
         W. Krichene, S. Rendle. On sampled metrics for item recommendation. KDD 2020.
     """
     _check(scorers, queries, events)
-    for name, number in (("k", k), ("block", block)):
-        if number < 1:
-            raise ValueError(f"{name}={number} must be 1 or more.")
+    ks = _lengths(k)
+    if block < 1:
+        raise ValueError(f"block={block} must be 1 or more.")
     blocks = blocks_of(queries, block)
     if exclude_seen:
         # All of them before the first is scored: scoring may take an hour.
         for some in blocks:
             _check_targets_are_new(some, events)
     n_items = len(events.items)
-    lists = {name: np.full((len(queries), k), NO_ITEM, np.int64) for name in scorers}
+    lists = {name: np.full((len(queries), ks[-1]), NO_ITEM) for name in scorers}
     # Before anything is excluded; the same arrays where nothing is.
     raw = {name: top.copy() for name, top in lists.items()} if exclude_seen else lists
+
+    def rank(
+        name: str, place: slice, scores: np.ndarray, seen: np.ndarray | None
+    ) -> None:
+        _refuse_nan(name, scores)
+        raw[name][place] = ranked(scores, ks[-1])
+        if seen is not None:
+            lists[name][place] = ranked(scores, ks[-1], seen)
+
     done = 0
-    for some in blocks if progress is None else progress(blocks):
-        place = slice(done, done + len(some))
-        done = place.stop
-        seen = _seen(some, events) if exclude_seen else None
-        for name, scorer in scorers.items():
-            scores = _scored(name, scorer, some, n_items)
-            raw[name][place] = top_items(scores, k)
-            if seen is not None:
-                lists[name][place] = top_items(scores, k, seen)
+    # What was scored last is ranked while the next is scored.
+    with ThreadPoolExecutor(max_workers=1) as apart:
+        last: Future[None] | None = None
+        for some in blocks if progress is None else progress(blocks):
+            place = slice(done, done + len(some))
+            done = place.stop
+            seen = _seen(some, events) if exclude_seen else None
+            for name, scorer in scorers.items():
+                scores = _scored(name, scorer, some, n_items)
+                if last is not None:
+                    last.result()
+                last = apart.submit(rank, name, place, scores, seen)
+        if last is not None:
+            last.result()
     if done != len(queries):
         raise ValueError(
             f"progress gave back {done:,} of {len(queries):,} queries: it has to yield "
@@ -123,11 +253,12 @@ def evaluate(
     target = events.item[queries.target]
     return {
         name: Figures(
-            k=k,
-            recall=recall_at_k(top, target, queries.target_offset),
-            ndcg=ndcg_at_k(top, target, queries.target_offset),
-            distinct_lists=len(np.unique(raw[name], axis=0)),
-            coverage=len(np.unique(top[top != NO_ITEM])) / n_items,
+            ks=ks,
+            lists=top,
+            lists_with_seen=raw[name],
+            queries=queries,
+            target=target,
+            n_items=n_items,
             personal=getattr(scorers[name], "personal", True),
         )
         for name, top in lists.items()
@@ -141,21 +272,20 @@ def blocks_of(queries: Queries, size: int) -> list[Queries]:
         queries: Queries.
         size: Queries a block, 1 or more.
     """
-    blocks = []
-    for start in range(0, len(queries), size):
-        some = slice(start, start + size)
-        offset = queries.target_offset[start : start + size + 1]
-        blocks.append(
-            Queries(
-                user=queries.user[some],
-                time=queries.time[some],
-                history_start=queries.history_start[some],
-                history_stop=queries.history_stop[some],
-                target=queries.target[offset[0] : offset[-1]],
-                target_offset=offset - offset[0],
-            )
-        )
-    return blocks
+    return [
+        queries.between(start, min(start + size, len(queries)))
+        for start in range(0, len(queries), size)
+    ]
+
+
+def _lengths(k: int | Sequence[int]) -> tuple[int, ...]:
+    """Each k once, rising."""
+    ks = tuple(k) if isinstance(k, Sequence) else (k,)
+    if not ks or not all(isinstance(one, (int, np.integer)) for one in ks):
+        raise ValueError(f"k={k!r} must be an integer or several.")
+    if min(ks) < 1:
+        raise ValueError(f"k={k} must be 1 or more.")
+    return tuple(sorted({int(one) for one in ks}))
 
 
 def _check(scorers: Mapping[str, Scorer], queries: Queries, events: Events) -> None:
@@ -175,7 +305,7 @@ def _check(scorers: Mapping[str, Scorer], queries: Queries, events: Events) -> N
 
 
 def _check_targets_are_new(queries: Queries, events: Events) -> None:
-    row = np.repeat(np.arange(len(queries)), queries.target_count)
+    row = queries.query_of_target
     item = events.item[queries.target]
     known = np.flatnonzero(_seen(queries, events)[row, item])
     if len(known):
@@ -204,10 +334,13 @@ def _scored(name: str, scorer: Scorer, queries: Queries, n_items: int) -> np.nda
             f"gives floats of shape {(len(queries), n_items)}, one for each query and "
             "item."
         )
-    missing = np.isnan(scores).sum()
-    if missing:
-        raise ValueError(
-            f"{name!r} gave {missing:,} scores of {scores.size:,} that are nan, which "
-            "has no rank: give -inf to an item that is to come last."
-        )
     return scores
+
+
+def _refuse_nan(name: str, scores: np.ndarray) -> None:
+    # The highest of all is nan where any is, and found faster.
+    if np.isnan(scores.max()):
+        raise ValueError(
+            f"{name!r} gave {np.isnan(scores).sum():,} scores of {scores.size:,} that "
+            "are nan, which has no rank: give -inf to an item that is to come last."
+        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from tfrs_decay.data.cleaning import counted
 from tfrs_decay.evaluation.figures import Figures
 
@@ -25,7 +27,7 @@ Tracks = Mapping[str, Mapping[str, Figures]]
 """Track -> model -> figures, such as {"any": evaluate(...), "new": evaluate(...)}."""
 
 
-def table(tracks: Tracks) -> str:
+def table(tracks: Tracks, k: int | None = None) -> str:
     """A plain-text table: models down, for each track Recall, NDCG and lists across.
 
     The best of each metric is marked with `*`: all that print the same as the best.
@@ -34,6 +36,7 @@ def table(tracks: Tracks) -> str:
 
     Args:
         tracks: Figures by track and model.
+        k: Items a list; the longest that was measured when left out.
 
     Returns:
         Lines without trailing spaces, joined by newlines.
@@ -47,7 +50,7 @@ def table(tracks: Tracks) -> str:
     models = list(dict.fromkeys(name for track in tracks.values() for name in track))
     columns = [["", "model", *models]]
     for name, track in tracks.items():
-        columns += _columns(name, track, models)
+        columns += _columns(name, track, models, k)
     widths = _widths(columns)
     lines = []
     for row in range(1, len(models) + 2):
@@ -58,6 +61,53 @@ def table(tracks: Tracks) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join([_headings(columns, widths), *lines])
+
+
+def segment_table(
+    figures: Mapping[str, Figures],
+    segments: Mapping[str, np.ndarray],
+    k: int | None = None,
+) -> str:
+    """A plain-text table: segments down, how large they are and models' Recall across.
+
+    The best of each segment is marked with `*`: all that print the same as the best.
+
+    Args:
+        figures: Figures by model, of the same queries.
+        segments: [t] bool by name, as `segments` gives them for these queries.
+        k: Items a list; the longest that was measured when left out.
+
+    Returns:
+        Lines without trailing spaces, joined by newlines. A segment that no target is
+        in says "none".
+
+    Raises:
+        ValueError: There are no figures, or a segment is not of one boolean for each
+            target.
+    """
+    if not figures:
+        raise ValueError("figures={}: give what `evaluate` returned.")
+    longest = min(one.k for one in figures.values()) if k is None else k
+    rows = [
+        [f"Recall@{longest}", "queries", "targets", *(f"{one} " for one in figures)]
+    ]
+    everything = np.ones(len(next(iter(figures.values())).target), bool)
+    for name, kept in {"all": everything, **segments}.items():
+        some = [one.of_targets(kept) for one in figures.values()]
+        if not kept.any():
+            rows.append([name, "none", *[""] * (1 + len(some))])
+            continue
+        cells = [f"{one.recall(longest).mean():.4f}" for one in some]
+        cells = [one + ("*" if one == max(cells) else " ") for one in cells]
+        rows.append([name, f"{len(some[0]):,}", f"{kept.sum():,}", *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0])]
+            + [one.rjust(width) for one, width in zip(row[1:], widths[1:], strict=True)]
+        ).rstrip()
+        for row in rows
+    )
 
 
 def warnings(figures: Mapping[str, Figures]) -> list[str]:
@@ -86,11 +136,13 @@ def warnings(figures: Mapping[str, Figures]) -> list[str]:
             f"recall can be {most:.2f}, and a smaller difference may be chance."
         )
     for name, one in figures.items():
-        few = one.distinct_lists < FEW_LISTS * len(one) or one.distinct_lists == 1
-        if one.personal and len(one) > 1 and few:
-            lists = "list" if one.distinct_lists == 1 else "lists"
+        if not one.personal or len(one) < 2:
+            continue
+        distinct = one.distinct_lists()
+        if distinct < FEW_LISTS * len(one) or distinct == 1:
+            lists = "list" if distinct == 1 else "lists"
             lines.append(
-                f"{name}: only {one.distinct_lists:,} distinct {lists} for "
+                f"{name}: only {distinct:,} distinct {lists} for "
                 f"{len(one):,} queries: it recommends nearly the same to everyone."
             )
     return lines
@@ -100,32 +152,43 @@ def as_dict(tracks: Tracks) -> dict[str, dict[str, dict[str, float]]]:
     """Figures as plain numbers, ready for `json.dump`.
 
     Args:
-        tracks: Figures by track and model.
+        tracks: Figures by track and model; or by segment and model.
 
     Returns:
-        {track: {model: {"recall@20": ..., "ndcg@20": ..., "queries": ...,
-        "distinct_lists": ..., "coverage": ...}}}, with each model's own k.
+        {track: {model: {"queries": ..., "recall@20": ..., "precision@20": ...,
+        "ndcg@20": ..., "mrr@20": ..., "hit_rate@20": ..., "coverage@20": ...,
+        "distinct_lists": ...}}}, the means over queries at each k that was asked for
+        and the lists of the longest. Where there are no queries, `queries` stands
+        alone.
     """
     return {
-        track: {
-            model: {
-                f"recall@{one.k}": one.mean_recall,
-                f"ndcg@{one.k}": one.mean_ndcg,
-                "queries": len(one),
-                "distinct_lists": one.distinct_lists,
-                "coverage": one.coverage,
-            }
-            for model, one in figures.items()
-        }
+        track: {model: _numbers(one) for model, one in figures.items()}
         for track, figures in tracks.items()
     }
 
 
+def _numbers(figures: Figures) -> dict[str, float]:
+    numbers: dict[str, float] = {"queries": len(figures)}
+    if not len(figures):
+        return numbers
+    for k in figures.ks:
+        of_each = {
+            "recall": figures.recall(k),
+            "precision": figures.precision(k),
+            "ndcg": figures.ndcg(k),
+            "mrr": figures.mrr(k),
+            "hit_rate": figures.hit_rate(k),
+        }
+        numbers |= {f"{name}@{k}": float(each.mean()) for name, each in of_each.items()}
+        numbers[f"coverage@{k}"] = figures.coverage(k)
+    return {**numbers, "distinct_lists": figures.distinct_lists()}
+
+
 def _columns(
-    name: str, figures: Mapping[str, Figures], models: list[str]
+    name: str, figures: Mapping[str, Figures], models: list[str], k: int | None
 ) -> list[list[str]]:
     """Three columns of a track, each: the track's heading, its own, and the cells."""
-    measured = {(one.k, len(one)) for one in figures.values()}
+    measured = {(one.k if k is None else k, len(one)) for one in figures.values()}
     if not measured:
         raise ValueError(
             f"track {name!r} has no models: give what `evaluate` returned."
@@ -138,8 +201,8 @@ def _columns(
         )
     k, queries = measured.pop()
     numbers = {
-        f"Recall@{k}": {model: one.mean_recall for model, one in figures.items()},
-        f"NDCG@{k}": {model: one.mean_ndcg for model, one in figures.items()},
+        f"Recall@{k}": {model: one.recall(k).mean() for model, one in figures.items()},
+        f"NDCG@{k}": {model: one.ndcg(k).mean() for model, one in figures.items()},
     }
     columns = []
     for heading, of_model in numbers.items():
@@ -152,7 +215,8 @@ def _columns(
         ]
         columns.append(["", heading + " ", *cells])
     lists = [
-        f"{figures[one].distinct_lists:,}" if one in figures else "-" for one in models
+        f"{figures[one].distinct_lists(k):,}" if one in figures else "-"
+        for one in models
     ]
     columns.append(["", "lists", *lists])
     columns[0][0] = f"{name} ({queries:,} queries)"

@@ -27,10 +27,13 @@ class TwoTowerScores:
     ) -> None:
         self._columns = EventColumns(events)
         self._max_history = max_history
-        self._item_vectors = model.item_tower.catalogue_vectors()
-        self._interest = tf.function(
-            lambda features: model(features, training=False), reduce_retracing=True
-        )
+        item_vectors = tf.constant(model.item_tower.catalogue_vectors())
+
+        def score(features: dict[str, tf.Tensor]) -> tf.Tensor:
+            interest = tf.cast(model(features, training=False), tf.float32)
+            return tf.linalg.matmul(interest, item_vectors, transpose_b=True)
+
+        self._score = tf.function(score, reduce_retracing=True)
 
     def __call__(self, queries: Queries) -> np.ndarray:
         """Scores of a block of queries: [b, n_items] float32."""
@@ -40,5 +43,4 @@ class TwoTowerScores:
             self._max_history,
         )
         features["query_time"] = tf.constant(queries.time, tf.int64)
-        interest = self._interest(features).numpy()
-        return interest.astype(np.float32) @ self._item_vectors.T
+        return self._score(features).numpy()

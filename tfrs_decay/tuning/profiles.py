@@ -12,8 +12,8 @@ import numpy as np
 
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
+from tfrs_decay.data.ranges import flat_ranges
 from tfrs_decay.decay import NEVER, Decay, Elapsed, Labels
-from tfrs_decay.evaluation.ranges import flat_ranges
 
 MOST_ITEMS = 5_000
 """Items, the most frequent, that item-to-item weights are told for."""

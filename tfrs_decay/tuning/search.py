@@ -372,15 +372,16 @@ class _Judge:
         if asked not in self._known:
             if self._of_mean is None and asked.family != "none":
                 # Its score is known, but not what every query had under it.
-                self._of_mean = self._objective(Constant()).recall
+                self._of_mean = self._objective(Constant()).recall()
             figures = self._objective(asked.decay())
+            recall = figures.recall()
             if self._of_mean is None:
-                self._of_mean = figures.recall
-            difference = figures.recall - self._of_mean
+                self._of_mean = recall
+            difference = recall - self._of_mean
             self._known[asked] = Score(
-                recall=figures.mean_recall,
-                ndcg=figures.mean_ndcg,
-                queries=len(figures),
+                recall=float(recall.mean()),
+                ndcg=float(figures.ndcg().mean()),
+                queries=len(recall),
                 gain=float(difference.mean()),
                 gain_error=standard_error(difference, self._objective.queries.user),
             )

@@ -1,0 +1,129 @@
+"""The combined list: out-of-time examples, a head that learns from them, its scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tfrs_decay.data import basket_queries
+from tfrs_decay.evaluation import Popularity, evaluate
+from tfrs_decay.layers import RankingHead
+from tfrs_decay.popularity import PopularityTable
+from tfrs_decay.ranking import (
+    Examples,
+    RankedScores,
+    fit_head,
+    fit_tables,
+    make_examples,
+)
+
+
+@pytest.fixture(scope="module")
+def cuts(shop_events):
+    return [int(one) for one in np.quantile(shop_events.time, [0.6, 0.8])]
+
+
+@pytest.fixture(scope="module")
+def tables(shop_events, cuts):
+    popularity = PopularityTable.of(shop_events)
+    return [
+        fit_tables(
+            shop_events,
+            until=cut,
+            popularity=popularity,
+            m=10,
+            own=8,
+            most=3,
+            popular=3,
+        )
+        for cut in cuts
+    ]
+
+
+@pytest.fixture(scope="module")
+def queries(shop_events, cuts):
+    first, last = cuts
+    return [
+        basket_queries(shop_events, after=first, until=last),
+        basket_queries(shop_events, after=last),
+    ]
+
+
+@pytest.fixture(scope="module")
+def examples(shop_events, tables, queries):
+    return make_examples(tables[0], queries[0], shop_events, block=17)
+
+
+def test_what_was_wanted_is_what_came_next(shop_events, queries, examples):
+    assert len(examples.splits) == len(queries[0]) + 1
+    shares = []
+    for number in range(len(queries[0])):
+        mine = slice(*examples.splits[number : number + 2])
+        item = examples.item[mine]
+        some = queries[0].between(number, number + 1)
+        target = set(shop_events.item[some.target].tolist())
+        assert {*item[examples.wanted[mine]]} == target & {*item}
+        assert examples.targets[number] == len(target)
+        shares.append(len(target & {*item}) / len(target))
+    assert examples.recall == pytest.approx(np.mean(shares))
+
+
+def test_nothing_of_the_queries_is_in_their_candidates(shop_events, tables, cuts):
+    """Without any event from the cut on, the first query's candidates are the same."""
+    queries = basket_queries(shop_events, after=cuts[0]).between(0, 1)
+    until = int(queries.time[0])
+    before = shop_events.where(shop_events.time < until)
+    again = fit_tables(
+        before,
+        until=cuts[0],
+        popularity=PopularityTable.of(before),
+        m=10,
+        own=8,
+        most=3,
+        popular=3,
+    )
+    one = make_examples(tables[0], queries, shop_events)
+    other = make_examples(again, queries, shop_events)
+    np.testing.assert_array_equal(one.item, other.item)
+    np.testing.assert_allclose(one.features, other.features, rtol=1e-5, atol=1e-5)
+
+
+def test_own_items_can_be_left_out(shop_events, tables, queries):
+    fresh = queries[0].with_new_targets(shop_events)
+    examples = make_examples(tables[0], fresh, shop_events, exclude_own=True)
+    for number in range(len(fresh)):
+        history = slice(fresh.history_start[number], fresh.history_stop[number])
+        item = examples.item[slice(*examples.splits[number : number + 2])]
+        assert not {*item} & {*shop_events.item[history]}
+
+
+def test_windows_are_put_together(examples):
+    both = Examples.together([examples, examples])
+    assert both.splits[-1] == len(both.features) == 2 * len(examples.features)
+    second = slice(*both.splits[len(examples.targets) :][:2])
+    np.testing.assert_array_equal(
+        both.item[second], examples.item[slice(*examples.splits[:2])]
+    )
+    assert both.recall == pytest.approx(examples.recall)
+
+
+def test_a_head_learns_and_repeats(shop_events, tables, queries, examples):
+    heads = [RankingHead([16]) for _ in range(2)]
+    losses = [fit_head(one, examples, epochs=12, batch_size=16) for one in heads]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    assert losses[0][-1] < 0.9 * losses[0][0]
+    scorers = {
+        "ranked": RankedScores(tables[1], heads[0], shop_events),
+        "popularity": Popularity(shop_events, until=int(queries[0].time.max())),
+    }
+    scores = scorers["ranked"](queries[1])
+    assert scores.shape == (len(queries[1]), len(shop_events.items))
+    assert (np.isfinite(scores).sum(axis=1) <= tables[1].width).all()
+    found = evaluate(scorers, queries[1], shop_events)
+    assert found["ranked"].recall().mean() > found["popularity"].recall().mean()
+
+
+def test_nothing_wanted_is_nothing_to_learn(examples):
+    nothing = examples._replace(wanted=np.zeros_like(examples.wanted))
+    with pytest.raises(ValueError, match="no query has a wanted candidate"):
+        fit_head(RankingHead(), nothing)

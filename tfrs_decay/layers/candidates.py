@@ -1,0 +1,345 @@
+"""A bounded number of candidates for each user, and what is known of the two."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tf_keras
+
+from tfrs_decay.layers.history import read_history
+from tfrs_decay.layers.neighbours import ItemNeighbours
+from tfrs_decay.layers.own_items import NO_ITEM, OwnItems, later_baskets
+from tfrs_decay.layers.recency_popularity import RecencyPopularity
+from tfrs_decay.layers.repeat import DAY, Repeats
+
+USER = (
+    "log events",
+    "log baskets",
+    "log days since last",
+    "log events a basket",
+    "log days since first",
+    "log days a basket",
+    "share of repeats",
+)
+"""What is known of a user alone, whatever the candidate."""
+
+
+class Candidates(NamedTuple):
+    """Items that may be recommended to each user.
+
+    item: [batch, c] int32 places in the catalogue, each once in a row; -1 where there
+        is none.
+    features: [batch, c, f] float32, in the order of `feature_names`; 0 where there is
+        no item.
+    """
+
+    item: tf.Tensor
+    features: tf.Tensor
+
+
+class Neighbourhood(NamedTuple):
+    """A table of neighbours, and how a history is read by it.
+
+    layer: The table.
+    column: Which of the decayed counts of `Repeats` the history's items weigh, by the
+        place of its decay; None: every item that the user had weighs 1.
+    most: How many candidates it may name.
+    """
+
+    layer: ItemNeighbours
+    column: int | None
+    most: int
+
+
+@tf_keras.saving.register_keras_serializable("tfrs_decay")
+class CandidateFeatures(tf_keras.layers.Layer):
+    """Names candidates from several sources, and says what is known of each.
+
+    Candidates are the user's own items with the highest decayed counts; of the items
+    that the user never had, the best of each table of neighbours and the most popular
+    ones of the query's day at each half-life. They are the same in training as in
+    serving, and there are never more than `width`.
+
+    Features are those of `Repeats`, of `RecencyPopularity`, each table's score, the
+    logarithm of the candidate's rank by each score and half-life among the candidates,
+    and what is known of the user alone. All of it is computed from the history, its
+    times and the tables.
+
+    Args:
+        repeats: Of the own items; its decays are those that `Neighbourhood.column`
+            names.
+        popularity: Of all items.
+        neighbours: Tables by name.
+        own: How many of a user's own items may be candidates.
+        own_column: The decayed count by which they are chosen, by its decay's place.
+        popular: How many of the most popular items at each half-life.
+        **kwargs: Keras' own, such as `name`.
+
+    Raises:
+        ValueError: Catalogues differ in size, a number is below 0 or there are no
+            candidates, or there is no such decay.
+    """
+
+    def __init__(
+        self,
+        repeats: Repeats,
+        popularity: RecencyPopularity,
+        neighbours: dict[str, Neighbourhood],
+        *,
+        own: int = 150,
+        own_column: int = -1,
+        popular: int = 40,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for name, one in neighbours.items():
+            if one.layer.n_items != repeats.n_items:
+                raise ValueError(
+                    f"the table {name!r} is of {one.layer.n_items:,} items, and "
+                    f"repeats are of {repeats.n_items:,}: all are of one catalogue."
+                )
+            _check_column(repeats, one.column, f"the table {name!r}")
+            _check_most(name, one.most)
+        if popularity.n_items != repeats.n_items:
+            raise ValueError(
+                f"popularity is of {popularity.n_items:,} items, and repeats are of "
+                f"{repeats.n_items:,}: all are of one catalogue."
+            )
+        _check_column(repeats, own_column, "own_column")
+        _check_most("own", own)
+        _check_most("popular", popular)
+        self.repeats = repeats
+        self.popularity = popularity
+        self.neighbours = {
+            name: Neighbourhood(*one) for name, one in neighbours.items()
+        }
+        # Keras tracks layers in lists, and not in named tuples.
+        self._tables = [one.layer for one in self.neighbours.values()]
+        self.own = own
+        self.own_column = own_column % len(repeats.decays)
+        self.popular = popular
+        if not self.width:
+            raise ValueError(
+                "own, popular and every table's most are 0: there are no candidates."
+            )
+
+    @property
+    def width(self) -> int:
+        """The most candidates that a user can have."""
+        n = self.repeats.n_items
+        of_tables = sum(min(one.most, n) for one in self.neighbours.values())
+        of_days = len(self.popularity.half_lives) * min(self.popular, n)
+        return self.own + of_tables + of_days
+
+    @property
+    def feature_names(self) -> list[str]:
+        """What the columns of the features are."""
+        scores = [*self.neighbours, "own"]
+        return [
+            *self.repeats.feature_names,
+            *(f"popularity, {one}" for one in self.popularity.feature_names),
+            *self.neighbours,
+            *(f"log rank by {one}" for one in scores),
+            *USER,
+        ]
+
+    def call(
+        self,
+        item: tf.Tensor,
+        timestamps: tf.Tensor,
+        query_time: tf.Tensor,
+        mask: tf.Tensor | None = None,
+        *,
+        exclude_own: bool = False,
+    ) -> Candidates:
+        """The candidates of a batch of histories.
+
+        Events in the future of their query do not count. A user without any event that
+        counts has the most popular items as candidates.
+
+        Args:
+            item: [batch, time] integer places in the catalogue; negative for padding
+                and for items that are not in it.
+            timestamps: [batch, time] integer seconds since the epoch.
+            query_time: [batch] integer seconds.
+            mask: [batch, time] bool, False for padding.
+            exclude_own: Leave out what the user had.
+
+        Raises:
+            ValueError: An argument's dtype or rank does not fit.
+            tf.errors.InvalidArgumentError: At run time: shapes do not agree, a place is
+                beyond the catalogue, or times are in milliseconds.
+        """
+        own = self.repeats.own_items(item, timestamps, query_time, mask)
+        scores = self._scores(own)
+        popularity = self.popularity(query_time)
+        candidates = self._candidates(own, scores, popularity, exclude_own)
+        there = candidates >= 0
+        had, of_own = own.at(candidates)
+        place = tf.maximum(candidates, 0)
+        of_tables = tf.stack(
+            [tf.gather(one, place, batch_dims=1) for one in scores.values()], axis=-1
+        )
+        columns = [
+            self.repeats.features_of(had, of_own),
+            self.popularity.features(query_time, candidates),
+            of_tables,
+            _log_ranks(
+                tf.concat(
+                    [of_tables, of_own.sums[..., self.own_column, None]], axis=-1
+                ),
+                there,
+            ),
+            self._of_user(item, timestamps, query_time, mask, own, tf.shape(place)[1]),
+        ]
+        features = tf.concat(columns, axis=-1)
+        return Candidates(
+            candidates, tf.where(there[..., None], features, tf.zeros_like(features))
+        )
+
+    def _scores(self, own: OwnItems) -> dict[str, tf.Tensor]:
+        """[batch, n_items] of each table."""
+        known = own.item != NO_ITEM
+        item = tf.where(known, own.item, -1)
+        return {
+            name: one.layer(
+                item,
+                tf.cast(known, tf.float32)
+                if one.column is None
+                else own.sums[..., one.column],
+            )
+            for name, one in self.neighbours.items()
+        }
+
+    def _candidates(
+        self,
+        own: OwnItems,
+        scores: dict[str, tf.Tensor],
+        popularity: tf.Tensor,
+        exclude_own: bool,
+    ) -> tf.Tensor:
+        """[batch, width] places, each once, the others -1."""
+        n = self.repeats.n_items
+        column = tf.minimum(own.item, n)
+        batch = tf.shape(column)[0]
+        row = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(column))
+        marks = tf.scatter_nd(
+            tf.stack([row, column], axis=-1),
+            tf.ones_like(column),
+            tf.stack([batch, n + 1]),
+        )
+        never_had = marks[:, :-1] == 0
+
+        def best(score: tf.Tensor, most: int) -> tf.Tensor:
+            score = tf.where(never_had, score, tf.float32.min)
+            found, place = tf.math.top_k(score, min(most, n))
+            return tf.where(found > tf.float32.min, place, -1)
+
+        named = [best(scores[name], one.most) for name, one in self.neighbours.items()]
+        named += [best(one, self.popular) for one in tf.unstack(popularity, axis=-1)]
+        if exclude_own:
+            named.append(tf.fill([batch, self.own], -1))
+        else:
+            named.append(own.strongest(own.sums[..., self.own_column], self.own))
+        every = tf.sort(tf.concat(named, axis=1), axis=1, direction="DESCENDING")
+        again = tf.pad(every[:, 1:] == every[:, :-1], [[0, 0], [1, 0]])
+        return tf.ensure_shape(tf.where(again, -1, every), [None, self.width])
+
+    def _of_user(
+        self,
+        item: tf.Tensor,
+        timestamps: tf.Tensor,
+        query_time: tf.Tensor,
+        mask: tf.Tensor | None,
+        own: OwnItems,
+        width: tf.Tensor,
+    ) -> tf.Tensor:
+        """[batch, width, features] the same for every candidate."""
+        item = tf.convert_to_tensor(item)
+        known = item >= 0
+        if mask is not None:
+            known &= tf.cast(mask, tf.bool)
+        history = read_history(
+            timestamps, query_time, known, shape=tf.shape(item), future="ignore"
+        )
+        counts = history.counts
+        age = tf.where(counts, history.age, 0)
+        events = tf.reduce_sum(tf.cast(counts, tf.float32), axis=1)
+        there = events > 0
+
+        def of_any(found: tf.Tensor) -> tf.Tensor:
+            return tf.cast(tf.where(there, found, tf.zeros_like(found)), tf.float32)
+
+        baskets = of_any(1 + tf.reduce_max(later_baskets(age, counts), axis=1))
+        first = of_any(tf.reduce_max(age, axis=1)) / DAY
+        last = of_any(tf.reduce_min(history.age, axis=1)) / DAY
+        distinct = tf.reduce_sum(tf.cast(own.item != NO_ITEM, tf.float32), axis=1)
+        columns = [
+            tf.math.log1p(events),
+            tf.math.log1p(baskets),
+            tf.math.log1p(last),
+            tf.math.log1p(tf.math.divide_no_nan(events, baskets)),
+            tf.math.log1p(first),
+            tf.math.log1p(tf.math.divide_no_nan(first, baskets)),
+            tf.math.divide_no_nan(events - distinct, events),
+        ]
+        return tf.repeat(tf.stack(columns, axis=-1)[:, None], width, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__`, without the tables."""
+        written = tf_keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "repeats": written(self.repeats),
+            "popularity": written(self.popularity),
+            "neighbours": {
+                name: [written(one.layer), one.column, one.most]
+                for name, one in self.neighbours.items()
+            },
+            "own": self.own,
+            "own_column": self.own_column,
+            "popular": self.popular,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> CandidateFeatures:
+        """Makes the layer again from `get_config`; the tables are its weights."""
+        made = tf_keras.saving.deserialize_keras_object
+        neighbours = {
+            name: Neighbourhood(made(layer), column, most)
+            for name, (layer, column, most) in config["neighbours"].items()
+        }
+        return cls(
+            **{
+                **config,
+                "repeats": made(config["repeats"]),
+                "popularity": made(config["popularity"]),
+                "neighbours": neighbours,
+            }
+        )
+
+
+def _check_column(repeats: Repeats, column: int | None, whose: str) -> None:
+    decays = len(repeats.decays)
+    if column is not None and not -decays <= column < decays:
+        raise ValueError(
+            f"{whose}: column={column} is none of the {decays} decays of repeats."
+        )
+
+
+def _check_most(name: str, most: int) -> None:
+    if most < 0:
+        raise ValueError(f"{name}: {most} candidates must be 0 or more.")
+
+
+def _log_ranks(scores: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
+    """Ranks among the candidates: [batch, c, columns] log(1 + candidates before).
+
+    Of equal scores each has the rank of the first.
+    """
+    columns = tf.transpose(scores, [0, 2, 1])
+    falling = tf.where(there[:, None], -columns, tf.float32.max)
+    ordered = tf.sort(falling, axis=2)
+    before = tf.searchsorted(ordered, falling)
+    return tf.transpose(tf.math.log1p(tf.cast(before, tf.float32)), [0, 2, 1])
