@@ -18,9 +18,15 @@ Keys of the JSON:
   history_events_per_s  events that are turned into histories in a second
   pandas_ratio          history_events_per_s over that of the loop
   peak_gib              the most memory of the process, the raw table included
-  waiting_fraction      share of the time of training on files of examples that is gone
-                        when the same batches are held in memory instead (in a process
-                        of its own, on all cores; the smallest of models, ids alone)
+  waiting_fraction      share of the time of training on files of examples, on all
+                        cores, in which the step waits for its batch, beyond what it
+                        takes to be handed one that is there; ids alone, the smallest
+                        of models
+  reading_fraction      share of that time that is gone when the batches are held in
+                        memory: cores that read are not there for the step
+  waiting_fraction_vectors, reading_fraction_vectors
+                        the same with vectors of width 384 beside the ids, which is what
+                        a baked text costs
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from printed import machine, own_peak_gib, write_json
 
@@ -111,11 +117,24 @@ def by_groupby(table: pd.DataFrame) -> int:
     return len(examples)
 
 
-def waiting_fraction(events: td.data.Events, batch_size: int = 128) -> float:
-    """How much of an epoch on files of examples is spent on reading them."""
+class Spent(NamedTuple):
+    """Seconds of some steps of training."""
+
+    all: float
+    waiting: float
+
+
+def training(events: td.data.Events, *, vectors: bool) -> dict[str, float]:
+    """How much of training on files is spent on waiting, and on reading them at all."""
     queries = td.data.basket_queries(events)
+    items = events.items
+    precomputed = None
+    if vectors:
+        given = np.random.default_rng(0).normal(size=[len(items), 384])
+        precomputed = td.layers.PrecomputedTower(items.ids.tolist(), given, dim=64)
     model = td.models.DecayRetrieval(
-        td.layers.ItemTower(events.items, dim=64), td.layers.TimeDecayPooling()
+        td.layers.ItemTower(items, vectors=precomputed, dim=64),
+        td.layers.TimeDecayPooling(),
     )
     optimizer = tf_keras.optimizers.Adam(1e-3)
     optimizer.build(model.trainable_variables)
@@ -130,37 +149,53 @@ def waiting_fraction(events: td.data.Events, batch_size: int = 128) -> float:
         )
         return loss
 
-    def seconds(data: Iterable[dict[str, tf.Tensor]]) -> float:
-        start = 0.0
-        for number, batch in enumerate(data):
-            if number == WARM_UP:  # the first block of rows has been decoded
-                start = time.perf_counter()
+    def spent(data: Iterable[dict[str, tf.Tensor]]) -> Spent:
+        batches = iter(data)
+        for _ in range(WARM_UP):  # by then the first block of rows has been decoded
+            step(next(batches))
+        waiting, start = 0.0, time.perf_counter()
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            waiting += time.perf_counter() - asked
+            if batch is None:
+                return Spent(time.perf_counter() - start, waiting)
             step(batch)
-        return time.perf_counter() - start
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "examples"
         td.data.write_examples(queries, events, path, max_history=LENGTH, shards=4)
         files = td.data.read_examples(
-            path, batch_size=batch_size, max_targets=1, shuffle_seed=0
+            path, batch_size=128, max_targets=1, shuffle_seed=0
         ).take(STEPS)
         held = list(files)
-        seconds(held)
-        spent = [(seconds(files), seconds(held)) for _ in range(5)]
-    from_files, from_memory = np.median(spent, axis=0)
-    return float(1 - from_memory / from_files)
+        there = tf.data.Dataset.from_tensors(held[1]).repeat(STEPS)
+        spent(held)
+        of_files, of_held, of_one = (
+            Spent(*np.median(turns, axis=0))
+            for turns in zip(
+                *((spent(files), spent(held), spent(there)) for _ in range(5)),
+                strict=True,
+            )
+        )
+    suffix = "_vectors" if vectors else ""
+    return {
+        f"waiting_fraction{suffix}": (of_files.waiting - of_one.waiting) / of_files.all,
+        f"reading_fraction{suffix}": 1 - of_held.all / of_files.all,
+    }
 
 
-def waiting_fraction_apart(arguments: argparse.Namespace) -> float:
+def training_apart(arguments: argparse.Namespace) -> dict[str, float]:
     """The same in a process whose threads have never been kept to one core."""
     told = [f"--train-events={arguments.train_events}", f"--seed={arguments.seed}"]
     done = subprocess.run(
-        [sys.executable, __file__, *told, "--waiting"],
+        [sys.executable, __file__, *told, "--training"],
         capture_output=True,
         text=True,
         check=True,
     )
-    return float(done.stdout.split()[-1])
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def main() -> None:
@@ -177,11 +212,12 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--waiting", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--training", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.waiting:
-        training = td.data.clean(raw_log(arguments.train_events, arguments.seed))
-        print(waiting_fraction(training.events))
+    if arguments.training:
+        few = td.data.clean(raw_log(arguments.train_events, arguments.seed)).events
+        figures = {**training(few, vectors=False), **training(few, vectors=True)}
+        print(json.dumps(figures))
         return
     log = raw_log(arguments.events, arguments.seed)
     part = raw_log(arguments.pandas_events, arguments.seed)
@@ -224,7 +260,7 @@ def main() -> None:
         "history_events_per_s": len(cleaned.events) / history_s,
         "pandas_ratio": (len(cleaned.events) / history_s) / (len(few) / loop_s),
         "peak_gib": peak,
-        "waiting_fraction": waiting_fraction_apart(arguments),
+        **training_apart(arguments),
     }
     print("\n" + json.dumps(figures, indent=2))
     write_json(arguments.json, figures)

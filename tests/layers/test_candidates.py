@@ -204,7 +204,6 @@ def test_it_is_written_down_and_served(layer, asked, tmp_path):
     again = CandidateFeatures.from_config(layer.get_config())
     again(*asked)
     again.set_weights(layer.get_weights())
-    again.popularity.set_weights(layer.popularity.get_weights())
     np.testing.assert_array_equal(again(*asked).item, expected.item)
     np.testing.assert_array_equal(again(*asked).features, expected.features)
 
@@ -220,7 +219,6 @@ def test_it_is_written_down_and_served(layer, asked, tmp_path):
 
     holder = tf.Module()
     holder.layer = layer
-    holder.popularity = layer.popularity
     tf.saved_model.save(holder, str(tmp_path / "out"), signatures=serve)
     loaded = tf.saved_model.load(str(tmp_path / "out"))
     item, time, now = map(tf.constant, asked)
