@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tf_keras
 
-from tfrs_decay.layers.history import read_history
+from tfrs_decay.layers.history import History
 from tfrs_decay.layers.neighbours import ItemNeighbours
 from tfrs_decay.layers.own_items import NO_ITEM, OwnItems, later_baskets
 from tfrs_decay.layers.recency_popularity import RecencyPopularity
@@ -172,6 +172,7 @@ class CandidateFeatures(tf_keras.layers.Layer):
                 beyond the catalogue, or times are in milliseconds.
         """
         own = self.repeats.own_items(item, timestamps, query_time, mask)
+        _, history = self.repeats.read(item, timestamps, query_time, mask)
         scores = self._scores(own)
         popularity = self.popularity(query_time)
         candidates = self._candidates(own, scores, popularity, exclude_own)
@@ -191,7 +192,7 @@ class CandidateFeatures(tf_keras.layers.Layer):
                 ),
                 there,
             ),
-            self._of_user(item, timestamps, query_time, mask, own, tf.shape(place)[1]),
+            self._of_user(history, own, tf.shape(place)[1]),
         ]
         features = tf.concat(columns, axis=-1)
         return Candidates(
@@ -246,23 +247,8 @@ class CandidateFeatures(tf_keras.layers.Layer):
         again = tf.pad(every[:, 1:] == every[:, :-1], [[0, 0], [1, 0]])
         return tf.ensure_shape(tf.where(again, -1, every), [None, self.width])
 
-    def _of_user(
-        self,
-        item: tf.Tensor,
-        timestamps: tf.Tensor,
-        query_time: tf.Tensor,
-        mask: tf.Tensor | None,
-        own: OwnItems,
-        width: tf.Tensor,
-    ) -> tf.Tensor:
+    def _of_user(self, history: History, own: OwnItems, width: tf.Tensor) -> tf.Tensor:
         """[batch, width, features] the same for every candidate."""
-        item = tf.convert_to_tensor(item)
-        known = item >= 0
-        if mask is not None:
-            known &= tf.cast(mask, tf.bool)
-        history = read_history(
-            timestamps, query_time, known, shape=tf.shape(item), future="ignore"
-        )
         counts = history.counts
         age = tf.where(counts, history.age, 0)
         events = tf.reduce_sum(tf.cast(counts, tf.float32), axis=1)

@@ -238,6 +238,29 @@ class Repeats(tf_keras.layers.Layer):
             query_time: [batch].
             mask: [batch, time].
         """
+        item, history = self.read(item, timestamps, query_time, mask)
+        age = tf.where(history.counts, history.age, 0)
+        return OwnItems.of(
+            tf.where(history.counts, item, -1),
+            self._weights_of(history, age, item),
+            age,
+        )
+
+    def read(
+        self,
+        item: tf.Tensor,
+        timestamps: tf.Tensor,
+        query_time: tf.Tensor,
+        mask: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, History]:
+        """A batch of histories, checked: [batch, time] int32 places, and ages.
+
+        Args:
+            item: As in `call`; and so are the others.
+            timestamps: [batch, time].
+            query_time: [batch].
+            mask: [batch, time].
+        """
         if not self.built:
             self.build()
         item = tf.convert_to_tensor(item)
@@ -259,11 +282,7 @@ class Repeats(tf_keras.layers.Layer):
         history = read_history(
             timestamps, query_time, known, shape=tf.shape(item), future="ignore"
         )
-        counts = history.counts
-        age = tf.where(counts, history.age, 0)
-        return OwnItems.of(
-            tf.where(counts, item, -1), self._weights_of(history, age, item), age
-        )
+        return item, history
 
     def _weights_of(
         self, history: History, age: tf.Tensor, item: tf.Tensor
