@@ -43,6 +43,20 @@ def test_the_mixture_is_found_again(events):
     assert fitted.gaps.tolist() == [3, 4_000]
 
 
+def test_how_long_usually_and_how_many_come_back(events):
+    weak, strong = (fit_return_times(events, prior=one) for one in (1e9, 1e-9))
+    bread, soap = events.items.codes(["bread", "soap"])
+    assert strong.usual[bread] == pytest.approx(np.log1p(7), abs=0.2)
+    assert strong.usual[soap] > 3
+    np.testing.assert_allclose(strong.again, 1)  # each user of this log came back
+    assert abs(weak.usual[bread] - weak.usual[soap]) < 1e-4
+    rest = events.user % 2 == 0
+    first = np.r_[True, np.diff(events.user) != 0]
+    half = events.where(rest | first)  # every second user has one event alone
+    found = fit_return_times(half, prior=1e-9)
+    assert found.again[soap] == pytest.approx(0.5, abs=0.01)
+
+
 def test_few_gaps_leave_an_item_near_the_log(events):
     bread, soap = events.items.codes(["bread", "soap"])
     weak, strong = (fit_return_times(events, prior=one) for one in (100.0, 0.01))

@@ -19,11 +19,17 @@ import numpy as np
 from tfrs_decay.data.events import Events
 from tfrs_decay.durations import Duration, to_seconds
 
+DAY = 86_400.0
+
 STEPS = 50
 """Steps of expectation-maximisation; the fit hardly moves after twenty."""
 
 NARROWEST = 0.05
 """The least width of the normal part, as a share of its peak."""
+
+
+class NoGapError(ValueError):
+    """Nobody came back to anything."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +42,8 @@ class ReturnTimes:
         peak: [n] float64 seconds, the mean of the normal part.
         width: [n] float64 seconds, its standard deviation.
         gaps: [n] int64, how many gaps of the item's own it was fitted to.
+        usual: [n] float64, the mean of log(1 + days) of a gap.
+        again: [n] float64 in 0 to 1, the share of the item's users who came back to it.
     """
 
     share: np.ndarray
@@ -43,9 +51,26 @@ class ReturnTimes:
     peak: np.ndarray
     width: np.ndarray
     gaps: np.ndarray
+    usual: np.ndarray
+    again: np.ndarray
 
     def __len__(self) -> int:
         return len(self.share)
+
+    @classmethod
+    def unknown(cls, n_items: int) -> ReturnTimes:
+        """Of a log in which nobody came back to anything: all items are alike."""
+        month = np.full(n_items, 30 * DAY)
+        nothing = np.zeros(n_items)
+        return cls(
+            share=nothing + 1,
+            scale=month,
+            peak=month,
+            width=month,
+            gaps=np.zeros(n_items, np.int64),
+            usual=np.log1p(month / DAY),
+            again=nothing,
+        )
 
     def kernel(self, item: np.ndarray, age: np.ndarray) -> np.ndarray:
         """What an event weighs after a while, at most 1.
@@ -87,7 +112,8 @@ def fit_return_times(
         The kernels, of every item of the catalogue.
 
     Raises:
-        ValueError: There is no gap to fit, or `prior` is not above 0.
+        NoGapError: There is no gap to fit; a ValueError.
+        ValueError: `prior` is not above 0.
 
     References:
         C. Wang, M. Zhang, W. Ma, Y. Liu, S. Ma. Modeling item-specific temporal
@@ -95,11 +121,11 @@ def fit_return_times(
     """
     if not (prior > 0 and np.isfinite(prior)):
         raise ValueError(f"prior={prior} must be above 0: the gaps of the log to add.")
-    item, gap = _gaps(events, until)
+    user, item, gap = _gaps(events, until)
     long = gap >= to_seconds(least, "least")
-    item, gap = item[long], gap[long].astype(np.float64)
+    user, item, gap = user[long], item[long], gap[long].astype(np.float64)
     if not len(gap):
-        raise ValueError(
+        raise NoGapError(
             f"no user has two events of one item that are {least!r} or more apart: "
             "there are no return times to fit."
         )
@@ -107,17 +133,34 @@ def fit_return_times(
     whole = _mixture(gap, np.zeros(len(gap), np.int64), _start(gap), None, 0.0)
     share, scale, peak, width = (np.repeat(one, n) for one in whole)
     fitted = _mixture(gap, item, (share, scale, peak, width), whole, prior)
-    return ReturnTimes(*fitted, np.bincount(item, minlength=n))
+    gaps = np.bincount(item, minlength=n)
+    log_gap = np.log1p(gap / DAY)
+    usual = np.bincount(item, log_gap, minlength=n) + prior * log_gap.mean()
+    past = slice(None) if until is None else events.time <= until
+    had, came_back = (
+        np.bincount(_distinct(*pair, n), minlength=n)
+        for pair in ((events.user[past], events.item[past]), (user, item))
+    )
+    again = (came_back + prior * came_back.sum() / had.sum()) / (had + prior)
+    return ReturnTimes(*fitted, gaps, usual / (gaps + prior), again)
 
 
-def _gaps(events: Events, until: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """[gaps] the item, and the seconds since the user's event of it before."""
+def _distinct(user: np.ndarray, item: np.ndarray, n: int) -> np.ndarray:
+    """The items of distinct pairs."""
+    pairs: np.ndarray = np.unique(user.astype(np.int64) * n + item) % n
+    return pairs
+
+
+def _gaps(
+    events: Events, until: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """[gaps] the user, the item, and seconds since the user's event of it before."""
     order = np.lexsort((events.time, events.item, events.user))
     if until is not None:
         order = order[events.time[order] <= until]
     user, item, time = events.user[order], events.item[order], events.time[order]
     same = (user[1:] == user[:-1]) & (item[1:] == item[:-1])
-    return item[1:][same], (time[1:] - time[:-1])[same]
+    return user[1:][same], item[1:][same], (time[1:] - time[:-1])[same]
 
 
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

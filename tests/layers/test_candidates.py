@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfrs_decay.data import basket_queries
 from tfrs_decay.decay import Constant, Exponential
 from tfrs_decay.layers import ItemNeighbours, RecencyPopularity, Repeats
-from tfrs_decay.layers.candidates import USER, CandidateFeatures, Neighbourhood
+from tfrs_decay.layers.candidates import USER, CandidateFeatures, Reading
 from tfrs_decay.neighbours import Neighbours, fit_cosine, fit_ease
 from tfrs_decay.popularity import PopularityTable
 
@@ -25,9 +25,11 @@ def layer(shop_events):
     return CandidateFeatures(
         Repeats(len(shop_events.items), DECAYS),
         RecencyPopularity.of(PopularityTable.of(shop_events, half_lives=("2d", None))),
+        {"ease": ItemNeighbours(ease), "cosine": ItemNeighbours(cosine)},
         {
-            "ease": Neighbourhood(ItemNeighbours(ease), None, 4),
-            "cosine": Neighbourhood(ItemNeighbours(cosine), 2, 3),
+            "ease": Reading("ease", None, 4),
+            "cosine": Reading("cosine", 2, 3),
+            "ease of late": Reading("ease", 1, 0),
         },
         own=6,
         popular=2,
@@ -89,7 +91,7 @@ def test_candidates_are_the_best_of_each_source(layer, asked, exclude_own):
             count[one] += 2.0 ** -((moments > when).sum() / 2)
         expected = set()
         for name, weight in (("ease", (count > 0).astype(float)), ("cosine", count)):
-            table = layer.neighbours[name].layer.neighbours
+            table = layer.tables[name].neighbours
             score = np.zeros(n)
             for one in own:
                 for other, value in zip(
@@ -101,7 +103,7 @@ def test_candidates_are_the_best_of_each_source(layer, asked, exclude_own):
             for place, features in candidates.items():
                 if place not in own:
                     assert features[name] == pytest.approx(score[place], abs=1e-4)
-            chosen = sorted(best(score, layer.neighbours[name].most))
+            chosen = sorted(best(score, layer.readings[name].most))
             named = [score[one] for one in chosen]
             # Of equal scores any may be named.
             assert set(np.flatnonzero(score > min(named) + 1e-6)) <= set(candidates)
@@ -130,21 +132,33 @@ def test_features_are_those_of_the_parts(layer, asked):
     np.testing.assert_array_equal(
         features[..., :width], np.where(there[..., None], of_repeats, 0)
     )
+    width += 1
     np.testing.assert_array_equal(
         features[..., width : width + of_popularity.shape[-1]],
         np.where(there[..., None], of_popularity, 0),
     )
 
 
-def test_ranks_are_among_the_candidates(layer, asked):
+def test_scores_are_standardised_among_the_candidates(layer, asked):
     for candidates in rows_of(layer(*asked), layer):
-        for name in ("ease", "cosine"):
+        for name in ("ease", "cosine", "ease of late"):
             scores = np.array([one[name] for one in candidates.values()])
-            for features in candidates.values():
-                before = (scores > features[name]).sum()
-                assert features[f"log rank by {name}"] == pytest.approx(
-                    np.log1p(before), abs=1e-5
-                )
+            found = [one[f"{name}, standardised"] for one in candidates.values()]
+            expected = (scores - scores.mean()) / max(scores.std(), 1e-6)
+            np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_the_share_of_baskets_that_had_a_candidate(layer, asked):
+    item, time, now = asked
+    shares = set()
+    for row, candidates in enumerate(rows_of(layer(item, time, now), layer)):
+        counts = item[row] >= 0
+        baskets = len(np.unique(time[row][counts]))
+        for one, features in candidates.items():
+            expected = (item[row][counts] == one).sum() / baskets
+            assert features["share of baskets"] == pytest.approx(expected, rel=1e-5)
+            shares.add(expected)
+    assert len(shares) > 3
 
 
 def test_what_is_known_of_the_user(layer, asked):
@@ -232,7 +246,8 @@ def parts(n=3, **options):
     return {
         "repeats": Repeats(3, DECAYS),
         "popularity": RecencyPopularity(3),
-        "neighbours": {"one": Neighbourhood(ItemNeighbours(table), 0, 2)},
+        "tables": {"one": ItemNeighbours(table)},
+        "readings": {"one": Reading("one", 0, 2)},
         **options,
     }
 
@@ -244,7 +259,11 @@ def parts(n=3, **options):
         (parts(popularity=RecencyPopularity(5)), "popularity is of 5 items, and rep"),
         (parts(own_column=3), "own_column: column=3 is none of the 3 decays"),
         (parts(own=-1), "own: -1 candidates must be 0 or more"),
-        (parts(neighbours={}, own=0, popular=0), "there are no candidates"),
+        (parts(readings={}, own=0, popular=0), "there are no candidates"),
+        (
+            parts(readings={"one": Reading("two", 0, 2)}),
+            r"the reading .one. is of a table .two., and there are .one.",
+        ),
     ],
 )
 def test_what_makes_no_layer(options, message):

@@ -12,12 +12,12 @@ from tfrs_decay.layers.ranking_head import MOST, RankingHead, listwise_loss
 def test_features_are_brought_to_one_scale():
     rng = np.random.default_rng(0)
     rows = rng.normal([3.0, -100.0, 0.0], [2.0, 50.0, 0.0], [5_000, 3])
-    head = RankingHead([])
+    head = RankingHead([], members=1)
     head.adapt(rows)
     kernel = np.array([[1.0], [0.1], [7.0]], np.float32)
     *_, mean, deviation = head.get_weights()
     np.testing.assert_allclose(deviation, [2, 50, 1], rtol=0.05)
-    head.set_weights([kernel, np.zeros(1), mean, deviation])
+    head.set_weights([kernel[None], mean, deviation])
     found = head(np.array([[[5.0, -50.0, 0.0], [1e9, -100.0, 0.0]]], np.float32))
     np.testing.assert_allclose(found, [[1.1, MOST]], atol=0.06)
 
@@ -43,6 +43,17 @@ def test_a_network_learns_what_a_sum_cannot():
             )
         losses[name] = float(loss)
     assert losses["network"] < 0.5 * losses["sum"]
+
+
+def test_the_score_is_the_mean_of_members_that_start_apart():
+    head = RankingHead([8], members=3)
+    features = np.random.default_rng(0).normal(size=[2, 5, 4]).astype(np.float32)
+    every = head.of_members(features).numpy()
+    assert every.shape == (3, 2, 5)
+    assert (np.abs(np.diff(every, axis=0)) > 1e-4).any(axis=(1, 2)).all()
+    np.testing.assert_allclose(head(features), every.mean(axis=0), rtol=1e-5)
+    spread = head.of_members(features, training=True).numpy() - every
+    assert spread.any(axis=(1, 2)).all()  # dropout
 
 
 def test_the_loss_is_that_of_the_definition():
@@ -102,6 +113,7 @@ def test_what_it_cannot_adapt_to(features, message):
     [
         ({"hidden": [0]}, r"hidden=\[0\]: a layer has 1 unit or more"),
         ({"dropout": 1.0}, r"dropout=1\.0 must lie in 0 to below 1"),
+        ({"members": 0}, r"members=0 must be 1 or more"),
     ],
 )
 def test_what_makes_no_head(options, message):

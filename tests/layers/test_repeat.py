@@ -25,6 +25,8 @@ KERNELS = ReturnTimes(
     peak=np.linspace(20, 40, ITEMS) * DAY,
     width=np.linspace(2, 9, ITEMS) * DAY,
     gaps=np.full(ITEMS, 30),
+    usual=np.linspace(0.5, 4, ITEMS),
+    again=np.linspace(0, 1, ITEMS),
 )
 
 histories = st.lists(
@@ -54,7 +56,7 @@ def features_by_loops(row, candidate):
     events = [(item, days) for item, days in row if item >= 0 and days >= 0]
     own = [days for item, days in events if item == candidate]
     if not own:
-        return [0.0] * 8
+        return [0.0] * 12
     counts = []
     for decay in DECAYS:
         total = 0.0
@@ -64,8 +66,13 @@ def features_by_loops(row, candidate):
             total += decay.weight(later if rank else days * DAY)
         counts.append(np.log1p(total))
     kernel = sum(float(KERNELS.kernel(candidate, days * DAY)) for days in own)
-    days = [np.log1p(min(own)), np.log1p(max(own))]
-    return [1.0, *counts, *days, np.log1p(kernel)]
+    last = min(own)
+    since = [np.log1p(last), np.log1p(max(own))]
+    since.append(np.log1p(len({days for _, days in events if days < last})))
+    gap = (max(own) - last) / max(len(own) - 1, 1)
+    since.append(since[0] - np.log1p(gap) if len(own) > 1 else 0.0)
+    of_item = [since[0] - KERNELS.usual[candidate], KERNELS.again[candidate]]
+    return [1.0, *counts, *since, np.log1p(kernel), *of_item]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +89,7 @@ def test_features_are_those_of_the_definition(rows):
     assert found.shape == (len(rows), ITEMS + 1, len(layer.feature_names))
     for n, row in enumerate(rows):
         expected = [features_by_loops(row, one) for one in range(-1, ITEMS)]
-        expected[0] = [0.0] * 8  # -1 stands for no item, also in a history
+        expected[0] = [0.0] * 12  # -1 stands for no item, also in a history
         np.testing.assert_allclose(found[n], expected, rtol=1e-5, atol=1e-6)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfrs_decay.layers.candidates import CandidateFeatures, Candidates, Neighbourhood
+from tfrs_decay.layers.candidates import CandidateFeatures, Candidates, Reading
 from tfrs_decay.layers.fine_tuning import LastLayers, LowRank
 from tfrs_decay.layers.interest_state import InterestState
 from tfrs_decay.layers.item_tower import ItemTower
@@ -24,9 +24,9 @@ __all__ = [
     "ItemTower",
     "LastLayers",
     "LowRank",
-    "Neighbourhood",
     "PrecomputedTower",
     "RankingHead",
+    "Reading",
     "RecencyPopularity",
     "Repeats",
     "StreamingProbability",

@@ -24,6 +24,9 @@ USER = (
 )
 """What is known of a user alone, whatever the candidate."""
 
+LEAST_DEVIATION = 1e-6
+"""Scores that differ by less are alike."""
+
 
 class Candidates(NamedTuple):
     """Items that may be recommended to each user.
@@ -38,16 +41,16 @@ class Candidates(NamedTuple):
     features: tf.Tensor
 
 
-class Neighbourhood(NamedTuple):
-    """A table of neighbours, and how a history is read by it.
+class Reading(NamedTuple):
+    """How a history is read by a table of neighbours, which several may share.
 
-    layer: The table.
+    table: The table's name.
     column: Which of the decayed counts of `Repeats` the history's items weigh, by the
         place of its decay; None: every item that the user had weighs 1.
     most: How many candidates it may name.
     """
 
-    layer: ItemNeighbours
+    table: str
     column: int | None
     most: int
 
@@ -61,16 +64,16 @@ class CandidateFeatures(tf_keras.layers.Layer):
     ones of the query's day at each half-life. They are the same in training as in
     serving, and there are never more than `width`.
 
-    Features are those of `Repeats`, of `RecencyPopularity`, each table's score, the
-    logarithm of the candidate's rank by each score and half-life among the candidates,
-    and what is known of the user alone. All of it is computed from the history, its
-    times and the tables.
+    Features are those of `Repeats` with the share of the user's baskets that had the
+    item, those of `RecencyPopularity`, the score of each reading, as it is and brought
+    to mean 0 and deviation 1 among the candidates, and what is known of the user alone.
+    All of it is computed from the history, its times and the tables.
 
     Args:
-        repeats: Of the own items; its decays are those that `Neighbourhood.column`
-            names.
+        repeats: Of the own items; its decays are those that `Reading.column` names.
         popularity: Of all items.
-        neighbours: Tables by name.
+        tables: Of neighbours, by name.
+        readings: Of those tables, by name.
         own: How many of a user's own items may be candidates.
         own_column: The decayed count by which they are chosen, by its decay's place.
         popular: How many of the most popular items at each half-life.
@@ -85,7 +88,8 @@ class CandidateFeatures(tf_keras.layers.Layer):
         self,
         repeats: Repeats,
         popularity: RecencyPopularity,
-        neighbours: dict[str, Neighbourhood],
+        tables: dict[str, ItemNeighbours],
+        readings: dict[str, Reading],
         *,
         own: int = 150,
         own_column: int = -1,
@@ -93,13 +97,19 @@ class CandidateFeatures(tf_keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, one in neighbours.items():
-            if one.layer.n_items != repeats.n_items:
+        for name, table in tables.items():
+            if table.n_items != repeats.n_items:
                 raise ValueError(
-                    f"the table {name!r} is of {one.layer.n_items:,} items, and "
+                    f"the table {name!r} is of {table.n_items:,} items, and "
                     f"repeats are of {repeats.n_items:,}: all are of one catalogue."
                 )
-            _check_column(repeats, one.column, f"the table {name!r}")
+        for name, one in readings.items():
+            if one.table not in tables:
+                raise ValueError(
+                    f"the reading {name!r} is of a table {one.table!r}, and there are "
+                    f"{', '.join(map(repr, tables)) or 'none'}."
+                )
+            _check_column(repeats, one.column, f"the reading {name!r}")
             _check_most(name, one.most)
         if popularity.n_items != repeats.n_items:
             raise ValueError(
@@ -111,11 +121,8 @@ class CandidateFeatures(tf_keras.layers.Layer):
         _check_most("popular", popular)
         self.repeats = repeats
         self.popularity = popularity
-        self.neighbours = {
-            name: Neighbourhood(*one) for name, one in neighbours.items()
-        }
-        # Keras tracks layers in lists, and not in named tuples.
-        self._tables = [one.layer for one in self.neighbours.values()]
+        self.tables = dict(tables)
+        self.readings = {name: Reading(*one) for name, one in readings.items()}
         self.own = own
         self.own_column = own_column % len(repeats.decays)
         self.popular = popular
@@ -128,19 +135,19 @@ class CandidateFeatures(tf_keras.layers.Layer):
     def width(self) -> int:
         """The most candidates that a user can have."""
         n = self.repeats.n_items
-        of_tables = sum(min(one.most, n) for one in self.neighbours.values())
+        of_tables = sum(min(one.most, n) for one in self.readings.values())
         of_days = len(self.popularity.half_lives) * min(self.popular, n)
         return self.own + of_tables + of_days
 
     @property
     def feature_names(self) -> list[str]:
         """What the columns of the features are."""
-        scores = [*self.neighbours, "own"]
         return [
             *self.repeats.feature_names,
+            "share of baskets",
             *(f"popularity, {one}" for one in self.popularity.feature_names),
-            *self.neighbours,
-            *(f"log rank by {one}" for one in scores),
+            *self.readings,
+            *(f"{one}, standardised" for one in self.readings),
             *USER,
         ]
 
@@ -179,38 +186,36 @@ class CandidateFeatures(tf_keras.layers.Layer):
         there = candidates >= 0
         had, of_own = own.at(candidates)
         place = tf.maximum(candidates, 0)
-        of_tables = tf.stack(
-            [tf.gather(one, place, batch_dims=1) for one in scores.values()], axis=-1
-        )
+        of_user, baskets = self._of_user(history, own)
         columns = [
             self.repeats.features_of(had, of_own),
+            tf.math.divide_no_nan(of_own.events, baskets)[..., None],
             self.popularity.features(query_time, candidates),
-            of_tables,
-            _log_ranks(
-                tf.concat(
-                    [of_tables, of_own.sums[..., self.own_column, None]], axis=-1
-                ),
-                there,
-            ),
-            self._of_user(history, own, tf.shape(place)[1]),
         ]
+        if scores:
+            of_readings = tf.stack(
+                [tf.gather(one, place, batch_dims=1) for one in scores.values()],
+                axis=-1,
+            )
+            columns += [of_readings, _standardised(of_readings, there)]
+        columns.append(tf.repeat(of_user[:, None], tf.shape(place)[1], axis=1))
         features = tf.concat(columns, axis=-1)
         return Candidates(
             candidates, tf.where(there[..., None], features, tf.zeros_like(features))
         )
 
     def _scores(self, own: OwnItems) -> dict[str, tf.Tensor]:
-        """[batch, n_items] of each table."""
+        """[batch, n_items] of each reading."""
         known = own.item != NO_ITEM
         item = tf.where(known, own.item, -1)
         return {
-            name: one.layer(
+            name: self.tables[one.table](
                 item,
                 tf.cast(known, tf.float32)
                 if one.column is None
                 else own.sums[..., one.column],
             )
-            for name, one in self.neighbours.items()
+            for name, one in self.readings.items()
         }
 
     def _candidates(
@@ -237,7 +242,7 @@ class CandidateFeatures(tf_keras.layers.Layer):
             found, place = tf.math.top_k(score, min(most, n))
             return tf.where(found > tf.float32.min, place, -1)
 
-        named = [best(scores[name], one.most) for name, one in self.neighbours.items()]
+        named = [best(scores[name], one.most) for name, one in self.readings.items()]
         named += [best(one, self.popular) for one in tf.unstack(popularity, axis=-1)]
         if exclude_own:
             named.append(tf.fill([batch, self.own], -1))
@@ -247,8 +252,8 @@ class CandidateFeatures(tf_keras.layers.Layer):
         again = tf.pad(every[:, 1:] == every[:, :-1], [[0, 0], [1, 0]])
         return tf.ensure_shape(tf.where(again, -1, every), [None, self.width])
 
-    def _of_user(self, history: History, own: OwnItems, width: tf.Tensor) -> tf.Tensor:
-        """[batch, width, features] the same for every candidate."""
+    def _of_user(self, history: History, own: OwnItems) -> tuple[tf.Tensor, tf.Tensor]:
+        """[batch, features] and [batch, 1] how many baskets there are."""
         counts = history.counts
         age = tf.where(counts, history.age, 0)
         events = tf.reduce_sum(tf.cast(counts, tf.float32), axis=1)
@@ -270,7 +275,7 @@ class CandidateFeatures(tf_keras.layers.Layer):
             tf.math.log1p(tf.math.divide_no_nan(first, baskets)),
             tf.math.divide_no_nan(events - distinct, events),
         ]
-        return tf.repeat(tf.stack(columns, axis=-1)[:, None], width, axis=1)
+        return tf.stack(columns, axis=-1), baskets[:, None]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`, without the tables."""
@@ -279,10 +284,8 @@ class CandidateFeatures(tf_keras.layers.Layer):
             **super().get_config(),
             "repeats": written(self.repeats),
             "popularity": written(self.popularity),
-            "neighbours": {
-                name: [written(one.layer), one.column, one.most]
-                for name, one in self.neighbours.items()
-            },
+            "tables": {name: written(one) for name, one in self.tables.items()},
+            "readings": {name: list(one) for name, one in self.readings.items()},
             "own": self.own,
             "own_column": self.own_column,
             "popular": self.popular,
@@ -292,16 +295,15 @@ class CandidateFeatures(tf_keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> CandidateFeatures:
         """Makes the layer again from `get_config`; the tables are its weights."""
         made = tf_keras.saving.deserialize_keras_object
-        neighbours = {
-            name: Neighbourhood(made(layer), column, most)
-            for name, (layer, column, most) in config["neighbours"].items()
-        }
+        tables = {name: made(one) for name, one in config["tables"].items()}
+        readings = {name: Reading(*one) for name, one in config["readings"].items()}
         return cls(
             **{
                 **config,
                 "repeats": made(config["repeats"]),
                 "popularity": made(config["popularity"]),
-                "neighbours": neighbours,
+                "tables": tables,
+                "readings": readings,
             }
         )
 
@@ -319,13 +321,19 @@ def _check_most(name: str, most: int) -> None:
         raise ValueError(f"{name}: {most} candidates must be 0 or more.")
 
 
-def _log_ranks(scores: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
-    """Ranks among the candidates: [batch, c, columns] log(1 + candidates before).
+def _standardised(scores: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
+    """Scores with mean 0 and deviation 1 among a row's candidates.
 
-    Of equal scores each has the rank of the first.
+    Args:
+        scores: [batch, c, columns].
+        there: [batch, c] bool.
+
+    Returns:
+        [batch, c, columns]; 0 where all of a row are alike.
     """
-    columns = tf.transpose(scores, [0, 2, 1])
-    falling = tf.where(there[:, None], -columns, tf.float32.max)
-    ordered = tf.sort(falling, axis=2)
-    before = tf.searchsorted(ordered, falling)
-    return tf.transpose(tf.math.log1p(tf.cast(before, tf.float32)), [0, 2, 1])
+    counts = tf.cast(there, tf.float32)[..., None]
+    number = tf.maximum(tf.reduce_sum(counts, axis=1, keepdims=True), 1)
+    mean = tf.reduce_sum(scores * counts, axis=1, keepdims=True) / number
+    apart = (scores - mean) * counts
+    variance = tf.reduce_sum(apart * apart, axis=1, keepdims=True) / number
+    return apart / tf.maximum(tf.sqrt(variance), LEAST_DEVIATION)

@@ -17,29 +17,36 @@ class OwnItems(NamedTuple):
     item: [batch, time] int32 places in the catalogue, ascending in a row; then
         `NO_ITEM`.
     sums: [batch, time, columns] float32, of each item's events; 0 after the last.
+    events: [batch, time] float32, how many there are of each item.
     last: [batch, time] int64 seconds since the item's latest event; 0 after the last.
     first: [batch, time] int64 seconds since its earliest.
+    baskets: [batch, time] int32, how many baskets came after its latest event.
     """
 
     item: tf.Tensor
     sums: tf.Tensor
+    events: tf.Tensor
     last: tf.Tensor
     first: tf.Tensor
+    baskets: tf.Tensor
 
     @classmethod
-    def of(cls, item: tf.Tensor, values: tf.Tensor, age: tf.Tensor) -> OwnItems:
+    def of(
+        cls, item: tf.Tensor, values: tf.Tensor, age: tf.Tensor, later: tf.Tensor
+    ) -> OwnItems:
         """Sums a batch of histories.
 
         Args:
             item: [batch, time] int32 places; negative for events that do not count.
             values: [batch, time, columns] float32, what is summed; finite.
             age: [batch, time] int64 seconds.
+            later: [batch, time] int32, from `later_baskets`.
         """
         item = tf.where(item < 0, NO_ITEM, item)
         batch, time = tf.unstack(tf.shape(item))
         order = tf.argsort(item, axis=1, stable=True)
-        item, values, age = (
-            tf.gather(one, order, batch_dims=1) for one in (item, values, age)
+        item, values, age, later = (
+            tf.gather(one, order, batch_dims=1) for one in (item, values, age, later)
         )
         changes = tf.cast(item[:, 1:] != item[:, :-1], tf.int32)
         # Where in its row an event's item stands among the distinct ones. A history
@@ -59,12 +66,17 @@ class OwnItems(NamedTuple):
         sums = grouped(
             tf.math.unsorted_segment_sum, tf.where(counts[..., None], values, 0.0)
         )
-        nothing = tf.zeros([], tf.int64)
+
+        def of_item(reduce: Callable[..., tf.Tensor], one: tf.Tensor) -> tf.Tensor:
+            return tf.where(there, grouped(reduce, one), tf.zeros([], one.dtype))
+
         return cls(
             tf.where(there, own, NO_ITEM),
             tf.where(there[..., None], sums, 0.0),
-            tf.where(there, grouped(tf.math.unsorted_segment_min, age), nothing),
-            tf.where(there, grouped(tf.math.unsorted_segment_max, age), nothing),
+            of_item(tf.math.unsorted_segment_sum, tf.cast(counts, tf.float32)),
+            of_item(tf.math.unsorted_segment_min, age),
+            of_item(tf.math.unsorted_segment_max, age),
+            of_item(tf.math.unsorted_segment_min, later),
         )
 
     def at(self, candidates: tf.Tensor) -> tuple[tf.Tensor, OwnItems]:
@@ -91,9 +103,7 @@ class OwnItems(NamedTuple):
             kept = had[..., None] if rank == 3 else had
             return tf.where(kept, found, tf.zeros([], one.dtype))
 
-        return had, OwnItems(
-            candidates, read(self.sums), read(self.last), read(self.first)
-        )
+        return had, OwnItems(candidates, *(read(one) for one in self[1:]))
 
     def strongest(self, score: tf.Tensor, k: int) -> tf.Tensor:
         """The k items of each row with the highest score.

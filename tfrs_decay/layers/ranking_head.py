@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,50 +10,54 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+FAR = 2.0**20
+"""A deviation within which every number of a feature lies."""
+
 MOST = 6.0
 """Standard deviations beyond which a feature is cut off: what the network never saw."""
 
 
 @tf_keras.saving.register_keras_serializable("tfrs_decay")
 class RankingHead(tf_keras.layers.Layer):
-    """Scores each candidate from its features: a network beside a weighted sum.
+    """Scores each candidate from its features: networks beside weighted sums.
 
     Features are brought to mean 0 and deviation 1, as `adapt` found them, and cut off
     six deviations away. A network can weigh what is known of a user and an item by what
-    is known of the user; the sum beside it learns at once what is simply better.
+    is known of the user; the sum beside it learns at once what is simply better. The
+    score is the mean of several such members, which differ in where they start and in
+    what dropout silences: two lists that are equally good differ most in what neither
+    of them knows.
 
     Args:
         hidden: Units of the layers, none for the weighted sum alone.
         dropout: Share of the units that are silenced in training.
+        members: Networks, each with weights of its own.
         **kwargs: Keras' own, such as `name`.
 
     Raises:
-        ValueError: A layer has no units, or the dropout is not in [0, 1).
+        ValueError: A layer has no units, the dropout is not in [0, 1), or there is no
+            member.
     """
 
     def __init__(
-        self, hidden: Sequence[int] = (64, 64), *, dropout: float = 0.1, **kwargs: Any
+        self,
+        hidden: Sequence[int] = (64, 64),
+        *,
+        dropout: float = 0.1,
+        members: int = 4,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if any(one < 1 for one in hidden):
             raise ValueError(f"hidden={list(hidden)}: a layer has 1 unit or more.")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout={dropout} must lie in 0 to below 1.")
+        if members < 1:
+            raise ValueError(f"members={members} must be 1 or more.")
         self.hidden = tuple(hidden)
         self.dropout = dropout
-        self._sum = tf_keras.layers.Dense(1, name="sum", dtype="float32")
-        self._network: list[tf_keras.layers.Layer] = []
-        for number, units in enumerate(self.hidden):
-            self._network += [
-                tf_keras.layers.Dense(
-                    units, activation="relu", name=f"hidden_{number}", dtype="float32"
-                ),
-                tf_keras.layers.Dropout(dropout, dtype="float32"),
-            ]
-        if self.hidden:
-            self._network.append(
-                tf_keras.layers.Dense(1, name="network", dtype="float32")
-            )
+        self.members = members
+        self._silence = tf_keras.layers.Dropout(dropout, dtype="float32")
 
     def build(self, input_shape: Any) -> None:
         """Makes the weights; `input_shape` is [batch, c, f]."""
@@ -61,10 +66,11 @@ class RankingHead(tf_keras.layers.Layer):
             raise ValueError(
                 f"features have the shape {shape}: give [batch, candidates, features]."
             )
+        width = int(shape[-1])
         self._mean, self._deviation = (
             self.add_weight(
                 name=name,
-                shape=(shape[-1],),
+                shape=(width,),
                 dtype=tf.float32,
                 initializer=start,
                 trainable=False,
@@ -72,21 +78,47 @@ class RankingHead(tf_keras.layers.Layer):
             )
             for name, start in (("mean", "zeros"), ("deviation", "ones"))
         )
-        width = int(shape[-1])
-        self._sum.build([None, None, width])
-        for layer in self._network:
-            layer.build([None, None, width])
-            width = getattr(layer, "units", width)
+        self._sum = self._kernel("sum", width, 1)
+        self._layers = []
+        for number, units in enumerate(self.hidden):
+            bias = self._bias(f"hidden_{number}_bias", units)
+            self._layers.append((self._kernel(f"hidden_{number}", width, units), bias))
+            width = units
+        self._last = self._kernel("network", width, 1) if self.hidden else None
         super().build(input_shape)
 
-    def adapt(self, features: np.ndarray) -> None:
+    def _kernel(self, name: str, width: int, units: int) -> tf.Variable:
+        return self.add_weight(
+            name=name,
+            shape=(self.members, width, units),
+            dtype=tf.float32,
+            # As Keras' own would start each member: it would take the members of one
+            # tensor for the places of a convolution.
+            initializer=tf_keras.initializers.RandomUniform(
+                -math.sqrt(6 / (width + units)), math.sqrt(6 / (width + units))
+            ),
+            experimental_autocast=False,
+        )
+
+    def _bias(self, name: str, units: int) -> tf.Variable:
+        return self.add_weight(
+            name=name,
+            shape=(self.members, 1, units),
+            dtype=tf.float32,
+            initializer="zeros",
+            experimental_autocast=False,
+        )
+
+    def adapt(self, features: np.ndarray, columns: Sequence[int] | None = None) -> None:
         """Takes each feature's mean and deviation from candidates to train on.
 
         Args:
             features: [n, f] finite; the candidates alone, without padding.
+            columns: Features that are looked at; all when left out.
 
         Raises:
-            ValueError: They have another shape, are none, or are not finite.
+            ValueError: They have another shape, are none, or are not finite; or a
+                column is none of them.
         """
         features = np.asarray(features)
         if features.ndim != 2 or not len(features):
@@ -108,7 +140,33 @@ class RankingHead(tf_keras.layers.Layer):
             raise ValueError(f"features[:, {wrong}] holds numbers that are not finite.")
         self._mean.assign(mean)
         # A feature that never varies says nothing, and divides by 1.
-        self._deviation.assign(np.where(deviation > 1e-6, deviation, 1.0))
+        deviation = np.where(deviation > 1e-6, deviation, 1.0)
+        if columns is not None:
+            seen = np.zeros(len(deviation), bool)
+            seen[_checked_columns(columns, len(deviation))] = True
+            deviation[~seen] = np.inf
+        self._deviation.assign(deviation)
+
+    @classmethod
+    def of_column(cls, column: int, n_features: int, **kwargs: Any) -> RankingHead:
+        """A head that ranks by one feature, as it is; it has nothing to learn.
+
+        Args:
+            column: The feature.
+            n_features: How many there are.
+            **kwargs: Keras' own, such as `name`.
+
+        Raises:
+            ValueError: There is no such feature.
+        """
+        (column,) = _checked_columns([column], n_features)
+        head = cls((), members=1, dropout=0.0, **kwargs)
+        head.build([None, None, n_features])
+        kernel = np.zeros([1, n_features, 1])
+        # Far within the deviations beyond which features are cut off.
+        kernel[0, column] = FAR
+        head.set_weights([kernel, np.zeros(n_features), np.full(n_features, FAR)])
+        return head
 
     def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """The score of each candidate.
@@ -120,15 +178,32 @@ class RankingHead(tf_keras.layers.Layer):
         Returns:
             [batch, c] float32.
         """
+        return tf.reduce_mean(self.of_members(features, training), axis=0)
+
+    def of_members(
+        self, features: tf.Tensor, training: bool | None = None
+    ) -> tf.Tensor:
+        """What each member says: a loss is a mean over them, so that each learns alone.
+
+        Args:
+            features: [batch, c, f] float32.
+            training: Keras' own.
+
+        Returns:
+            [members, batch, c] float32.
+        """
+        if not self.built:
+            self.build(tf.convert_to_tensor(features).shape)
+        shape = tf.shape(features)
         features = (tf.cast(features, tf.float32) - self._mean) / self._deviation
         features = tf.clip_by_value(features, -MOST, MOST)
-        score = self._sum(features)
-        if self._network:
-            found = features
-            for layer in self._network:
-                found = layer(found, training=training)
-            score += found
-        return tf.squeeze(score, axis=-1)
+        found = tf.reshape(features, [1, -1, self._mean.shape[0]])
+        score = found @ self._sum
+        for kernel, bias in self._layers:
+            found = self._silence(tf.nn.relu(found @ kernel + bias), training=training)
+        if self._last is not None:
+            score += found @ self._last
+        return tf.reshape(score, [self.members, shape[0], shape[1]])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`; means and deviations are weights."""
@@ -136,7 +211,15 @@ class RankingHead(tf_keras.layers.Layer):
             **super().get_config(),
             "hidden": list(self.hidden),
             "dropout": self.dropout,
+            "members": self.members,
         }
+
+
+def _checked_columns(columns: Sequence[int], n_features: int) -> Sequence[int]:
+    for one in columns:
+        if not 0 <= one < n_features:
+            raise ValueError(f"column {one} is none of the {n_features} features.")
+    return columns
 
 
 def listwise_loss(scores: tf.Tensor, wanted: tf.Tensor, there: tf.Tensor) -> tf.Tensor:

@@ -18,6 +18,9 @@ from tfrs_decay.return_times import ReturnTimes
 
 MODES = ("off", "on", "learned", "never")
 
+OF_RETURN_TIMES = ("return time", "over its usual gap", "comes back")
+"""Features of items whose return times were fitted."""
+
 DAY = 86_400.0
 
 DECAYS = (
@@ -37,10 +40,13 @@ class Repeats(tf_keras.layers.Layer):
     later moments at which the user did anything, however much at each.
 
     The features of a user and an item are 1, log(1 + count_d) for each decay, log(1 +
-    days) since the latest and since the first event of it and, where return times are
-    given, log(1 + the sum of its kernel over the events); all 0 for an item that the
-    user never had. The score is a weighted sum of them, 0 for all other items: a
-    further term beside that of a two-tower model.
+    days) since the latest and since the first event of it, log(1 + baskets) since the
+    latest, and how long that is beside the user's own mean gap between events of it:
+    log((1 + days) / (1 + days of the gap)), 0 without a gap. Where return times are
+    given there are three more: log(1 + the sum of its kernel over the events), log(1 +
+    days) less the item's usual one, and the share of users who come back to it. All are
+    0 for an item that the user never had. The score is a weighted sum of them, 0 for
+    all other items: a further term beside that of a two-tower model.
 
     Args:
         n_items: Items in the catalogue.
@@ -93,7 +99,7 @@ class Repeats(tf_keras.layers.Layer):
         if return_times is not None and return_times is not False:
             self._kernels = self.add_weight(
                 name="return_times",
-                shape=(n_items, 4),
+                shape=(n_items, 6),
                 dtype=tf.float32,
                 initializer="ones",
                 trainable=False,
@@ -115,10 +121,9 @@ class Repeats(tf_keras.layers.Layer):
                 f"return_times are of {len(return_times):,} items, and the catalogue "
                 f"has {self.n_items:,}: fit them to its own events."
             )
-        kernel = return_times
-        self._kernels.assign(
-            np.stack([kernel.share, kernel.scale, kernel.peak, kernel.width], axis=1)
-        )
+        given = return_times
+        parts = (given.share, given.scale, given.peak, given.width)
+        self._kernels.assign(np.stack([*parts, given.usual, given.again], axis=1))
 
     @property
     def feature_names(self) -> list[str]:
@@ -128,7 +133,9 @@ class Repeats(tf_keras.layers.Layer):
             *(f"count, {one.describe()}" for one in self.decays),
             "since last",
             "since first",
-            *([] if self._kernels is None else ["return time"]),
+            "baskets since last",
+            "over its own gap",
+            *([] if self._kernels is None else OF_RETURN_TIMES),
         ]
 
     def build(self, input_shape: Any = None) -> None:
@@ -240,10 +247,12 @@ class Repeats(tf_keras.layers.Layer):
         """
         item, history = self.read(item, timestamps, query_time, mask)
         age = tf.where(history.counts, history.age, 0)
+        later = later_baskets(age, history.counts)
         return OwnItems.of(
             tf.where(history.counts, item, -1),
-            self._weights_of(history, age, item),
+            self._weights_of(age, later, item),
             age,
+            later,
         )
 
     def read(
@@ -285,20 +294,17 @@ class Repeats(tf_keras.layers.Layer):
         return item, history
 
     def _weights_of(
-        self, history: History, age: tf.Tensor, item: tf.Tensor
+        self, age: tf.Tensor, later: tf.Tensor, item: tf.Tensor
     ) -> tf.Tensor:
         """[batch, time, decays, and one of return times] what each event counts."""
-        elapsed = Elapsed(
-            tf.cast(age, tf.float32),
-            tf.cast(later_baskets(age, history.counts), tf.float32),
-        )
+        elapsed = Elapsed(tf.cast(age, tf.float32), tf.cast(later, tf.float32))
         columns = [
             tf.exp(one.formula(elapsed, parameters, TENSORS))
             for one, parameters in zip(self.decays, self._parameters, strict=True)
         ]
         if self._kernels is not None:
             kernels = tf.gather(self._kernels, tf.maximum(item, 0))
-            share, scale, peak, width = tf.unstack(kernels, axis=-1)
+            share, scale, peak, width, *_ = tf.unstack(kernels, axis=-1)
             fading = tf.exp(-elapsed.age / scale)
             returning = tf.exp(-0.5 * tf.square((elapsed.age - peak) / width))
             columns.append(share * fading + (1 - share) * returning)
@@ -316,13 +322,23 @@ class Repeats(tf_keras.layers.Layer):
         """
         counts = tf.math.log1p(own.sums)
         decays = len(self.decays)
-        days = [
-            tf.math.log1p(tf.cast(one, tf.float32) / DAY)
-            for one in (own.last, own.first)
+        last, first = (tf.cast(one, tf.float32) / DAY for one in (own.last, own.first))
+        since = tf.math.log1p(last)
+        gap = (first - last) / tf.maximum(own.events - 1, 1)
+        columns = [
+            since,
+            tf.math.log1p(first),
+            tf.math.log1p(tf.cast(own.baskets, tf.float32)),
+            tf.where(own.events > 1, since - tf.math.log1p(gap), 0.0),
         ]
         there = tf.cast(had, tf.float32)[..., None]
-        columns = [there, counts[..., :decays], tf.stack(days, axis=-1)]
-        return tf.concat([*columns, counts[..., decays:]], axis=-1) * there
+        parts = [there, counts[..., :decays], tf.stack(columns, axis=-1)]
+        if self._kernels is not None:
+            known = tf.gather(self._kernels, tf.maximum(own.item, 0) % self.n_items)
+            *_, usual, again = tf.unstack(known, axis=-1)
+            of_item = tf.stack([since - usual, again], axis=-1)
+            parts += [counts[..., decays:], of_item]
+        return tf.concat(parts, axis=-1) * there
 
     def _score(self, had: tf.Tensor, own: OwnItems) -> tf.Tensor:
         if self.repeats == "off":
