@@ -22,7 +22,7 @@ lint: .venv/lint ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/demo ## What the README's figures come from
+bench: .venv/bench ## What the README's figures come from
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/decay_pooling.py
 	$(BIN)/python benchmarks/interest_state.py
@@ -30,6 +30,7 @@ bench: .venv/demo ## What the README's figures come from
 	$(BIN)/python benchmarks/new_items.py
 	$(BIN)/python benchmarks/events.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/quality_retail.py --data complete-journey --sample 400
 
 integration: .venv/integration ## The slow suites, on real input
 	$(BIN)/python -m pytest -m integration

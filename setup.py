@@ -48,6 +48,8 @@ EXTRAS["test"] = [
     "hypothesis>=6.100",
     "tokenizers>=0.19",
 ]
+# What the package is measured beside.
+EXTRAS["bench"] = [*EXTRAS["demo"], *EXTRAS["fit"], "lightgbm>=4"]
 # mypy reads the types of what the command line and the pictures import.
 EXTRAS["lint"] = [
     *EXTRAS["cli"],

@@ -1,14 +1,52 @@
-"""A trained two-tower model as a scorer."""
+"""A trained two-tower model as a scorer, and a recurrent one to be measured beside."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfrs_decay.data.dataset import EventColumns
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
+from tfrs_decay.layers.item_tower import unit_length
 from tfrs_decay.models import DecayRetrieval
+
+
+@tf_keras.saving.register_keras_serializable("tfrs_decay")
+class GRURetrieval(DecayRetrieval):
+    """A two-tower model whose interest is the last state of a GRU over the history.
+
+    A peer to measure decay beside: it knows the order of events, and not their times.
+    The pooling's weights of actions and its decay are not used.
+
+    Args:
+        item_tower: As in `DecayRetrieval`; and so are the others.
+        pooling: Not used.
+        **kwargs: Those of `DecayRetrieval`, but for `query_tower`.
+
+    References:
+        B. Hidasi et al. Session-based recommendations with recurrent neural networks
+        (GRU4Rec). ICLR 2016.
+    """
+
+    def __init__(self, item_tower: Any, pooling: Any, **kwargs: Any) -> None:
+        gru = tf_keras.layers.GRU(item_tower.dim)
+        super().__init__(item_tower, pooling, **kwargs)
+        self.gru = gru
+        self.gru.build([None, None, item_tower.dim])
+
+    def interest_from_vectors(
+        self, vectors: tf.Tensor, *, mask: tf.Tensor | None = None, **told: Any
+    ) -> tf.Tensor:
+        """The last state, zeros for an empty history; times are not looked at."""
+        interest = self.gru(vectors, mask=mask, training=told.get("training"))
+        if mask is not None:
+            there = tf.reduce_any(mask, axis=1, keepdims=True)
+            interest = tf.where(there, interest, tf.zeros_like(interest))
+        return unit_length(interest) if self.item_tower.normalize else interest
 
 
 class TwoTowerScores:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tf_keras
 
+from tfrs_decay.decay import Constant
 from tfrs_decay.layers.history import History
 from tfrs_decay.layers.neighbours import ItemNeighbours
 from tfrs_decay.layers.own_items import NO_ITEM, OwnItems, later_baskets
@@ -149,6 +150,41 @@ class CandidateFeatures(tf_keras.layers.Layer):
             *self.readings,
             *(f"{one}, standardised" for one in self.readings),
             *USER,
+        ]
+
+    @property
+    def alone_names(self) -> list[str]:
+        """The features by which a list may be ranked alone, higher being better."""
+        counts = self.repeats.feature_names[1 : 1 + len(self.repeats.decays)]
+        popular = self.popularity.feature_names[: len(self.popularity.half_lives)]
+        return [
+            counts[self.own_column],
+            *(f"popularity, {one}" for one in popular),
+            *self.readings,
+        ]
+
+    @property
+    def lasting_names(self) -> list[str]:
+        """The features that tell nothing of when: neither decayed, rolling nor aged."""
+        decays = self.repeats.decays
+        constant = [isinstance(one, Constant) for one in decays]
+        lasting = [
+            name
+            for name, one in self.readings.items()
+            if one.column is None or constant[one.column]
+        ]
+        counts = zip(self.repeats.feature_names[1:], constant, strict=False)
+        popular = zip(
+            self.popularity.feature_names, self.popularity.half_lives, strict=False
+        )
+        return [
+            "had",
+            *(name for name, stays in counts if stays),
+            "share of baskets",
+            *(f"popularity, {name}" for name, half_life in popular if not half_life),
+            *lasting,
+            *(f"{one}, standardised" for one in lasting),
+            *(one for one in USER if one != "log days since last"),
         ]
 
     def call(

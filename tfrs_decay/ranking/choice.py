@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,29 @@ class Choice:
         validated: Of each that was tried: Recall and NDCG in the newest window, by
             heads that were trained on the others.
         loss: The mean loss of each pass, none for a feature alone.
+        columns: Features that it looks at; None for all.
+        training: Options of `fit_head` that it was trained with.
     """
 
     head: RankingHead
     name: str
     validated: Mapping[str, tuple[float, float]]
     loss: Sequence[float]
+    columns: Sequence[int] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def again(self, examples: Examples, seed: int) -> RankingHead:
+        """Another head of the same kind, trained from another seed.
+
+        Args:
+            examples: As for the first, `Examples.together` of all windows.
+            seed: Of the weights, the order and the dropout.
+        """
+        if not self.loss:  # there was nothing to train
+            return self.head
+        head = RankingHead.from_config(self.head.get_config())
+        fit_head(head, examples, columns=self.columns, seed=seed, **self.training)
+        return head
 
     def __str__(self) -> str:
         """The choice in one line."""
@@ -155,7 +172,7 @@ def choose_head(
     best = max(validated, key=lambda name: validated[name][1])
     if best in tried:
         head, loss = trained(best, Examples.together(windows))
-        return Choice(head, best, validated, loss)
+        return Choice(head, best, validated, loss, tried[best][1], training)
     head = RankingHead.of_column(place[best], len(names))
     return Choice(head, best, validated, [])
 

@@ -1,0 +1,464 @@
+"""The combined list beside its peers on a real log, both tracks, after a global cut.
+
+    python benchmarks/quality_retail.py --data online_retail.xlsx --json out.json
+    python benchmarks/quality_retail.py --data ml-100k/            # any log that opens
+
+Everything that is chosen or trained is chosen and trained on the events up to the cut,
+thirty days before the last event; the rest of the log is opened for the last step,
+which measures. Histories and popularity roll forward day by day there, and all that is
+learned stays as it was at the cut.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from printed import machine, write_json
+
+from tfrs_decay import demo, evaluation, layers, ranking, runs, training
+from tfrs_decay.data import basket_queries, clean, open_log, split_by_time
+from tfrs_decay.data.cleaning import Cleaned
+from tfrs_decay.data.events import Events
+from tfrs_decay.data.histories import Queries
+from tfrs_decay.data.split import events_until
+from tfrs_decay.decay import Constant, Exponential, Window
+from tfrs_decay.evaluation.two_tower import GRURetrieval, TwoTowerScores
+from tfrs_decay.families import DEFAULT, named_decay
+from tfrs_decay.neighbours import fit_ease
+from tfrs_decay.popularity import PopularityTable
+
+K = 20
+TRACKS = ("any", "new")
+OURS, TREES = "tfrs_decay", "lightgbm"
+
+TREE_OPTIONS = {
+    "objective": "lambdarank",
+    "learning_rate": 0.05,
+    "num_leaves": 31,
+    "min_data_in_leaf": 50,
+    "feature_fraction": 0.7,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambdarank_truncation_level": 40,
+    "verbosity": -1,
+}
+MOST_TREES, TREES_APART = 400, 25
+
+WITHOUT: dict[str, tuple[str, ...]] = {
+    "without decay": (),
+    "without text": ("alike",),
+    "without repeats": (
+        *("had", "count,", "since last", "since first", "baskets since last"),
+        *("over its", "return time", "comes back", "share of baskets"),
+    ),
+    "without popularity": ("popularity,",),
+    "without co-occurrence": (
+        *("goes together", "in one basket", "with the last basket", "same users"),
+        "next basket",
+    ),
+}
+"""Beginnings of the features that are left out."""
+
+
+class Sealed:
+    """A log whose end nobody sees before every choice is made."""
+
+    def __init__(self, events: Events, cut: int) -> None:
+        self._events = events
+        self.cut = cut
+        self.past = events_until(events, cut)
+
+    def opened(self, choices: Mapping[str, Any]) -> Events:
+        """The whole log, for the last step."""
+        missing = [track for track in TRACKS if not choices.get(track)]
+        if missing:
+            raise RuntimeError(
+                f"nothing was chosen yet for {', '.join(missing)}: what lies after the "
+                "cut is for the last step."
+            )
+        return self._events
+
+
+class Windows(NamedTuple):
+    """Examples by track, newest window first, and what their features are."""
+
+    of_track: dict[str, list[ranking.Examples]]
+    names: list[str]
+    lasting: list[str]
+    alone: list[str]
+
+
+def timed(what: str, began: float) -> None:
+    """Says what was done, and how long it took."""
+    print(f"{what} ({time.perf_counter() - began:.0f} s)", flush=True)
+
+
+def some(queries: Queries, most: int, seed: int) -> Queries:
+    """All of the queries, or so many drawn from them."""
+    if len(queries) <= most:
+        return queries
+    kept = np.zeros(len(queries), bool)
+    kept[np.random.default_rng(seed).choice(len(queries), most, replace=False)] = True
+    return queries.where(kept)
+
+
+def of_track(queries: Queries, events: Events, track: str) -> Queries:
+    """The queries as the track asks them."""
+    return queries.with_new_targets(events) if track == "new" else queries
+
+
+def make_windows(
+    past: Events,
+    cut: int,
+    vectors: np.ndarray | None,
+    arguments: argparse.Namespace,
+) -> Windows:
+    """Out-of-time examples of every window before the cut."""
+    popularity = PopularityTable.of(past)
+    made: dict[str, list[ranking.Examples]] = {track: [] for track in TRACKS}
+    for start, stop in ranking.spans(past, until=cut, most=arguments.windows):
+        began = time.perf_counter()
+        tables = ranking.fit_tables(
+            past, until=start, popularity=popularity, vectors=vectors
+        )
+        queries = some(
+            basket_queries(past, after=start, until=stop), arguments.queries, 0
+        )
+        for track in TRACKS:
+            asked = of_track(queries, past, track)
+            examples = ranking.make_examples(
+                tables, asked, past, exclude_own=track == "new"
+            )
+            made[track].append(examples)
+            timed(
+                f"window {len(made[track])}, track {track}: {len(asked):,} queries, "
+                f"{len(examples.features):,} candidates hold {examples.recall:.3f}",
+                began,
+            )
+    return Windows(made, tables.feature_names, tables.lasting_names, tables.alone_names)
+
+
+def fit_trees(windows: Sequence[ranking.Examples], seeds: Sequence[int]) -> list[Any]:
+    """As many trees as are best in the newest window, from all windows."""
+    import lightgbm
+
+    def dataset(examples: ranking.Examples) -> Any:
+        return lightgbm.Dataset(
+            examples.features,
+            examples.wanted.astype(np.int32),
+            group=np.diff(examples.splits)[np.diff(examples.splits) > 0],
+        )
+
+    newest, older = windows[0], ranking.Examples.together(windows[1:])
+    trees = lightgbm.train({**TREE_OPTIONS, "seed": 0}, dataset(older), MOST_TREES)
+    found = {
+        number: newest.figures(trees.predict(newest.features, num_iteration=number))
+        for number in range(TREES_APART, MOST_TREES + 1, TREES_APART)
+    }
+    best = max(found, key=lambda number: found[number][1])
+    recall, ndcg = found[best]
+    print(
+        f"{TREES}: {best} trees, Recall {recall:.4f}, NDCG {ndcg:.4f} in the newest "
+        "window",
+        flush=True,
+    )
+    every = dataset(ranking.Examples.together(windows))
+    every.free_raw_data = False
+    return [
+        lightgbm.train({**TREE_OPTIONS, "seed": seed}, every, best) for seed in seeds
+    ]
+
+
+def peers(events: Events, cut: int, track: str) -> dict[str, evaluation.Scorer]:
+    """Lists without a ranking of candidates."""
+    recent = evaluation.Popularity(events, until=cut, decay=Exponential("14d"))
+    found: dict[str, evaluation.Scorer] = {
+        "popularity": evaluation.Popularity(events, until=cut),
+        "popularity, half-life 14d": recent,
+        "popularity, half-life 14d, rolling": evaluation.RollingPopularity(
+            events, "14d"
+        ),
+        "EASE": evaluation.ItemToItem(
+            events,
+            fit_ease(events, until=cut, m=None, most_items=6_000),
+        ),
+        "ItemKNN": evaluation.ItemKNN(events, until=cut),
+        "TIFU-KNN": evaluation.TIFUKNN(events, until=cut),
+    }
+    if track == "any":
+        found["own counts"] = evaluation.OwnCounts(events, tie_break=recent.scores)
+        found["own counts, half-life 90d"] = evaluation.OwnCounts(
+            events, decay=Exponential("90d"), tie_break=recent.scores
+        )
+    return found
+
+
+def two_towers(
+    cleaned: Cleaned, arguments: argparse.Namespace, seed: int
+) -> dict[str, evaluation.Scorer]:
+    """Two-tower models that pool in four ways, trained up to the cut."""
+    events, split = cleaned.events, split_by_time(cleaned.events)
+    # Training reads the split, and nothing after its test cut.
+    folder = None if arguments.no_text else encoder_of(arguments)
+    settings = runs.settings_for(events.actions, folder, seed=seed)
+    encoded = runs.encode_texts(events, settings, cache=arguments.cache / "texts")
+    found: dict[str, evaluation.Scorer] = {}
+    for name, decay in {
+        "two towers, decay": named_decay(DEFAULT, trainable=True),
+        "two towers, mean": Constant(),
+        "two towers, last 20": Window(20, by="rank"),
+        "two towers, GRU": Constant(),
+    }.items():
+        began = time.perf_counter()
+        model = training.make_model(events, settings, decay, encoded=encoded)
+        if name.endswith("GRU"):
+            model = GRURetrieval(
+                model.item_tower, model.pooling, temperature=settings.temperature
+            )
+        training.train(model, events, split, settings, verbose=0)
+        found[name] = TwoTowerScores(model, events, max_history=settings.max_history)
+        timed(f"seed {seed}, {name}: trained", began)
+    return found
+
+
+def encoder_of(arguments: argparse.Namespace) -> Path:
+    """The folder of the text encoder, fetched once."""
+    return demo.text_encoder(arguments.cache).encoder.parent
+
+
+def text_vectors(events: Events, arguments: argparse.Namespace) -> np.ndarray | None:
+    """The encodings of the items' texts; none where there are no texts."""
+    if arguments.no_text or not any(events.items.titles):
+        return None
+    settings = runs.settings_for(events.actions, encoder_of(arguments))
+    return runs.encode_texts(events, settings, cache=arguments.cache / "texts")
+
+
+class Chosen(NamedTuple):
+    """Of one track: heads by name of the model, one for each seed."""
+
+    heads: dict[str, list[Any]]
+    choice: str
+
+
+def choose(
+    track: str, windows: Windows, seeds: Sequence[int], *, ablations: bool, trees: bool
+) -> Chosen:
+    """Trains all that re-ranks candidates, and nothing here sees the test period."""
+    examples, names = windows.of_track[track], windows.names
+    began = time.perf_counter()
+    choice = ranking.choose_head(
+        examples,
+        names,
+        lasting=windows.lasting,
+        alone=windows.alone,
+        progress=lambda line: timed(f"track {track}, {line}", began),
+    )
+    print(f"track {track}: {choice}", flush=True)
+    together = ranking.Examples.together(examples)
+    heads: dict[str, list[Any]] = {OURS: [choice.head]}
+    for seed in seeds[1:]:
+        heads[OURS].append(choice.again(together, seed))
+        timed(f"track {track}, seed {seed}: trained", began)
+    if ablations:
+        for name, prefixes in WITHOUT.items():
+            columns = [
+                number
+                for number, one in enumerate(names)
+                if not one.startswith(prefixes)
+                and (prefixes or one in set(windows.lasting))
+            ]
+            if len(columns) == len(names):
+                continue
+            head = layers.RankingHead()
+            ranking.fit_head(head, together, columns=columns)
+            heads[name] = [head]
+            timed(f"track {track}, {name}: trained", began)
+        best = max(windows.alone, key=lambda one: choice.validated[one][1])
+        head = layers.RankingHead.of_column(names.index(best), len(names))
+        heads["without the head"] = [head]
+    if trees:
+        heads[TREES] = fit_trees(examples, seeds)
+        timed(f"track {track}, {TREES}: trained", began)
+    return Chosen(heads, choice.name)
+
+
+def mean_figures(found: Sequence[evaluation.Figures]) -> dict[str, np.ndarray]:
+    """[q] of each figure, the mean over seeds."""
+    return {
+        f"{name}@{K}": np.mean([getattr(one, name)(K) for one in found], axis=0)
+        for name in ("recall", "ndcg")
+    }
+
+
+def measure(
+    track: str,
+    events: Events,
+    sealed: Sealed,
+    candidates: layers.CandidateFeatures,
+    chosen: Chosen,
+    towers: Sequence[Mapping[str, evaluation.Scorer]],
+    arguments: argparse.Namespace,
+) -> dict[str, dict[str, float]]:
+    """The last step: every model on the test period, once."""
+    began = time.perf_counter()
+    asked = of_track(basket_queries(events, after=sealed.cut), events, track)
+    asked = some(asked, arguments.test_queries, 0)
+    new = track == "new"
+    examples = ranking.make_examples(candidates, asked, events, exclude_own=new)
+    timed(
+        f"track {track}: {len(asked):,} test queries, whose candidates hold "
+        f"{examples.recall:.3f} of the targets",
+        began,
+    )
+    figures: dict[str, dict[str, np.ndarray]] = {}
+    for name, heads in chosen.heads.items():
+        scorers: dict[str, evaluation.Scorer] = {
+            str(seed): _Listed(
+                examples, _scores(head, examples), asked, len(events.items)
+            )
+            for seed, head in enumerate(heads)
+        }
+        found = evaluation.evaluate(scorers, asked, events, k=K, exclude_seen=new)
+        figures[name] = mean_figures(list(found.values()))
+    for name, scorer in peers(events, sealed.cut, track).items():
+        found = evaluation.evaluate(
+            {name: scorer}, asked, events, k=K, exclude_seen=new
+        )
+        figures[name] = mean_figures(list(found.values()))
+    for name in towers[0] if towers else ():
+        of_seeds = {str(seed): one[name] for seed, one in enumerate(towers)}
+        found = evaluation.evaluate(of_seeds, asked, events, k=K, exclude_seen=new)
+        figures[name] = mean_figures(list(found.values()))
+    timed(f"track {track}: measured", began)
+    return report(track, figures, asked.user)
+
+
+def report(
+    track: str, figures: Mapping[str, Mapping[str, np.ndarray]], users: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Prints a table, and gives its numbers."""
+    nothing = np.zeros(len(users))
+    numbers: dict[str, dict[str, float]] = {}
+    verdicts = evaluation.verdicts(
+        {name: one[f"ndcg@{K}"] for name, one in figures.items()}, users, against=OURS
+    )
+    print(f"\ntrack {track}: {len(users):,} queries, intervals of 95% over users")
+    print(f"  {'':36}Recall@{K}                   NDCG@{K}    NDCG beside {OURS}")
+    for name, one in figures.items():
+        recall, ndcg = (
+            evaluation.compare(one[f"{figure}@{K}"], nothing, users)
+            for figure in ("recall", "ndcg")
+        )
+        verdict = str(verdicts[name]) if name in verdicts else ""
+        print(
+            f"  {name:36}{recall.difference:.4f} [{recall.low:.4f}, {recall.high:.4f}]"
+            f"  {ndcg.difference:.4f}  {verdict}"
+        )
+        numbers[name] = {
+            "queries": len(users),
+            f"recall@{K}": recall.difference,
+            f"recall@{K}_low": recall.low,
+            f"recall@{K}_high": recall.high,
+            f"ndcg@{K}": ndcg.difference,
+            f"ndcg@{K}_low": ndcg.low,
+            f"ndcg@{K}_high": ndcg.high,
+        }
+    return numbers
+
+
+def _scores(head: Any, examples: ranking.Examples) -> np.ndarray:
+    if isinstance(head, layers.RankingHead):
+        return ranking.head_scores(head, examples)
+    return np.asarray(head.predict(examples.features))
+
+
+class _Listed:
+    """Scores of candidates that are at hand, as a scorer of the same queries."""
+
+    def __init__(
+        self,
+        examples: ranking.Examples,
+        scores: np.ndarray,
+        queries: Queries,
+        n_items: int,
+    ) -> None:
+        self._examples, self._scores, self._n_items = examples, scores, n_items
+        key = zip(queries.user.tolist(), queries.time.tolist(), strict=True)
+        self._row = {one: row for row, one in enumerate(key)}
+
+    def __call__(self, queries: Queries) -> np.ndarray:
+        """[b, n_items], -inf for what is no candidate."""
+        scores = np.full((len(queries), self._n_items), -np.inf)
+        keys = zip(queries.user.tolist(), queries.time.tolist(), strict=True)
+        for place, key in enumerate(keys):
+            row = self._row[key]
+            part = slice(*self._examples.splits[row : row + 2])
+            scores[place, self._examples.item[part]] = self._scores[part]
+        return scores
+
+
+def main() -> None:
+    """Chooses, trains and, last of all, measures."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", required=True, help="as for `tfrs-decay train`")
+    parser.add_argument("--sample", type=int, help="users")
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+    parser.add_argument("--windows", type=int, default=6, help="to train on, at most")
+    parser.add_argument(
+        "--queries", type=int, default=4_000, help="drawn from each window, at most"
+    )
+    parser.add_argument("--test-queries", type=int, default=4_000, help="at most")
+    parser.add_argument("--cache", type=Path, default=Path(".cache"))
+    parser.add_argument("--no-text", action="store_true", help="no item texts")
+    for part in ("ablations", "trees", "towers"):
+        parser.add_argument(f"--no-{part}", action="store_true")
+    parser.add_argument("--json", type=Path, help="write {track: {model: figures}}")
+    arguments = parser.parse_args()
+    print(machine())
+    began = time.perf_counter()
+    cleaned = clean(open_log(arguments.data, sample=arguments.sample, seed=0))
+    print(cleaned.report())
+    sealed = Sealed(cleaned.events, split_by_time(cleaned.events).test)
+    vectors = text_vectors(sealed.past, arguments)
+    windows = make_windows(sealed.past, sealed.cut, vectors, arguments)
+    seeds = range(arguments.seeds)
+    choices = {
+        track: choose(
+            track,
+            windows,
+            seeds,
+            ablations=not arguments.no_ablations,
+            trees=not arguments.no_trees,
+        )
+        for track in TRACKS
+    }
+    towers = (
+        []
+        if arguments.no_towers
+        else [two_towers(cleaned, arguments, seed) for seed in seeds]
+    )
+    events = sealed.opened(choices)
+    candidates = ranking.fit_tables(
+        sealed.past,
+        until=sealed.cut,
+        popularity=PopularityTable.of(events),
+        vectors=vectors,
+    )
+    results = {
+        track: measure(
+            track, events, sealed, candidates, choices[track], towers, arguments
+        )
+        for track in TRACKS
+    }
+    write_json(arguments.json, results)
+    timed("\neverything", began)
+
+
+if __name__ == "__main__":
+    main()
