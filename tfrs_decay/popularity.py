@@ -278,6 +278,34 @@ class PopularityTable:
             rates=decay_rates(self.half_lives, self.period),
         )
 
+    def most_popular(self, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """The items with the highest counts at each half-life, by day.
+
+        Between two days with events all counts of a half-life fade alike, so that what
+        is most popular changes on the day after one with events, and on no other.
+
+        Args:
+            most: How many of them; all where there are fewer items.
+
+        Returns:
+            days: [d] int64, rising: from each of them on its lists hold. The first is
+                before all days.
+            places: [d, h, most] int32, best first; of equal counts the lower place.
+
+        Raises:
+            ValueError: `most` is below 1.
+        """
+        if most < 1:
+            raise ValueError(f"most={most} must be 1 or more.")
+        return most_popular(
+            self.keys,
+            self.sums,
+            halvings=_halvings(self.half_lives, self.period),
+            start=self.start,
+            n_items=self.n_items,
+            most=most,
+        )
+
     def latest(self) -> PopularityTable:
         """The last row of each item: what serving needs, and no more.
 
@@ -632,6 +660,59 @@ def _running(keys: np.ndarray, added: np.ndarray, halvings: np.ndarray) -> np.nd
         gap = keys[row] - keys[row - 1]
         sums[row] += np.exp2(-gap[:, None] * halvings) * sums[row - 1]
     return sums
+
+
+def most_popular(
+    keys: np.ndarray,
+    sums: np.ndarray,
+    *,
+    halvings: np.ndarray,
+    start: int,
+    n_items: int,
+    most: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `PopularityTable.most_popular`, of a table's parts.
+
+    An item's count falls behind others only while it has no events. So a list is the
+    one before it and the items with events since, the best of them: no day looks at
+    the whole catalogue.
+
+    Args:
+        keys: [r] int64, rising.
+        sums: [r, h] floats.
+        halvings: [h] float64, how often a count is halved in a day.
+        start: Lists that are replaced before this day's are left out.
+        n_items: Items in the catalogue.
+        most: How long lists are.
+    """
+    item, day = item_of_key(keys), day_of_key(keys)
+    order = np.argsort(day, kind="stable")
+    changes, begins = np.unique(day[order], return_index=True)
+    rows = np.split(order, begins[1:]) if len(order) else []
+    days = np.concatenate([[EARLIEST], changes + 1])
+    first = int(np.searchsorted(days, max(start, EARLIEST), side="right")) - 1
+    most = min(most, n_items)
+    found = np.empty([len(days) - first, len(halvings), most], np.int32)
+    with np.errstate(divide="ignore"):  # what has no count left is behind all others
+        # In logarithms that all fade alike, the fading itself can be left out.
+        scores = np.log2(sums) + day[:, None] * halvings
+    changed = np.zeros(n_items, bool)
+    for column, score in enumerate(scores.T):
+        listed, of_listed = np.arange(most), np.full(most, -np.inf)
+        for number in range(len(days)):
+            if number:
+                row = rows[number - 1]
+                row = row[score[row] >= of_listed[-1]]
+                changed[item[row]] = True
+                stays = ~changed[listed]
+                changed[item[row]] = False
+                together = np.concatenate([listed[stays], item[row]])
+                of_together = np.concatenate([of_listed[stays], score[row]])
+                best = np.lexsort([together, -of_together])[:most]
+                listed, of_listed = together[best], of_together[best]
+            if number >= first:
+                found[number - first, column] = listed
+    return days[first:], found
 
 
 def _single(keys: np.ndarray, sums: np.ndarray, halvings: np.ndarray) -> np.ndarray:

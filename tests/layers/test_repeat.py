@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tfrs_decay.decay import Constant, Exponential, PowerLaw
 from tfrs_decay.layers import Repeats
-from tfrs_decay.layers.own_items import OwnItems, later_baskets
+from tfrs_decay.layers.own_items import NO_ITEM, OwnItems, later_baskets
 from tfrs_decay.layers.top_k import LOWEST_SCORE
 from tfrs_decay.return_times import ReturnTimes
 
@@ -199,11 +199,13 @@ def test_no_events_at_all(layer):
 def test_the_strongest_of_what_a_user_had(layer):
     own = layer.own_items(*batch_of(ROWS))
     assert isinstance(own, OwnItems)
-    found = own.strongest(own.sums[..., 0], 2).numpy()
-    assert found[0].tolist() == [0, 2]  # two events; of equal ones the lower place
-    assert found[1].tolist() == [5, -1]
-    assert found[2].tolist() == [-1, -1]
-    assert own.strongest(own.sums[..., 0], 9).shape == [3, 9]
+    found = own.strongest(own.sums[..., 0], 2)
+    assert found.item[0].numpy().tolist() == [0, 2]  # two events; then the lower place
+    assert found.item[1].numpy().tolist() == [5, NO_ITEM]
+    assert found.item[2].numpy().tolist() == [NO_ITEM, NO_ITEM]
+    assert found.events.numpy().tolist() == [[2, 1], [1, 0], [0, 0]]
+    fullest = int((own.item != NO_ITEM).numpy().sum(axis=1).max())
+    assert own.strongest(own.sums[..., 0], 9).item.shape == [3, fullest]
 
 
 def test_baskets_are_moments():

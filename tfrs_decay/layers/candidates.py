@@ -13,6 +13,8 @@ from tfrs_decay.layers.neighbours import ItemNeighbours
 from tfrs_decay.layers.own_items import NO_ITEM, OwnItems, later_baskets
 from tfrs_decay.layers.recency_popularity import RecencyPopularity
 from tfrs_decay.layers.repeat import DAY, Repeats
+from tfrs_decay.layers.slots import numbered
+from tfrs_decay.layers.top_k import largest
 
 USER = (
     "log events",
@@ -78,6 +80,9 @@ class CandidateFeatures(tf_keras.layers.Layer):
         own: How many of a user's own items may be candidates.
         own_column: The decayed count by which they are chosen, by its decay's place.
         popular: How many of the most popular items at each half-life.
+        most_history: How many of a user's own items are read by tables of neighbours,
+            and how many of the most popular ones may be passed over because the user
+            had them: those with the highest decayed counts.
         **kwargs: Keras' own, such as `name`.
 
     Raises:
@@ -95,6 +100,7 @@ class CandidateFeatures(tf_keras.layers.Layer):
         own: int = 150,
         own_column: int = -1,
         popular: int = 40,
+        most_history: int = 200,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -120,6 +126,8 @@ class CandidateFeatures(tf_keras.layers.Layer):
         _check_column(repeats, own_column, "own_column")
         _check_most("own", own)
         _check_most("popular", popular)
+        if most_history < 1:
+            raise ValueError(f"most_history={most_history} must be 1 or more.")
         self.repeats = repeats
         self.popularity = popularity
         self.tables = dict(tables)
@@ -127,6 +135,9 @@ class CandidateFeatures(tf_keras.layers.Layer):
         self.own = own
         self.own_column = own_column % len(repeats.decays)
         self.popular = popular
+        self.most_history = most_history
+        if popular:
+            popularity.keep_lists(popular + most_history)
         if not self.width:
             raise ValueError(
                 "own, popular and every table's most are 0: there are no candidates."
@@ -214,81 +225,175 @@ class CandidateFeatures(tf_keras.layers.Layer):
             tf.errors.InvalidArgumentError: At run time: shapes do not agree, a place is
                 beyond the catalogue, or times are in milliseconds.
         """
-        own = self.repeats.own_items(item, timestamps, query_time, mask)
-        _, history = self.repeats.read(item, timestamps, query_time, mask)
-        scores = self._scores(own)
-        popularity = self.popularity(query_time)
-        candidates = self._candidates(own, scores, popularity, exclude_own)
-        there = candidates >= 0
-        had, of_own = own.at(candidates)
-        place = tf.maximum(candidates, 0)
-        of_user, baskets = self._of_user(history, own)
-        columns = [
-            self.repeats.features_of(had, of_own),
-            tf.math.divide_no_nan(of_own.events, baskets)[..., None],
-            self.popularity.features(query_time, candidates),
-        ]
-        if scores:
-            of_readings = tf.stack(
-                [tf.gather(one, place, batch_dims=1) for one in scores.values()],
-                axis=-1,
-            )
-            columns += [of_readings, _standardised(of_readings, there)]
-        columns.append(tf.repeat(of_user[:, None], tf.shape(place)[1], axis=1))
-        features = tf.concat(columns, axis=-1)
+        item, history = self.repeats.read(item, timestamps, query_time, mask)
+        day = self.popularity.day_of(query_time)
+        found = self.of_history(item, history, day, exclude_own=exclude_own)
+        missing = self.width - tf.shape(found.item)[1]
+        item = tf.pad(found.item, [[0, 0], [0, missing]], constant_values=-1)
+        features = tf.pad(found.features, [[0, 0], [0, missing], [0, 0]])
+        width = len(self.feature_names)
         return Candidates(
-            candidates, tf.where(there[..., None], features, tf.zeros_like(features))
+            tf.ensure_shape(item, [None, self.width]),
+            tf.ensure_shape(features, [None, self.width, width]),
         )
 
-    def _scores(self, own: OwnItems) -> dict[str, tf.Tensor]:
-        """[batch, n_items] of each reading."""
-        known = own.item != NO_ITEM
-        item = tf.where(known, own.item, -1)
-        return {
-            name: self.tables[one.table](
-                item,
-                tf.cast(known, tf.float32)
-                if one.column is None
-                else own.sums[..., one.column],
-            )
-            for name, one in self.readings.items()
-        }
-
-    def _candidates(
+    def of_history(
         self,
-        own: OwnItems,
-        scores: dict[str, tf.Tensor],
-        popularity: tf.Tensor,
-        exclude_own: bool,
-    ) -> tf.Tensor:
-        """[batch, width] places, each once, the others -1."""
+        item: tf.Tensor,
+        history: History,
+        day: tf.Tensor,
+        *,
+        exclude_own: bool = False,
+    ) -> Candidates:
+        """As `call`, of what was checked before, and no wider than the batch needs.
+
+        Args:
+            item: [batch, time] int32, from `Repeats.read`.
+            history: From `Repeats.read`.
+            day: [batch] int64, from `RecencyPopularity.day_of`.
+            exclude_own: Leave out what the user had.
+        """
         n = self.repeats.n_items
-        column = tf.minimum(own.item, n)
-        batch = tf.shape(column)[0]
-        row = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(column))
-        marks = tf.scatter_nd(
-            tf.stack([row, column], axis=-1),
-            tf.ones_like(column),
-            tf.stack([batch, n + 1]),
+        later = later_baskets(history.age, history.counts)
+        own = self.repeats.own_items_of(item, history, later)
+        score = own.sums[..., self.own_column]
+        strongest = own.strongest(score, max(self.own, self.most_history))
+        neighbours, weights = self._neighbours(strongest)
+        slots, (neighbours, had, best, popular) = numbered(
+            n,
+            [
+                neighbours,
+                tf.minimum(own.item, n),
+                tf.minimum(strongest.item[:, : self.own], n),
+                self._lists(day, tf.shape(item)[1]),
+            ],
         )
-        never_had = marks[:, :-1] == 0
+        scores = self._scores(neighbours, weights, slots.size)
+        marks = _sums(had, slots.size)
+        named = [
+            self._named_by_tables(scores, marks, slots.size),
+            self._never_had(popular, marks, slots.size),
+            *([] if exclude_own else [best]),
+        ]
+        slot = _each_once(tf.concat(named, axis=1), slots.size)
+        there, slot = slot >= 0, tf.maximum(slot, 0)
+        candidates = tf.where(there, slots.items_of(slot), -1)
+        of_user, baskets = self._of_user(history, own, later)
+        columns = [
+            self._of_own(own, baskets, candidates),
+            self.popularity.features_of(day, tf.cast(candidates, tf.int64)),
+        ]
+        if self.readings:
+            of_readings = self._scores_at(scores, slot)
+            columns += [of_readings, _standardised(of_readings, there)]
+        shape = tf.concat([tf.shape(slot), tf.shape(of_user)[1:]], axis=0)
+        columns.append(tf.broadcast_to(of_user[:, None], shape))
+        features = tf.concat(columns, axis=-1)
+        return Candidates(candidates, features * tf.cast(there, tf.float32)[..., None])
 
-        def best(score: tf.Tensor, most: int) -> tf.Tensor:
-            score = tf.where(never_had, score, tf.float32.min)
-            found, place = tf.math.top_k(score, min(most, n))
-            return tf.where(found > tf.float32.min, place, -1)
+    def _neighbours(self, own: OwnItems) -> tuple[tf.Tensor, tf.Tensor]:
+        """[batch, pairs] places, and [batch, readings, own, m] what each one is told.
 
-        named = [best(scores[name], one.most) for name, one in self.readings.items()]
-        named += [best(one, self.popular) for one in tf.unstack(popularity, axis=-1)]
-        if exclude_own:
-            named.append(tf.fill([batch, self.own], -1))
-        else:
-            named.append(own.strongest(own.sums[..., self.own_column], self.own))
-        every = tf.sort(tf.concat(named, axis=1), axis=1, direction="DESCENDING")
-        again = tf.pad(every[:, 1:] == every[:, :-1], [[0, 0], [1, 0]])
-        return tf.ensure_shape(tf.where(again, -1, every), [None, self.width])
+        Pairs stand as what they are told, in the order of `_in_order`.
+        """
+        if not self.readings:
+            nothing = tf.zeros(tf.stack([tf.shape(own.item)[0], 0]))
+            return tf.cast(nothing, tf.int32), nothing[..., None, None]
+        known = own.item[:, : self.most_history] != NO_ITEM
+        item = tf.where(known, own.item[:, : self.most_history], 0)
+        names = [one.table for one in self._in_order]
+        rows = {name: self.tables[name].rows(item) for name in names}
+        most = max(self.tables[name].m for name in names)
 
-    def _of_user(self, history: History, own: OwnItems) -> tuple[tf.Tensor, tf.Tensor]:
+        def side_by_side(part: int) -> tf.Tensor:
+            """[batch, readings, own, m]; no neighbour is place 0 with weight 0."""
+            missing = {name: [0, most - self.tables[name].m] for name in names}
+            return tf.stack(
+                [
+                    tf.pad(rows[name][part], [[0, 0], [0, 0], missing[name]])
+                    for name in names
+                ],
+                axis=1,
+            )
+
+        places = tf.maximum(side_by_side(0), 0)
+        sums = own.sums[:, : self.most_history]
+        counts = tf.concat([tf.cast(known, tf.float32)[..., None], sums], axis=-1)
+        column = [0 if one.column is None else 1 + one.column for one in self._in_order]
+        counts = tf.transpose(tf.gather(counts, column, axis=-1), [0, 2, 1])
+        told = side_by_side(1) * tf.stop_gradient(counts)[..., None]
+        return tf.reshape(places, tf.stack([tf.shape(item)[0], -1])), told
+
+    @property
+    def _in_order(self) -> list[Reading]:
+        """The readings, those that name candidates first."""
+        return [self.readings[name] for name in self._names_in_order]
+
+    @property
+    def _names_in_order(self) -> list[str]:
+        return sorted(self.readings, key=lambda name: not self.readings[name].most)
+
+    def _scores(self, slots: tf.Tensor, told: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """[batch, readings, size], in the order of `_in_order`."""
+        batch, readings, own, m = tf.unstack(tf.shape(told))
+        rows = tf.stack([batch * readings, own * m])
+        found = _sums(tf.reshape(slots, rows), size, tf.reshape(told, rows))
+        return tf.reshape(found, tf.stack([batch, readings, size]))
+
+    def _scores_at(self, scores: tf.Tensor, slot: tf.Tensor) -> tf.Tensor:
+        """[batch, c, readings], in the order of `readings`."""
+        order = [self._names_in_order.index(name) for name in self.readings]
+        batch, readings, size = tf.unstack(tf.shape(scores))
+        flat = tf.reshape(scores, tf.stack([batch, readings * size]))
+        return tf.gather(flat, slot[..., None] + size * order, batch_dims=1)
+
+    def _named_by_tables(
+        self, scores: tf.Tensor, had: tf.Tensor, size: tf.Tensor
+    ) -> tf.Tensor:
+        """[batch, x] slots of each reading's best, `size` for none."""
+        most = [one.most for one in self._in_order if one.most]
+        if not most:
+            return tf.zeros(tf.stack([tf.shape(had)[0], 0]), tf.int32)
+        of_others = scores[:, : len(most)] * (1 - had)[:, None]
+        best, slot = largest(of_others, tf.minimum(max(most), size))
+        named = (best > 0) & (tf.range(tf.shape(slot)[2]) < tf.constant(most)[:, None])
+        named = tf.where(named, slot, size)
+        return tf.reshape(named, tf.stack([tf.shape(had)[0], -1]))
+
+    def _lists(self, day: tf.Tensor, most_own: tf.Tensor) -> tf.Tensor:
+        """[batch, x] places: of each half-life the most popular, and some to spare."""
+        batch = tf.shape(day)[0]
+        if not self.popular:
+            return tf.zeros(tf.stack([batch, 0]), tf.int32)
+        lists = self.popularity.lists_of(day)[..., : self.popular + most_own]
+        return tf.reshape(lists, tf.stack([batch, -1]))
+
+    def _never_had(
+        self, lists: tf.Tensor, had: tf.Tensor, size: tf.Tensor
+    ) -> tf.Tensor:
+        """[batch, x] slots: of each list the first that the user had not, or `size`."""
+        half_lives = len(self.popularity.half_lives)
+        others = 1 - tf.gather(had, lists, batch_dims=1)
+        of_list = tf.stack([-1, half_lives, tf.shape(lists)[1] // half_lives])
+        rank = tf.reshape(
+            tf.cumsum(tf.reshape(others, of_list), axis=2), tf.shape(lists)
+        )
+        return tf.where((others > 0) & (rank <= self.popular), lists, size)
+
+    def _of_own(
+        self, own: OwnItems, baskets: tf.Tensor, candidates: tf.Tensor
+    ) -> tf.Tensor:
+        """[batch, c, features]: of `Repeats`, and the share of baskets."""
+        share = tf.math.divide_no_nan(own.events, baskets)[..., None]
+        known = own.item != NO_ITEM
+        features = tf.concat([self.repeats.features_of(known, own), share], axis=-1)
+        # A row more, of zeros, for what the user never had.
+        features = tf.pad(features, [[0, 0], [0, 1], [0, 0]])
+        return tf.gather(features, own.place_of(candidates), batch_dims=1)
+
+    def _of_user(
+        self, history: History, own: OwnItems, later: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """[batch, features] and [batch, 1] how many baskets there are."""
         counts = history.counts
         age = tf.where(counts, history.age, 0)
@@ -298,7 +403,7 @@ class CandidateFeatures(tf_keras.layers.Layer):
         def of_any(found: tf.Tensor) -> tf.Tensor:
             return tf.cast(tf.where(there, found, tf.zeros_like(found)), tf.float32)
 
-        baskets = of_any(1 + tf.reduce_max(later_baskets(age, counts), axis=1))
+        baskets = of_any(1 + tf.reduce_max(later, axis=1))
         first = of_any(tf.reduce_max(age, axis=1)) / DAY
         last = of_any(tf.reduce_min(history.age, axis=1)) / DAY
         distinct = tf.reduce_sum(tf.cast(own.item != NO_ITEM, tf.float32), axis=1)
@@ -325,6 +430,7 @@ class CandidateFeatures(tf_keras.layers.Layer):
             "own": self.own,
             "own_column": self.own_column,
             "popular": self.popular,
+            "most_history": self.most_history,
         }
 
     @classmethod
@@ -355,6 +461,41 @@ def _check_column(repeats: Repeats, column: int | None, whose: str) -> None:
 def _check_most(name: str, most: int) -> None:
     if most < 0:
         raise ValueError(f"{name}: {most} candidates must be 0 or more.")
+
+
+def _sums(
+    slots: tf.Tensor, size: tf.Tensor, weights: tf.Tensor | None = None
+) -> tf.Tensor:
+    """[rows, size] float32: what stands at each slot, or 1 where there is anything.
+
+    Args:
+        slots: [rows, x] int32; `size` and above count nowhere.
+        size: Scalar int32.
+        weights: [rows, x] float32.
+    """
+    return tf.raw_ops.DenseBincount(
+        input=slots,
+        size=size,
+        weights=tf.zeros([0]) if weights is None else weights,
+        binary_output=weights is None,
+    )
+
+
+def _each_once(slots: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """[batch, c] the slots that stand in a row, rising; -1 after the last.
+
+    Args:
+        slots: [batch, x] int32; `size` for none.
+        size: Scalar int32.
+    """
+    found = tf.where(_sums(slots, size) > 0)
+    rows = tf.RaggedTensor.from_value_rowids(
+        tf.cast(found[:, 1], tf.int32),
+        found[:, 0],
+        tf.cast(tf.shape(slots)[0], tf.int64),
+        validate=False,
+    )
+    return rows.to_tensor(-1)
 
 
 def _standardised(scores: tf.Tensor, there: tf.Tensor) -> tf.Tensor:

@@ -172,13 +172,25 @@ class ItemNeighbours(tf_keras.layers.Layer):
             fn_output_signature=tf.TensorSpec(candidates.shape[1:], tf.float32),
         )
 
+    def rows(self, item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The neighbours of some items, as the table holds them.
+
+        Args:
+            item: [...] integer places, each of them of the catalogue.
+
+        Returns:
+            [..., m] int32 places, negative for no neighbour, and [..., m] float32
+            weights, 0 there.
+        """
+        return tf.gather(self._item, item), tf.gather(self._weight, item)
+
     def _scores(self, item: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
         """[time] places and weights of one row -> [n_items]."""
         known = tf.maximum(item, 0)
-        told = tf.gather(self._weight, known) * weight[:, None]
+        places, weights = self.rows(known)
         # Where there is no neighbour the place is negative, which the sum leaves out.
         return tf.math.unsorted_segment_sum(
-            told, tf.gather(self._item, known), self.n_items
+            weights * weight[:, None], places, self.n_items
         )
 
     def _places(self, places: Any, name: str, second: str) -> tf.Tensor:

@@ -45,38 +45,44 @@ class OwnItems(NamedTuple):
         item = tf.where(item < 0, NO_ITEM, item)
         batch, time = tf.unstack(tf.shape(item))
         order = tf.argsort(item, axis=1, stable=True)
-        item, values, age, later = (
-            tf.gather(one, order, batch_dims=1) for one in (item, values, age, later)
-        )
+        item = tf.gather(item, order, batch_dims=1)
         changes = tf.cast(item[:, 1:] != item[:, :-1], tf.int32)
         # Where in its row an event's item stands among the distinct ones. A history
         # without events has no first one either.
         place = tf.pad(tf.cumsum(changes, axis=1), [[0, 0], [1, 0]])[:, :time]
         segment = tf.reshape(place + time * tf.range(batch)[:, None], [-1])
+        counts = item != NO_ITEM
 
         def grouped(reduce: Callable[..., tf.Tensor], one: tf.Tensor) -> tf.Tensor:
-            inner = tf.shape(one)[2:]
-            flat = tf.reshape(one, tf.concat([[batch * time], inner], 0))
+            width = one.shape[-1]
+            flat = tf.reshape(one, [-1, width])
             found = reduce(flat, segment, batch * time)
-            return tf.reshape(found, tf.shape(one))
+            return tf.reshape(found, tf.stack([batch, time, width]))
 
-        counts = item != NO_ITEM
-        own = grouped(tf.math.unsorted_segment_max, item)
+        # Of the least of a number there is the largest of what it is below 0.
+        age, later = (tf.cast(one, tf.int64) for one in (age, later))
+        numbers = tf.gather(tf.stack([-age, age, -later], axis=-1), order, batch_dims=1)
+        largest = grouped(
+            tf.math.unsorted_segment_max,
+            tf.concat([tf.cast(item, tf.int64)[..., None], numbers], axis=-1),
+        )
+        own = largest[..., 0]
         there = (own >= 0) & (own != NO_ITEM)  # no event at all is the least integer
+        values = tf.concat([values, tf.ones_like(values[..., :1])], axis=-1)
+        values = tf.gather(values, order, batch_dims=1)
         sums = grouped(
             tf.math.unsorted_segment_sum, tf.where(counts[..., None], values, 0.0)
         )
-
-        def of_item(reduce: Callable[..., tf.Tensor], one: tf.Tensor) -> tf.Tensor:
-            return tf.where(there, grouped(reduce, one), tf.zeros([], one.dtype))
-
+        last, first, baskets = tf.unstack(
+            tf.where(there[..., None], largest[..., 1:], 0), axis=-1
+        )
         return cls(
-            tf.where(there, own, NO_ITEM),
-            tf.where(there[..., None], sums, 0.0),
-            of_item(tf.math.unsorted_segment_sum, tf.cast(counts, tf.float32)),
-            of_item(tf.math.unsorted_segment_min, age),
-            of_item(tf.math.unsorted_segment_max, age),
-            of_item(tf.math.unsorted_segment_min, later),
+            tf.where(there, tf.cast(own, tf.int32), NO_ITEM),
+            sums[..., :-1],
+            sums[..., -1],
+            -last,
+            first,
+            -tf.cast(baskets, tf.int32),
         )
 
     def at(self, candidates: tf.Tensor) -> tuple[tf.Tensor, OwnItems]:
@@ -89,12 +95,8 @@ class OwnItems(NamedTuple):
             had: [batch, items] bool, whether the user had the item.
             The sums of the candidates, in their order.
         """
-        time = tf.shape(self.item)[1]
-        # A column more, so that there is something to look at in no history.
-        item = tf.pad(self.item, [[0, 0], [0, 1]], constant_values=NO_ITEM)
-        place = tf.searchsorted(item, candidates)
-        place = tf.minimum(place, time)
-        had = (tf.gather(item, place, batch_dims=1) == candidates) & (candidates >= 0)
+        place = self.place_of(candidates)
+        had = place < tf.shape(self.item)[1]
 
         def read(one: tf.Tensor) -> tf.Tensor:
             rank = one.shape.rank
@@ -105,22 +107,39 @@ class OwnItems(NamedTuple):
 
         return had, OwnItems(candidates, *(read(one) for one in self[1:]))
 
-    def strongest(self, score: tf.Tensor, k: int) -> tf.Tensor:
-        """The k items of each row with the highest score.
+    def place_of(self, candidates: tf.Tensor) -> tf.Tensor:
+        """Where some items stand among the own ones.
+
+        Args:
+            candidates: [batch, items] int32 places; negative for none.
+
+        Returns:
+            [batch, items] int32; as many as there are columns for what a user never
+            had.
+        """
+        time = tf.shape(self.item)[1]
+        # A column more, so that there is something to look at in no history.
+        item = tf.pad(self.item, [[0, 0], [0, 1]], constant_values=NO_ITEM)
+        place = tf.minimum(tf.searchsorted(item, candidates), time)
+        had = (tf.gather(item, place, batch_dims=1) == candidates) & (candidates >= 0)
+        return tf.where(had, place, time)
+
+    def strongest(self, score: tf.Tensor, most: int) -> OwnItems:
+        """The items of each row with the highest score, best first.
 
         Args:
             score: [batch, time] float32, one for each item of `item`.
-            k: How many.
+            most: How many at most.
 
         Returns:
-            [batch, k] int32 places; -1 where a user had fewer items.
+            [batch, c] of them, with no more columns than the fullest row needs.
         """
-        score = tf.where(self.item == NO_ITEM, -1.0, tf.maximum(score, 0.0))
-        most = tf.minimum(k, tf.shape(score)[1])
-        best, place = tf.math.top_k(score, most)
-        item = tf.gather(self.item, place, batch_dims=1)
-        item = tf.where(best < 0, -1, item)
-        return tf.pad(item, [[0, 0], [0, k - most]], constant_values=-1)
+        known = self.item != NO_ITEM
+        fullest = tf.reduce_max(tf.reduce_sum(tf.cast(known, tf.int32), axis=1))
+        score = tf.where(known, tf.maximum(score, 0.0), -1.0)
+        # A batch of no rows has no fullest one.
+        _, place = tf.math.top_k(score, tf.clip_by_value(fullest, 0, most))
+        return OwnItems(*(tf.gather(one, place, batch_dims=1) for one in self))
 
 
 def later_baskets(age: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:

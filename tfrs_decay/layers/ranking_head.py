@@ -197,13 +197,22 @@ class RankingHead(tf_keras.layers.Layer):
         shape = tf.shape(features)
         features = (tf.cast(features, tf.float32) - self._mean) / self._deviation
         features = tf.clip_by_value(features, -MOST, MOST)
-        found = tf.reshape(features, [1, -1, self._mean.shape[0]])
-        score = found @ self._sum
-        for kernel, bias in self._layers:
-            found = self._silence(tf.nn.relu(found @ kernel + bias), training=training)
+        features = tf.reshape(features, [-1, self._mean.shape[0]])
+        sums = tf.matmul(features, self._sum[..., 0], transpose_b=True)
+        scores = tf.transpose(sums)
         if self._last is not None:
-            score += found @ self._last
-        return tf.reshape(score, [self.members, shape[0], shape[1]])
+            # Each member by itself: a product, its bias and what follows are then one
+            # step of TensorFlow's.
+            layers = [(tf.unstack(one), tf.unstack(two)) for one, two in self._layers]
+            found = []
+            for member, last in enumerate(tf.unstack(self._last)):
+                one = features
+                for kernels, biases in layers:
+                    one = tf.nn.bias_add(one @ kernels[member], biases[member][0])
+                    one = self._silence(tf.nn.relu(one), training=training)
+                found.append((one @ last)[:, 0])
+            scores += tf.stack(found)
+        return tf.reshape(scores, [self.members, shape[0], shape[1]])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`; means and deviations are weights."""

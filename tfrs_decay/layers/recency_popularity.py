@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from tfrs_decay.popularity import (
     feature_names,
     item_of_key,
     key_of,
+    most_popular,
     reading,
 )
 
@@ -98,6 +100,7 @@ class RecencyPopularity(tf_keras.layers.Layer):
             "first_day", np.full(self.n_items, NEVER), [self.n_items]
         )
         self._start = _variable("start", np.int64(EARLIEST), [])
+        self._listed = 0
 
     @classmethod
     def of(
@@ -140,6 +143,43 @@ class RecencyPopularity(tf_keras.layers.Layer):
         )
         self._first_day.assign(table.first_day)
         self._start.assign(table.start)
+        if self._listed:
+            self._list()
+
+    def keep_lists(self, most: int) -> None:
+        """Keeps the most popular items of each day as lists, for `most_popular`.
+
+        They are made anew whenever the table is, and are weights like it.
+
+        Args:
+            most: How long they are at least; all items where there are fewer.
+
+        Raises:
+            ValueError: `most` is below 1.
+        """
+        if most < 1:
+            raise ValueError(f"most={most} must be 1 or more.")
+        if not self._listed:
+            width = len(self.half_lives)
+            self._list_days = _variable("list_days", np.array([EARLIEST]), [None])
+            self._lists = _variable(
+                "lists", np.zeros([1, width, 0], np.int32), [None, width, None]
+            )
+        if most > self._listed:
+            self._listed = most
+            self._list()
+
+    def _list(self) -> None:
+        days, places = most_popular(
+            self._keys.numpy()[1:],
+            self._sums.numpy()[1:],
+            halvings=decay_rates(self.half_lives, self.period) / math.log(2),
+            start=int(self._start.numpy()),
+            n_items=self.n_items,
+            most=self._listed,
+        )
+        self._list_days.assign(days)
+        self._lists.assign(places)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -192,6 +232,40 @@ class RecencyPopularity(tf_keras.layers.Layer):
             len(self.feature_names),
         )
 
+    def most_popular(self, query_time: tf.Tensor) -> tf.Tensor:
+        """The items with the highest decayed counts, as of each query's day.
+
+        Work does not grow with the catalogue: the lists of `keep_lists` are looked up.
+
+        Args:
+            query_time: [batch] integer seconds since the epoch.
+
+        Returns:
+            [batch, h, most] int32 places, best first, of equal counts the lower one.
+
+        Raises:
+            ValueError: No lists are kept, or as in `call`.
+            tf.errors.InvalidArgumentError: As in `call`.
+        """
+        if not self._listed:
+            raise ValueError("this layer keeps no lists: call keep_lists(most) first.")
+        return self.lists_of(self.day_of(query_time))
+
+    def lists_of(self, day: tf.Tensor) -> tf.Tensor:
+        """As `most_popular`, of days that `day_of` gave."""
+        number = tf.searchsorted(self._list_days, day, side="right") - 1
+        return tf.gather(self._lists, number)
+
+    def features_of(self, day: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """As `features`, of days that `day_of` gave, and of places that are known.
+
+        Args:
+            day: [batch] int64.
+            items: [batch, c] int64, negative for none.
+        """
+        read = self._read(day, items)
+        return feature_columns(TENSORS, read, self.half_lives, self.period)
+
     def _columns(
         self,
         query_time: Any,
@@ -200,7 +274,7 @@ class RecencyPopularity(tf_keras.layers.Layer):
         width: int,
     ) -> tf.Tensor:
         """[batch, c, width] of what a reading has, all items' once for each day."""
-        day = self._day(query_time)
+        day = self.day_of(query_time)
         if items is not None:
             return columns(self._read(day, self._places(items, day)))
         every = tf.range(self.n_items, dtype=tf.int64)[None]
@@ -212,7 +286,7 @@ class RecencyPopularity(tf_keras.layers.Layer):
         )
         return tf.reshape(flat, [-1, self.n_items, width])
 
-    def _day(self, query_time: Any) -> tf.Tensor:
+    def day_of(self, query_time: Any) -> tf.Tensor:
         """[batch] int64, the day that each query is answered as of."""
         query_time = integers(query_time, "query_time", "[batch]")
         checks = [assert_seconds(query_time, "query_time")]

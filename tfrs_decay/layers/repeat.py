@@ -246,8 +246,20 @@ class Repeats(tf_keras.layers.Layer):
             mask: [batch, time].
         """
         item, history = self.read(item, timestamps, query_time, mask)
+        later = later_baskets(history.age, history.counts)
+        return self.own_items_of(item, history, later)
+
+    def own_items_of(
+        self, item: tf.Tensor, history: History, later: tf.Tensor
+    ) -> OwnItems:
+        """As `own_items`, of a history that was read.
+
+        Args:
+            item: [batch, time] int32, from `read`.
+            history: From `read`.
+            later: [batch, time] int32, from `later_baskets`.
+        """
         age = tf.where(history.counts, history.age, 0)
-        later = later_baskets(age, history.counts)
         return OwnItems.of(
             tf.where(history.counts, item, -1),
             self._weights_of(age, later, item),
