@@ -111,6 +111,34 @@ def test_features_against_plain_loops(rows, now):
     np.testing.assert_allclose(got, [expected], rtol=1e-9, atol=1e-12)
 
 
+@settings(deadline=None, max_examples=40)
+@given(rows=LOGS, most=st.integers(1, 6), within=st.integers(-DAY, 12 * DAY))
+def test_the_most_popular_of_every_day_by_sorting(rows, most, within):
+    table = table_of(rows)
+    for one in (table, table.since(within)):
+        days, places = one.most_popular(most)
+        assert places.shape == (len(days), 3, min(most, one.n_items))
+        assert (np.diff(days) > 0).all()
+        first = max(one.start, min(one.day) - 1)
+        for day in range(first, max(one.day) + 3):
+            counts = one.counts(np.array([day * DAY]))[0]
+            listed = places[np.searchsorted(days, day, side="right") - 1]
+            for column, found in zip(counts.T, listed, strict=True):
+                # Rounded, or equal counts would differ by how they were reached.
+                column = column.round(9)
+                expected = np.lexsort([np.arange(len(column)), -column])[:most]
+                np.testing.assert_array_equal(column[found], column[expected])
+                assert len(set(found.tolist())) == len(found)
+
+
+def test_of_equally_popular_items_the_lower_place_comes_first():
+    days, places = table_of([(0, 2), (0, 1), (DAY, 3)]).most_popular(4)
+    assert days[1:].tolist() == [1, 2]
+    assert places[:, -1].tolist() == [[0, 1, 2, 3], [1, 2, 0, 3], [1, 2, 3, 0]]
+    with pytest.raises(ValueError, match="most=0 must be 1 or more"):
+        table_of([(0, 2)]).most_popular(0)
+
+
 def test_features_are_named():
     assert PopularityTable.of(events_of(ROWS)).feature_names == (
         *("log_count_2d", "log_count_5d", "log_count_14d", "log_count_45d"),

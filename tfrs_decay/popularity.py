@@ -538,7 +538,8 @@ def feature_columns(
         # What each would be, had the item always been as popular as of late.
         lasting = read.counts[..., : len(shorter)] * (longest / np.array(shorter))
         parts.append(xp.log(lasting + SMOOTHING) - logs[..., len(shorter), None])
-    parts.append(xp.log1p(xp.stack([read.age, read.idle]) * (period / DAY)))
+    days = xp.concat([read.age[..., None], read.idle[..., None]], -1)
+    parts.append(xp.log1p(days * (period / DAY)))
     return xp.concat(parts, -1)
 
 

@@ -45,6 +45,24 @@ def close(got, expected):
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_the_most_popular_are_those_with_the_highest_counts(table, asked):
+    layer = RecencyPopularity.of(table)
+    with pytest.raises(ValueError, match=r"keeps no lists: call keep_lists\(most\)"):
+        layer.most_popular(asked)
+    layer.keep_lists(2)
+    layer.keep_lists(1)  # as long as the longest that was asked for
+    found = layer.most_popular(asked)
+    counts = layer(asked).numpy()
+    best = np.take_along_axis(counts, found.numpy().transpose(0, 2, 1), axis=1)
+    close(best, -np.sort(-counts, axis=1)[:, :2])
+    again = RecencyPopularity.from_config(layer.get_config())
+    again.keep_lists(2)
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(again.most_popular(asked), found)
+    with pytest.raises(ValueError, match="most=0 must be 1 or more"):
+        layer.keep_lists(0)
+
+
 def test_counts_and_features_against_plain_loops(rows, table, asked):
     layer = RecencyPopularity.of(table)
     seconds = (2 * DAY, 45 * DAY, None)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_decay.layers import top_k
-from tfrs_decay.layers.top_k import LOWEST_SCORE
+from tfrs_decay.layers.top_k import LOWEST_SCORE, largest
 
 SCORES = tf.constant([[0.1, 0.9, 0.5, 0.7], [4.0, 3.0, 2.0, 1.0]])
 
@@ -45,3 +45,17 @@ def test_more_than_there_are_is_filled_up(k):
     assert (places[:, 4:].numpy() == -1).all()
     assert (places[:, :4].numpy() >= 0).all()
     assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (16, 16), (17, 5), (100, 1), (333, 40)])
+@pytest.mark.parametrize("kinds", [2, 50])
+def test_the_largest_of_wide_rows(n, k, kinds):
+    """Blocks change nothing: not where values tie, nor where rows end amid one."""
+    values = tf.constant(
+        np.random.default_rng(n).integers(0, kinds, [7, n]).astype(np.float32) - 1
+    )
+    expected = tf.math.top_k(values, k)
+    for some in (values, tf.constant(values.numpy()[:0])):
+        best, place = tf.function(largest)(some, k)
+        np.testing.assert_array_equal(best, expected.values[: len(some)])
+        np.testing.assert_array_equal(place, expected.indices[: len(some)])

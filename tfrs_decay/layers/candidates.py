@@ -63,14 +63,20 @@ class CandidateFeatures(tf_keras.layers.Layer):
     """Names candidates from several sources, and says what is known of each.
 
     Candidates are the user's own items with the highest decayed counts; of the items
-    that the user never had, the best of each table of neighbours and the most popular
-    ones of the query's day at each half-life. They are the same in training as in
-    serving, and there are never more than `width`.
+    that the user never had, the best of each table of neighbours, as long as it has any
+    good to tell of them (a score above 0), and the most popular ones of the query's day
+    at each half-life. They are the same in training as in serving, and there are never
+    more than `width`.
+
+    What is touched is the history's neighbours, a few lists and the candidates: work
+    does not grow with a large catalogue. Up to `slots.MOST_DENSE` items sums are over
+    the whole catalogue, which is faster there; the candidates are the same.
 
     Features are those of `Repeats` with the share of the user's baskets that had the
     item, those of `RecencyPopularity`, the score of each reading, as it is and brought
     to mean 0 and deviation 1 among the candidates, and what is known of the user alone.
-    All of it is computed from the history, its times and the tables.
+    All of it is computed from the history, its times and the tables; no gradient
+    reaches the decays through the scores of neighbours.
 
     Args:
         repeats: Of the own items; its decays are those that `Reading.column` names.
@@ -284,7 +290,7 @@ class CandidateFeatures(tf_keras.layers.Layer):
             self.popularity.features_of(day, tf.cast(candidates, tf.int64)),
         ]
         if self.readings:
-            of_readings = self._scores_at(scores, slot)
+            of_readings = self._scores_at(scores, slot, slots.size)
             columns += [of_readings, _standardised(of_readings, there)]
         shape = tf.concat([tf.shape(slot), tf.shape(of_user)[1:]], axis=0)
         columns.append(tf.broadcast_to(of_user[:, None], shape))
@@ -303,18 +309,16 @@ class CandidateFeatures(tf_keras.layers.Layer):
         item = tf.where(known, own.item[:, : self.most_history], 0)
         names = [one.table for one in self._in_order]
         rows = {name: self.tables[name].rows(item) for name in names}
-        most = max(self.tables[name].m for name in names)
+        widths = {name: int(found[0].shape[2]) for name, found in rows.items()}
+        most = max(widths.values())
 
         def side_by_side(part: int) -> tf.Tensor:
             """[batch, readings, own, m]; no neighbour is place 0 with weight 0."""
-            missing = {name: [0, most - self.tables[name].m] for name in names}
-            return tf.stack(
-                [
-                    tf.pad(rows[name][part], [[0, 0], [0, 0], missing[name]])
-                    for name in names
-                ],
-                axis=1,
-            )
+            padded = {
+                name: tf.pad(found[part], [[0, 0], [0, 0], [0, most - widths[name]]])
+                for name, found in rows.items()
+            }
+            return tf.stack([padded[name] for name in names], axis=1)
 
         places = tf.maximum(side_by_side(0), 0)
         sums = own.sums[:, : self.most_history]
@@ -333,32 +337,45 @@ class CandidateFeatures(tf_keras.layers.Layer):
     def _names_in_order(self) -> list[str]:
         return sorted(self.readings, key=lambda name: not self.readings[name].most)
 
-    def _scores(self, slots: tf.Tensor, told: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    def _scores(
+        self, slots: tf.Tensor, told: tf.Tensor, size: int | tf.Tensor
+    ) -> tf.Tensor:
         """[batch, readings, size], in the order of `_in_order`."""
-        batch, readings, own, m = tf.unstack(tf.shape(told))
-        rows = tf.stack([batch * readings, own * m])
+        # Nobody may have a history, or nobody may ask.
+        shape = tf.shape(told)
+        rows = tf.stack([shape[0] * len(self.readings), shape[2] * told.shape[3]])
         found = _sums(tf.reshape(slots, rows), size, tf.reshape(told, rows))
-        return tf.reshape(found, tf.stack([batch, readings, size]))
+        return tf.reshape(found, tf.stack([shape[0], len(self.readings), size]))
 
-    def _scores_at(self, scores: tf.Tensor, slot: tf.Tensor) -> tf.Tensor:
+    def _scores_at(
+        self, scores: tf.Tensor, slot: tf.Tensor, size: int | tf.Tensor
+    ) -> tf.Tensor:
         """[batch, c, readings], in the order of `readings`."""
         order = [self._names_in_order.index(name) for name in self.readings]
-        batch, readings, size = tf.unstack(tf.shape(scores))
-        flat = tf.reshape(scores, tf.stack([batch, readings * size]))
-        return tf.gather(flat, slot[..., None] + size * order, batch_dims=1)
+        flat = tf.reshape(scores, tf.stack([-1, len(order) * size]))
+        place = slot[..., None] + size * tf.constant(order)
+        return tf.gather(flat, place, batch_dims=1)
 
     def _named_by_tables(
-        self, scores: tf.Tensor, had: tf.Tensor, size: tf.Tensor
+        self, scores: tf.Tensor, had: tf.Tensor, size: int | tf.Tensor
     ) -> tf.Tensor:
         """[batch, x] slots of each reading's best, `size` for none."""
         most = [one.most for one in self._in_order if one.most]
         if not most:
             return tf.zeros(tf.stack([tf.shape(had)[0], 0]), tf.int32)
         of_others = scores[:, : len(most)] * (1 - had)[:, None]
-        best, slot = largest(of_others, tf.minimum(max(most), size))
-        named = (best > 0) & (tf.range(tf.shape(slot)[2]) < tf.constant(most)[:, None])
-        named = tf.where(named, slot, size)
-        return tf.reshape(named, tf.stack([tf.shape(had)[0], -1]))
+        of_others = tf.reshape(of_others, tf.stack([-1, size]))
+        k = (
+            min(max(most), size)
+            if isinstance(size, int)
+            else tf.minimum(max(most), size)
+        )
+        best, slot = largest(of_others, k)
+        shape = tf.stack([-1, len(most), k])
+        wanted = tf.range(k) < tf.constant(most)[:, None]
+        named = (tf.reshape(best, shape) > 0) & wanted
+        named = tf.where(named, tf.reshape(slot, shape), size)
+        return tf.reshape(named, tf.stack([-1, len(most) * k]))
 
     def _lists(self, day: tf.Tensor, most_own: tf.Tensor) -> tf.Tensor:
         """[batch, x] places: of each half-life the most popular, and some to spare."""
@@ -369,7 +386,7 @@ class CandidateFeatures(tf_keras.layers.Layer):
         return tf.reshape(lists, tf.stack([batch, -1]))
 
     def _never_had(
-        self, lists: tf.Tensor, had: tf.Tensor, size: tf.Tensor
+        self, lists: tf.Tensor, had: tf.Tensor, size: int | tf.Tensor
     ) -> tf.Tensor:
         """[batch, x] slots: of each list the first that the user had not, or `size`."""
         half_lives = len(self.popularity.half_lives)
@@ -464,13 +481,13 @@ def _check_most(name: str, most: int) -> None:
 
 
 def _sums(
-    slots: tf.Tensor, size: tf.Tensor, weights: tf.Tensor | None = None
+    slots: tf.Tensor, size: int | tf.Tensor, weights: tf.Tensor | None = None
 ) -> tf.Tensor:
     """[rows, size] float32: what stands at each slot, or 1 where there is anything.
 
     Args:
         slots: [rows, x] int32; `size` and above count nowhere.
-        size: Scalar int32.
+        size: How many there are.
         weights: [rows, x] float32.
     """
     return tf.raw_ops.DenseBincount(
@@ -481,12 +498,12 @@ def _sums(
     )
 
 
-def _each_once(slots: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+def _each_once(slots: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
     """[batch, c] the slots that stand in a row, rising; -1 after the last.
 
     Args:
         slots: [batch, x] int32; `size` for none.
-        size: Scalar int32.
+        size: How many there are.
     """
     found = tf.where(_sums(slots, size) > 0)
     rows = tf.RaggedTensor.from_value_rowids(

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfrs_decay.layers.tensors import first_places
+
 NO_ITEM = tf.int32.max
 """Stands after a row's last item; behind all places, so that a row stays sorted."""
 
@@ -44,8 +46,8 @@ class OwnItems(NamedTuple):
         """
         item = tf.where(item < 0, NO_ITEM, item)
         batch, time = tf.unstack(tf.shape(item))
-        order = tf.argsort(item, axis=1, stable=True)
-        item = tf.gather(item, order, batch_dims=1)
+        item, order = tf.math.top_k(-item, time)  # of equal ones the first comes first
+        item = -item
         changes = tf.cast(item[:, 1:] != item[:, :-1], tf.int32)
         # Where in its row an event's item stands among the distinct ones. A history
         # without events has no first one either.
@@ -120,7 +122,7 @@ class OwnItems(NamedTuple):
         time = tf.shape(self.item)[1]
         # A column more, so that there is something to look at in no history.
         item = tf.pad(self.item, [[0, 0], [0, 1]], constant_values=NO_ITEM)
-        place = tf.minimum(tf.searchsorted(item, candidates), time)
+        place = tf.minimum(first_places(item, candidates), time)
         had = (tf.gather(item, place, batch_dims=1) == candidates) & (candidates >= 0)
         return tf.where(had, place, time)
 
@@ -154,10 +156,10 @@ def later_baskets(age: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
     Returns:
         [batch, time] int32; 0 where an event does not count.
     """
-    ages = tf.sort(tf.where(counts, age, tf.int64.max), axis=1)
-    first = tf.pad(tf.cast(ages[:, 1:] != ages[:, :-1], tf.int32), [[0, 0], [1, 0]])[
-        :, : tf.shape(ages)[1]
-    ]
-    basket = tf.cumsum(first, axis=1)
-    place = tf.searchsorted(ages, tf.where(counts, age, tf.int64.max))
+    time = tf.shape(age)[1]
+    age = tf.where(counts, age, tf.int64.max)
+    ages = -tf.math.top_k(-age, time)[0]
+    changes = tf.cast(ages[:, 1:] != ages[:, :-1], tf.int32)
+    basket = tf.pad(tf.cumsum(changes, axis=1), [[0, 0], [1, 0]])[:, :time]
+    place = first_places(ages, age)
     return tf.where(counts, tf.gather(basket, place, batch_dims=1), 0)

@@ -198,8 +198,7 @@ class RankingHead(tf_keras.layers.Layer):
         features = (tf.cast(features, tf.float32) - self._mean) / self._deviation
         features = tf.clip_by_value(features, -MOST, MOST)
         features = tf.reshape(features, [-1, self._mean.shape[0]])
-        sums = tf.matmul(features, self._sum[..., 0], transpose_b=True)
-        scores = tf.transpose(sums)
+        scores = tf.matmul(self._sum[..., 0], features, transpose_b=True)
         if self._last is not None:
             # Each member by itself: a product, its bias and what follows are then one
             # step of TensorFlow's.

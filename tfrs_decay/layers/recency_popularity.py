@@ -13,7 +13,7 @@ import tf_keras
 from tfrs_decay.durations import Duration
 from tfrs_decay.layers.distinct import of_each
 from tfrs_decay.layers.history import assert_seconds, integers
-from tfrs_decay.layers.tensors import TENSORS
+from tfrs_decay.layers.tensors import TENSORS, first_places
 from tfrs_decay.popularity import (
     EARLIEST,
     HALF_LIVES,
@@ -253,7 +253,7 @@ class RecencyPopularity(tf_keras.layers.Layer):
 
     def lists_of(self, day: tf.Tensor) -> tf.Tensor:
         """As `most_popular`, of days that `day_of` gave."""
-        number = tf.searchsorted(self._list_days, day, side="right") - 1
+        number = first_places(self._list_days[None], day[None] + 1)[0] - 1
         return tf.gather(self._lists, number)
 
     def features_of(self, day: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
@@ -290,11 +290,11 @@ class RecencyPopularity(tf_keras.layers.Layer):
         """[batch] int64, the day that each query is answered as of."""
         query_time = integers(query_time, "query_time", "[batch]")
         checks = [assert_seconds(query_time, "query_time")]
-        day = tf.clip_by_value(query_time // self.period, EARLIEST, -EARLIEST)
+        day = self.nearest_day(query_time)
         if self.early == "error":
             checks.append(
                 tf.debugging.assert_greater_equal(
-                    day,
+                    self._clipped(query_time),
                     self._start,
                     message="query_time is of a day before those that this table of "
                     "popularity answers: refresh with one of all days to train, or "
@@ -302,7 +302,21 @@ class RecencyPopularity(tf_keras.layers.Layer):
                 )
             )
         with tf.control_dependencies([check for check in checks if check is not None]):
-            return tf.maximum(day, self._start)
+            return tf.identity(day)
+
+    def nearest_day(self, query_time: tf.Tensor) -> tf.Tensor:
+        """As `day_of` with `early="nearest"`, of times that were checked before.
+
+        Args:
+            query_time: [batch] int64 seconds since the epoch.
+
+        Returns:
+            [batch] int64.
+        """
+        return tf.maximum(self._clipped(query_time), self._start)
+
+    def _clipped(self, query_time: tf.Tensor) -> tf.Tensor:
+        return tf.clip_by_value(query_time // self.period, EARLIEST, -EARLIEST)
 
     def _places(self, items: Any, day: tf.Tensor) -> tf.Tensor:
         """[batch, c] int64."""
@@ -335,8 +349,8 @@ class RecencyPopularity(tf_keras.layers.Layer):
         day = day[:, None]
         asked = key_of(tf.maximum(items, 0), day)
         # The row before all others makes sure that there is one before each.
-        found = tf.searchsorted(self._keys, tf.reshape(asked, [-1])) - 1
-        row = tf.reshape(found, tf.shape(asked))
+        found = first_places(self._keys[None], tf.reshape(asked, [1, -1]))
+        row = tf.reshape(found - 1, tf.shape(asked))
         key = tf.gather(self._keys, row)
         seen = tf.equal(item_of_key(key), items)
         first_day = tf.gather(self._first_day, tf.maximum(items, 0))

@@ -259,6 +259,8 @@ class Repeats(tf_keras.layers.Layer):
             history: From `read`.
             later: [batch, time] int32, from `later_baskets`.
         """
+        if not self.built:
+            self.build()
         age = tf.where(history.counts, history.age, 0)
         return OwnItems.of(
             tf.where(history.counts, item, -1),
@@ -310,17 +312,19 @@ class Repeats(tf_keras.layers.Layer):
     ) -> tf.Tensor:
         """[batch, time, decays, and one of return times] what each event counts."""
         elapsed = Elapsed(tf.cast(age, tf.float32), tf.cast(later, tf.float32))
-        columns = [
-            tf.exp(one.formula(elapsed, parameters, TENSORS))
+        logs = [
+            one.formula(elapsed, parameters, TENSORS)
             for one, parameters in zip(self.decays, self._parameters, strict=True)
         ]
+        weights = tf.exp(tf.stack(logs, axis=-1))
         if self._kernels is not None:
             kernels = tf.gather(self._kernels, tf.maximum(item, 0))
             share, scale, peak, width, *_ = tf.unstack(kernels, axis=-1)
             fading = tf.exp(-elapsed.age / scale)
             returning = tf.exp(-0.5 * tf.square((elapsed.age - peak) / width))
-            columns.append(share * fading + (1 - share) * returning)
-        return tf.stack([one + tf.zeros_like(elapsed.age) for one in columns], axis=-1)
+            kernel = share * fading + (1 - share) * returning
+            weights = tf.concat([weights, kernel[..., None]], axis=-1)
+        return weights
 
     def features_of(self, had: tf.Tensor, own: OwnItems) -> tf.Tensor:
         """The features of items whose sums are at hand.

@@ -15,6 +15,21 @@ import tf_keras
 from tfrs_decay.arithmetic import CUT, KEPT, SCATTER, Arithmetic
 
 
+def first_places(rising: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+    """Where each number would stand among those of its row: `tf.searchsorted`.
+
+    In one step instead of ten, for tables and batches whose shapes are known to fit.
+
+    Args:
+        rising: [rows, n], each row sorted.
+        wanted: [rows, x] of the same type.
+
+    Returns:
+        [rows, x] int32, how many of the row's numbers are below.
+    """
+    return tf.raw_ops.LowerBound(sorted_inputs=rising, values=wanted)
+
+
 class _Tensors:
     exp = staticmethod(tf.math.exp)
     log = staticmethod(tf.math.log)

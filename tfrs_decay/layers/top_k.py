@@ -7,6 +7,8 @@ import tensorflow as tf
 BLOCK = 16
 """Values that are looked at together, where a few of many are wanted."""
 
+LOWEST = -float("inf")
+
 LOWEST_SCORE = tf.float32.min
 """The score of a place that no item takes: finite, so that JSON can carry it."""
 
@@ -66,27 +68,23 @@ def largest(
     first here too: the blocks that are left stand in their order.
 
     Args:
-        values: [..., n] float32.
-        k: Scalar int32, n at most.
+        values: [rows, n] float32.
+        k: How many, n at most; a number or a scalar int32.
         width: Of a block.
 
     Returns:
-        [..., k] float32 values and [..., k] int32 places, largest first.
+        [rows, k] float32 values and [rows, k] int32 places, largest first.
     """
-    shape = tf.shape(values)
-    blocks = -(-shape[-1] // width)
-    flat = tf.reshape(values, tf.stack([-1, shape[-1]]))
-    flat = tf.pad(
-        flat,
-        [[0, 0], [0, blocks * width - shape[-1]]],
-        constant_values=-float("inf"),
+    n = values.shape[1] or tf.shape(values)[1]
+    blocks = -(-n // width)
+    values = tf.pad(values, [[0, 0], [0, blocks * width - n]], constant_values=LOWEST)
+    values = tf.reshape(values, tf.stack([-1, blocks, width]))
+    most = tf.minimum(k, blocks)
+    _, block = tf.math.top_k(tf.reduce_max(values, axis=2), most, sorted=False)
+    block = -tf.math.top_k(-block, most)[0]
+    left = tf.reshape(
+        tf.gather(values, block, batch_dims=1), tf.stack([-1, most * width])
     )
-    flat = tf.reshape(flat, tf.stack([-1, blocks, width]))
-    _, block = tf.math.top_k(tf.reduce_max(flat, axis=2), tf.minimum(k, blocks))
-    block = tf.sort(block, axis=1)
-    left = tf.gather(flat, block, batch_dims=1)
-    of_left = tf.reshape(left, tf.stack([tf.shape(flat)[0], tf.size(block[0]) * width]))
-    best, place = tf.math.top_k(of_left, k)
-    place = tf.gather(block, place // width, batch_dims=1) * width + place % width
-    out = tf.concat([shape[:-1], [k]], axis=0)
-    return tf.reshape(best, out), tf.reshape(place, out)
+    best, place = tf.math.top_k(left, k)
+    found = tf.gather(block, place // width, batch_dims=1) * width + place % width
+    return best, found
