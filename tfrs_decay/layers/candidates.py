@@ -22,11 +22,18 @@ USER = (
     "log days since first",
     "log days a basket",
     "share of repeats",
+    "share of new items of late",
 )
 """What is known of a user alone, whatever the candidate."""
 
 LEAST_DEVIATION = 1e-6
 """Scores that differ by less are alike."""
+
+OF_LATE = ("log days since last", "share of new items of late")
+"""Which of `USER` are of late."""
+
+LATE = 3
+"""Baskets that are of late."""
 
 
 class Candidates(NamedTuple):
@@ -184,7 +191,7 @@ class CandidateFeatures(tf_keras.layers.Layer):
             *(f"popularity, {name}" for name, half_life in popular if not half_life),
             *lasting,
             *(f"{one}, standardised" for one in lasting),
-            *(one for one in USER if one != "log days since last"),
+            *(one for one in USER if one not in OF_LATE),
         ]
 
     def call(
@@ -215,14 +222,14 @@ class CandidateFeatures(tf_keras.layers.Layer):
                 beyond the catalogue, or times are in milliseconds.
         """
         own = self.repeats.own_items(item, timestamps, query_time, mask)
-        _, history = self.repeats.read(item, timestamps, query_time, mask)
+        item, history = self.repeats.read(item, timestamps, query_time, mask)
         scores = self._scores(own)
         popularity = self.popularity(query_time)
         candidates = self._candidates(own, scores, popularity, exclude_own)
         there = candidates >= 0
         had, of_own = own.at(candidates)
         place = tf.maximum(candidates, 0)
-        of_user, baskets = self._of_user(history, own)
+        of_user, baskets = self._of_user(item, history, own)
         columns = [
             self.repeats.features_of(had, of_own),
             tf.math.divide_no_nan(of_own.events, baskets)[..., None],
@@ -288,7 +295,9 @@ class CandidateFeatures(tf_keras.layers.Layer):
         again = tf.pad(every[:, 1:] == every[:, :-1], [[0, 0], [1, 0]])
         return tf.ensure_shape(tf.where(again, -1, every), [None, self.width])
 
-    def _of_user(self, history: History, own: OwnItems) -> tuple[tf.Tensor, tf.Tensor]:
+    def _of_user(
+        self, item: tf.Tensor, history: History, own: OwnItems
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """[batch, features] and [batch, 1] how many baskets there are."""
         counts = history.counts
         age = tf.where(counts, history.age, 0)
@@ -298,10 +307,15 @@ class CandidateFeatures(tf_keras.layers.Layer):
         def of_any(found: tf.Tensor) -> tf.Tensor:
             return tf.cast(tf.where(there, found, tf.zeros_like(found)), tf.float32)
 
-        baskets = of_any(1 + tf.reduce_max(later_baskets(age, counts), axis=1))
+        later = later_baskets(age, counts)
+        baskets = of_any(1 + tf.reduce_max(later, axis=1))
         first = of_any(tf.reduce_max(age, axis=1)) / DAY
         last = of_any(tf.reduce_min(history.age, axis=1)) / DAY
         distinct = tf.reduce_sum(tf.cast(own.item != NO_ITEM, tf.float32), axis=1)
+        # Of the last three baskets: events of items that were not there before.
+        late = tf.cast(counts & (later < LATE), tf.float32)
+        first_of_item = own.at(tf.where(counts, item, -1))[1].first
+        fresh = late * tf.cast(first_of_item == age, tf.float32)
         columns = [
             tf.math.log1p(events),
             tf.math.log1p(baskets),
@@ -310,6 +324,9 @@ class CandidateFeatures(tf_keras.layers.Layer):
             tf.math.log1p(first),
             tf.math.log1p(tf.math.divide_no_nan(first, baskets)),
             tf.math.divide_no_nan(events - distinct, events),
+            tf.math.divide_no_nan(
+                tf.reduce_sum(fresh, axis=1), tf.reduce_sum(late, axis=1)
+            ),
         ]
         return tf.stack(columns, axis=-1), baskets[:, None]
 
