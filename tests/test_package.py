@@ -187,6 +187,7 @@ ORDER = [
     "ranking.examples",
     "ranking.head",
     "ranking.choice",
+    "ranking.fitting",
     "ranking.scores",
     "ranking",
     "training",

@@ -36,7 +36,7 @@ class GRURetrieval(DecayRetrieval):
         gru = tf_keras.layers.GRU(item_tower.dim)
         super().__init__(item_tower, pooling, **kwargs)
         self.gru = gru
-        self.gru.build([None, None, item_tower.dim])
+        self.gru.build(tf.TensorShape([None, None, item_tower.dim]))
 
     def interest_from_vectors(
         self, vectors: tf.Tensor, *, mask: tf.Tensor | None = None, **told: Any
