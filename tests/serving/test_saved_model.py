@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from tfrs_decay.data import Items, basket_queries, batches
 from tfrs_decay.decay import Exponential
+from tfrs_decay.evaluation import Diversified, top_items
 from tfrs_decay.layers import (
     ItemTower,
+    MaximalMarginalRelevance,
     PrecomputedTower,
     TextTower,
     TimeDecayPooling,
@@ -313,6 +315,56 @@ def test_seen_items_can_be_left_out(model, tmp_path, shop_events):
         got = chosen(loaded("serving_default", inputs(history)))
     assert sorted(one for one in got if one) == sorted(ids[3:])
     assert got[-3:] == ["", "", ""]
+
+
+def test_an_answer_is_diversified_as_it_is_evaluated(
+    model, popularity, tmp_path, shop_events
+):
+    vectors = model.item_tower.catalogue_vectors()
+    options = {"k": 8, "exclude_seen": True, "popularity": popularity}
+    diversity = MaximalMarginalRelevance(0.6, pool=30)
+    version = export(model, tmp_path, diversity=diversity, **options)
+    ids = shop_events.items.ids
+    histories = [[(one, NOW - DAY, "purchase")] for one in ids[:6]]
+    request = inputs(*histories, [])
+    with NativeModel(version) as loaded:
+        answer = loaded("serving_default", request)
+        some = {**request, "k": [40, 3, *[1] * 5], "exclude_item": [[""]] * 7}
+        of_each = loaded("recommend", some)
+    scores = np.concatenate([in_memory(model, request)[:6], popularity[None]])
+    seen = np.eye(len(ids), dtype=bool)[:7] & (np.arange(7) < 6)[:, None]
+    top = top_items(scores, 40, excluded=seen)
+    of_top = np.take_along_axis(scores, top, axis=1)
+    expected = Diversified(None, vectors, trade_off=0.6, pool=30).reordered(top, of_top)
+    assert (expected[:, :8] != top[:, :8]).any()
+    own = np.take_along_axis(scores, expected, axis=1)
+    for row in range(7):
+        assert chosen(answer, row) == ids[expected[row, :8]].tolist()
+        np.testing.assert_allclose(answer["score"][row], own[row, :8], atol=1e-5)
+    # Another k begins alike; what is beyond the pool follows in its own order.
+    assert chosen(of_each) == ids[expected[0]].tolist()
+    assert chosen(of_each)[30:] == ids[top[0, 30:]].tolist()
+    assert chosen(of_each, 1) == [*ids[expected[1, :3]], *[""] * 37]
+    about = json.loads((version / "assets.extra" / "tfrs_decay.json").read_text())
+    assert about["diversity"] == {"trade_off": 0.6, "pool": 30}
+
+
+def test_all_for_relevance_is_the_answer_as_it_was(
+    model, served, popularity, tmp_path, shop_events
+):
+    request = inputs([(shop_events.items.ids[3], NOW - DAY, "purchase")], [])
+    diversity = MaximalMarginalRelevance(1)
+    options = {"k": 5, "popularity": popularity, "diversity": diversity}
+    with NativeModel(export(model, tmp_path, **options)) as loaded:
+        answer = loaded("serving_default", request)
+    plain = served("serving_default", request)
+    for name in ("item_id", "score"):
+        np.testing.assert_array_equal(answer[name], plain[name])
+
+
+def test_what_is_no_diversity_is_refused(model, tmp_path):
+    with pytest.raises(TypeError, match=r"diversity=0\.6: give a layers\.Maximal"):
+        export(model, tmp_path, diversity=0.6)
 
 
 def test_texts_stand_in_for_items_outside_the_catalogue(model, tmp_path, shop_events):

@@ -21,6 +21,7 @@ from tfrs_decay.evaluation.calibration import (
     reliability,
 )
 from tfrs_decay.evaluation.compare import Comparison, compare, holm, verdicts
+from tfrs_decay.evaluation.diversified import Diversified
 from tfrs_decay.evaluation.figures import Figures, blocks_of, evaluate
 from tfrs_decay.evaluation.item_to_item import ItemToItem
 from tfrs_decay.evaluation.metrics import (
@@ -50,6 +51,7 @@ __all__ = [
     "Bin",
     "Calibration",
     "Comparison",
+    "Diversified",
     "Figures",
     "Isotonic",
     "ItemKNN",
