@@ -190,6 +190,7 @@ ORDER = [
     "preparing_beam_source",
     "preparing_beam",
     "runs",
+    "measuring",
     "demo",
     "tuning.profiles",
     "tuning.objectives",

@@ -399,6 +399,28 @@ def _extent(written: str, name: str, by: str) -> float:
         ) from None
 
 
+def several(kind: type[int] | type[float]) -> Callable[..., tuple[float, ...]]:
+    """Reads an option of numbers that are typed as one word, as in 1,5,20.
+
+    Args:
+        kind: What each of them is.
+
+    Returns:
+        The option's callback; of an option that was not typed, no number.
+    """
+
+    def read(context: Any, option: Any, written: str | None) -> tuple[float, ...]:
+        try:
+            return tuple(kind(one) for one in (written or "").split(",") if written)
+        except ValueError:
+            form = "1,5,20" if kind is int else "0.9,0.7"
+            raise click.BadParameter(
+                f"{written!r} is not numbers with commas between, as in {form}."
+            ) from None
+
+    return read
+
+
 def was_given(name: str) -> bool:
     """Whether an option was typed, and does not only have its default."""
     source = click.get_current_context().get_parameter_source(name)

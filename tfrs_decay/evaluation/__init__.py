@@ -41,6 +41,8 @@ from tfrs_decay.evaluation.report import (
     as_dict,
     segment_table,
     table,
+    verdict_table,
+    verdicts_as_dict,
     warnings,
 )
 from tfrs_decay.evaluation.segments import by_segment, segments
@@ -81,6 +83,8 @@ __all__ = [
     "self_information",
     "table",
     "top_items",
+    "verdict_table",
     "verdicts",
+    "verdicts_as_dict",
     "warnings",
 ]

@@ -20,6 +20,9 @@ class TwoTowerScores:
         model: A trained model.
         events: The events that the queries are made from.
         max_history: Only the latest so many events of a history, as in training.
+
+    Attributes:
+        item_vectors: [n_items, dim] float32.
     """
 
     def __init__(
@@ -27,7 +30,8 @@ class TwoTowerScores:
     ) -> None:
         self._columns = EventColumns(events)
         self._max_history = max_history
-        item_vectors = tf.constant(model.item_tower.catalogue_vectors())
+        self.item_vectors = model.item_tower.catalogue_vectors()
+        item_vectors = tf.constant(self.item_vectors)
 
         def score(features: dict[str, tf.Tensor]) -> tf.Tensor:
             interest = tf.cast(model(features, training=False), tf.float32)
