@@ -663,6 +663,7 @@ def test_vectors_beside_the_text_train_reload_and_export(
         *("--vectors", str(tmp_path / "vectors.parquet")),
         *("--fusion", "concat"),
         *("--id-dropout", "0.3"),
+        *("--repeats", "learned"),
         *("--out", str(tmp_path / "run")),
         *("--epochs", "1"),
         *("--dim", "4"),
@@ -670,9 +671,13 @@ def test_vectors_beside_the_text_train_reload_and_export(
         *("--validation", "20d"),
     ]
     assert cli.main(arguments) == 0, capsys.readouterr().err
-    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    settings = about["settings"]
+    for one in about["trained"].values():
+        assert one["repeats"]["had"] != 0
     assert settings["vectors"] == str(tmp_path / "vectors.parquet")
     assert (settings["fusion"], settings["id_dropout"]) == ("concat", 0.3)
+    assert settings["repeats"] == "learned"
     # The run does without the file.
     (tmp_path / "vectors.parquet").unlink()
     model = runs.load_run(tmp_path / "run").model()

@@ -212,6 +212,14 @@ model_options = _together(
         "what to make of an item that is new; 0.1 to 0.5 are usual.",
     ),
     click.option(
+        "--repeats",
+        type=click.Choice(["off", "on", "learned", "never"]),
+        default="off",
+        show_default=True,
+        help="What a user had before: scored like any other item; with its decayed "
+        "counts on top, as they are or weighed as is learned; or never recommended.",
+    ),
+    click.option(
         "--fine-tune",
         metavar="HOW",
         help="Train the encoder as well: all, last:2 (so many of its last layers) or "
@@ -240,6 +248,7 @@ MODEL_OPTIONS = (
     "vectors",
     "fusion",
     "id_dropout",
+    "repeats",
     "fine_tune",
     "encoder_learning_rate",
     "warm_up",

@@ -223,6 +223,10 @@ def train_run(
                         key: value.tolist()
                         for key, value in one.model.pooling.learned().items()
                     },
+                    "repeats": {
+                        key: value.tolist()
+                        for key, value in _learned_repeats(one.model).items()
+                    },
                 }
                 for name, one in trained.items()
             },
@@ -234,6 +238,10 @@ def train_run(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return load_run(directory)
+
+
+def _learned_repeats(model: DecayRetrieval) -> dict[str, np.ndarray]:
+    return {} if model.repeats is None else model.repeats.learned()
 
 
 def encode_texts(

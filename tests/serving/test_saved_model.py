@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tfrs_decay.data import Items, basket_queries, batches
 from tfrs_decay.decay import Exponential
 from tfrs_decay.evaluation import Diversified, top_items
+from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.layers import (
     ItemTower,
     MaximalMarginalRelevance,
@@ -365,6 +366,63 @@ def test_all_for_relevance_is_the_answer_as_it_was(
 def test_what_is_no_diversity_is_refused(model, tmp_path):
     with pytest.raises(TypeError, match=r"diversity=0\.6: give a layers\.Maximal"):
         export(model, tmp_path, diversity=0.6)
+
+
+def repeating(shop_events, repeats):
+    tf_keras.utils.set_random_seed(4)
+    made = DecayRetrieval(
+        ItemTower(shop_events.items, dim=8),
+        TimeDecayPooling(Exponential("3d")),
+        repeats=repeats,
+    )
+    made.compile(tf_keras.optimizers.Adam(0.02))
+    made.fit(batches(basket_queries(shop_events), shop_events), verbose=0)
+    return made
+
+
+@pytest.mark.parametrize("repeats", ["on", "learned"])
+def test_what_is_had_again_is_served_as_it_is_evaluated(tmp_path, shop_events, repeats):
+    model = repeating(shop_events, repeats)
+    queries = basket_queries(shop_events).between(40, 60)
+    scores = TwoTowerScores(model, shop_events, max_history=6)(queries)
+    histories = [
+        [
+            (shop_events.items.ids[shop_events.item[one]], shop_events.time[one], "buy")
+            for one in range(start, stop)
+        ]
+        for start, stop in zip(queries.history_start, queries.history_stop, strict=True)
+    ]
+    request = {**inputs(*histories), "query_time": queries.time.tolist()}
+    version = export(model, tmp_path, k=9, max_history=6)
+    with NativeModel(version) as loaded:
+        answer = loaded("serving_default", request)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :9]
+    expected = np.take_along_axis(scores, order, axis=1)
+    np.testing.assert_allclose(answer["score"], expected, atol=1e-5)
+    model.repeats = None
+    without = TwoTowerScores(model, shop_events, max_history=6)(queries)
+    assert np.abs(scores - without).max() > 0.05
+    about = json.loads((version / "assets.extra" / "tfrs_decay.json").read_text())
+    assert about["repeats"] == repeats
+
+
+def test_what_never_comes_back_is_left_out(tmp_path, shop_events):
+    model = repeating(shop_events, "never")
+    ids = shop_events.items.ids
+    history = [(one, NOW - number * DAY, "buy") for number, one in enumerate(ids[:4])]
+    never = export(model, tmp_path / "never", k=len(ids), max_history=2)
+    model.repeats = None
+    excluded = export(
+        model, tmp_path / "excluded", k=len(ids), max_history=2, exclude_seen=True
+    )
+    answers = []
+    for version in (never, excluded):
+        with NativeModel(version) as loaded:
+            answers.append(loaded("serving_default", inputs(history, history[:1])))
+    for name in ("item_id", "score"):
+        np.testing.assert_array_equal(answers[0][name], answers[1][name])
+    # Those beyond the latest two as well.
+    assert set(ids) - set(chosen(answers[0])) == set(ids[:4])
 
 
 def test_texts_stand_in_for_items_outside_the_catalogue(model, tmp_path, shop_events):

@@ -12,7 +12,7 @@ from tfrs_decay.models import DecayRetrieval
 
 
 class TwoTowerScores:
-    """Scores of a `DecayRetrieval`: interest . item, for every item.
+    """Scores of a `DecayRetrieval` for every item: interest . item, and its repeats.
 
     The item tower runs once for each item, when this is made.
 
@@ -35,7 +35,10 @@ class TwoTowerScores:
 
         def score(features: dict[str, tf.Tensor]) -> tf.Tensor:
             interest = tf.cast(model(features, training=False), tf.float32)
-            return tf.linalg.matmul(interest, item_vectors, transpose_b=True)
+            scores = tf.linalg.matmul(interest, item_vectors, transpose_b=True)
+            if model.repeats is None:
+                return scores
+            return scores + model.repeat_scores(features)
 
         self._score = tf.function(score, reduce_retracing=True)
 

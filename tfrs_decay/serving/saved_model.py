@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfrs_decay.layers.diversity import MaximalMarginalRelevance
 from tfrs_decay.layers.history import assert_seconds, places
 from tfrs_decay.layers.item_tower import ItemTower
+from tfrs_decay.layers.repeat import Repeats
 from tfrs_decay.layers.top_k import LOWEST_SCORE, top_k
 from tfrs_decay.models import length_checks
 
@@ -24,7 +25,10 @@ METADATA = "tfrs_decay.json"
 
 
 class InterestModel(Protocol):
-    """What can be exported: `DecayRetrieval`, or a model of your own with these two."""
+    """What can be exported: `DecayRetrieval`, or a model of your own with these two.
+
+    Where it has `repeats`, a `layers.Repeats`, their scores are added.
+    """
 
     item_tower: ItemTower
 
@@ -57,7 +61,8 @@ class Recommender(tf.Module):
         k: Items an answer has, where the request does not say.
         popularity: [n] scores that an empty history is answered with, such as decayed
             popularity; without it the answer to an empty history holds no item.
-        exclude_seen: Never return an item of the history.
+        exclude_seen: Never return an item of the history; so it is where the model's
+            repeats are "never".
         max_history: Only the latest so many events that count are pooled, as in
             training; all when left out.
         diversity: Reorders each answer by the item vectors, after what is excluded was
@@ -116,7 +121,10 @@ class Recommender(tf.Module):
         self._embed_texts = model.item_tower.embed_texts
         self._fields = model.item_tower.items.fields
         self._k = k
-        self._exclude_seen = exclude_seen
+        repeats = _repeats(model)
+        self._repeat_scores = None if repeats is None else repeats.call
+        never = repeats is not None and repeats.repeats == "never"
+        self._exclude_seen = exclude_seen or never
         self._max_history = max_history
         # Its call alone: there is nothing of it to save but what the graph does.
         self._diversify = None if diversity is None else diversity.call
@@ -233,6 +241,8 @@ class Recommender(tf.Module):
         scores = tf.matmul(
             tf.cast(interest, tf.float32), self.item_vectors, transpose_b=True
         )
+        if self._repeat_scores is not None:
+            scores += self._repeat_scores(place, history_time, query_time, mask=counts)
         # Events may count and still weigh nothing: their actions weigh 0.
         no_interest = tf.reduce_all(tf.equal(interest, 0), axis=1)
         no_interest |= ~tf.reduce_any(counts, axis=1)
@@ -316,6 +326,11 @@ class Recommender(tf.Module):
         }
 
 
+def _repeats(model: InterestModel) -> Repeats | None:
+    repeats = getattr(model, "repeats", None)
+    return repeats if isinstance(repeats, Repeats) else None
+
+
 def _weighed_actions(model: InterestModel) -> tuple[str, ...] | None:
     """The only actions that a model's pooling does not refuse; None where it takes all.
 
@@ -379,7 +394,8 @@ def export(
         k: Items an answer has where the request does not say.
         popularity: [n] scores that an empty history is answered with; without it the
             answer to one holds no item.
-        exclude_seen: Never return an item of the history.
+        exclude_seen: Never return an item of the history; so it is where the model's
+            repeats are "never".
         max_history: Only the latest so many events are pooled: as many as in training.
         diversity: Picks the items of an answer so that they are not all of one kind,
             as in `Recommender`; `evaluation.Diversified` says what that costs.
@@ -453,11 +469,13 @@ def _metadata(
     model: InterestModel, k: int, exclude_seen: bool, texts: bool
 ) -> dict[str, Any]:
     items = model.item_tower.items
+    repeats = _repeats(model)
     weights = getattr(getattr(model, "pooling", None), "action_weights", None)
     return {
         "actions": None if weights is None else sorted(weights),
         "k": k,
         "exclude_seen": exclude_seen,
+        "repeats": "off" if repeats is None else repeats.repeats,
         "reads_texts": texts,
         "fields": items.fields,
         "dim": model.item_tower.dim,
