@@ -29,6 +29,7 @@ from tfrs_decay.options import (
     read_log,
     read_rules,
     run_option,
+    several,
     was_given,
 )
 
@@ -275,25 +276,45 @@ def tune(out: str, trained: bool, **options: Any) -> None:
 
 @cli.command()
 @run_option
-@click.option("--k", default=20, show_default=True, help="Items a list.")
+@click.option(
+    "--k",
+    default="20",
+    show_default=True,
+    callback=several(int),
+    help="Items a list, or several lengths, as in 1,5,10,20.",
+)
+@click.option(
+    "--diversity",
+    metavar="TRADE_OFFS",
+    callback=several(float),
+    help="Also measure what --diversity of `export` costs and brings, at each of "
+    "these, as in 0.9,0.7.",
+)
 @click.option("--json", "json_path", help="Also write the figures to this file.")
-def evaluate(run_directory: str, k: int, json_path: str | None) -> None:
+def evaluate(
+    run_directory: str,
+    k: tuple[int, ...],
+    diversity: tuple[float, ...],
+    json_path: str | None,
+) -> None:
     """Measure a run after its test cut, beside simple baselines.
 
     All items are ranked, none sampled. Track "any" allows repeats; track "new" asks
-    for what the user never had.
+    for what the user never had. Below stand the figures of segments, such as new users
+    and the long tail, and whether each baseline does better or worse than the model or
+    may have been lucky with these users.
     """
     with _without_notices():
-        from tfrs_decay import evaluation, runs
+        from tfrs_decay import measuring, runs
 
-    tracks = runs.evaluate_run(runs.load_run(run_directory), k=k, progress=_progress)
-    click.echo(evaluation.table(tracks))
-    click.echo(evaluation.LEGEND)
-    for track, figures in tracks.items():
-        for line in evaluation.warnings(figures):
-            click.echo(f"Warning ({track}): {line}", err=True)
+    measured = measuring.measure(
+        runs.load_run(run_directory), k=k, diversity=diversity, progress=_progress
+    )
+    click.echo(measured.report())
+    for line in measured.warnings():
+        click.echo(f"Warning {line}", err=True)
     if json_path is not None:
-        _write(Path(json_path), json.dumps(evaluation.as_dict(tracks), indent=2))
+        _write(Path(json_path), json.dumps(measured.as_dict(), indent=2))
 
 
 @cli.command()
@@ -307,14 +328,33 @@ def evaluate(run_directory: str, k: int, json_path: str | None) -> None:
     "needs TF Text's ops.",
 )
 @click.option("--no-repeats", is_flag=True, help="Never return an item of the history.")
-def export(run_directory: str, out: str, k: int, texts: bool, no_repeats: bool) -> None:
+@click.option(
+    "--diversity",
+    type=float,
+    metavar="TRADE_OFF",
+    help="Answers whose items are less alike, by maximal marginal relevance: 1 is the "
+    "plain answer, 0.7 gives up some relevance; `evaluate --diversity` says how much.",
+)
+def export(
+    run_directory: str,
+    out: str,
+    k: int,
+    texts: bool,
+    no_repeats: bool,
+    diversity: float | None,
+) -> None:
     """Write a run's model as a version for TensorFlow Serving."""
     with _without_notices():
         from tfrs_decay import runs
 
     click.echo(
         runs.export_run(
-            runs.load_run(run_directory), out, k=k, exclude_seen=no_repeats, texts=texts
+            runs.load_run(run_directory),
+            out,
+            k=k,
+            exclude_seen=no_repeats,
+            diversity=diversity,
+            texts=texts,
         )
     )
 

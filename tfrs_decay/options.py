@@ -212,6 +212,14 @@ model_options = _together(
         "what to make of an item that is new; 0.1 to 0.5 are usual.",
     ),
     click.option(
+        "--repeats",
+        type=click.Choice(["off", "on", "learned", "never"]),
+        default="off",
+        show_default=True,
+        help="What a user had before: scored like any other item; with its decayed "
+        "counts on top, as they are or weighed as is learned; or never recommended.",
+    ),
+    click.option(
         "--fine-tune",
         metavar="HOW",
         help="Train the encoder as well: all, last:2 (so many of its last layers) or "
@@ -240,6 +248,7 @@ MODEL_OPTIONS = (
     "vectors",
     "fusion",
     "id_dropout",
+    "repeats",
     "fine_tune",
     "encoder_learning_rate",
     "warm_up",
@@ -397,6 +406,28 @@ def _extent(written: str, name: str, by: str) -> float:
         raise click.UsageError(
             f"{_typed(name)} {written!r}: --by rank counts events, as in 20."
         ) from None
+
+
+def several(kind: type[int] | type[float]) -> Callable[..., tuple[float, ...]]:
+    """Reads an option of numbers that are typed as one word, as in 1,5,20.
+
+    Args:
+        kind: What each of them is.
+
+    Returns:
+        The option's callback; of an option that was not typed, no number.
+    """
+
+    def read(context: Any, option: Any, written: str | None) -> tuple[float, ...]:
+        try:
+            return tuple(kind(one) for one in (written or "").split(",") if written)
+        except ValueError:
+            form = "1,5,20" if kind is int else "0.9,0.7"
+            raise click.BadParameter(
+                f"{written!r} is not numbers with commas between, as in {form}."
+            ) from None
+
+    return read
 
 
 def was_given(name: str) -> bool:

@@ -89,21 +89,28 @@ class OwnItems(NamedTuple):
             had: [batch, items] bool, whether the user had the item.
             The sums of the candidates, in their order.
         """
-        time = tf.shape(self.item)[1]
+        had, place = self._find(candidates)
+        return had, OwnItems(candidates, *(_read(one, had, place) for one in self[1:]))
+
+    def values_at(self, values: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """What is told of own items, for some items; 0 for those never had.
+
+        Args:
+            values: [batch, time] numbers, one for each item of `item`.
+            candidates: [batch, items] int32 places; negative for none.
+
+        Returns:
+            [batch, items] of the values' dtype.
+        """
+        return _read(values, *self._find(candidates))
+
+    def _find(self, candidates: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """[batch, items] bool and int32: whether an item was had, and its column."""
         # A column more, so that there is something to look at in no history.
         item = tf.pad(self.item, [[0, 0], [0, 1]], constant_values=NO_ITEM)
-        place = tf.searchsorted(item, candidates)
-        place = tf.minimum(place, time)
-        had = (tf.gather(item, place, batch_dims=1) == candidates) & (candidates >= 0)
-
-        def read(one: tf.Tensor) -> tf.Tensor:
-            rank = one.shape.rank
-            padded = tf.pad(one, [[0, 0], [0, 1]] + [[0, 0]] * (rank - 2))
-            found = tf.gather(padded, place, batch_dims=1)
-            kept = had[..., None] if rank == 3 else had
-            return tf.where(kept, found, tf.zeros([], one.dtype))
-
-        return had, OwnItems(candidates, *(read(one) for one in self[1:]))
+        place = tf.minimum(tf.searchsorted(item, candidates), tf.shape(self.item)[1])
+        had = tf.gather(item, place, batch_dims=1) == candidates
+        return had & (candidates >= 0), place
 
     def strongest(self, score: tf.Tensor, k: int) -> tf.Tensor:
         """The k items of each row with the highest score.
@@ -121,6 +128,14 @@ class OwnItems(NamedTuple):
         item = tf.gather(self.item, place, batch_dims=1)
         item = tf.where(best < 0, -1, item)
         return tf.pad(item, [[0, 0], [0, k - most]], constant_values=-1)
+
+
+def _read(values: tf.Tensor, had: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    rank = values.shape.rank
+    padded = tf.pad(values, [[0, 0], [0, 1]] + [[0, 0]] * (rank - 2))
+    found = tf.gather(padded, place, batch_dims=1)
+    kept = had[..., None] if rank == 3 else had
+    return tf.where(kept, found, tf.zeros([], values.dtype))
 
 
 def later_baskets(age: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
