@@ -1,0 +1,1 @@
+"""Two recommenders compared on traffic: replayed from a log, interleaved, or live."""
