@@ -171,8 +171,8 @@ def sample_ratio(
                 f"counts[{arm!r}]={count}, and the arm's weight is 0: nobody should "
                 "have been given it."
             )
-    total, whole = sum(counts.values()), sum(arms.values())
-    expected = {arm: float(weight * total / whole) for arm, weight in arms.items()}
+    total = sum(counts.values())
+    expected = expected_users(total, weights)
     tested = [arm for arm, weight in arms.items() if weight]
     least = min(tested, key=lambda arm: expected[arm])
     if expected[least] < LEAST_EXPECTED:
@@ -180,13 +180,32 @@ def sample_ratio(
             f"counts has {total} users, of whom {expected[least]:.1f} are expected in "
             f"{least!r}: below {LEAST_EXPECTED} the test says nothing."
         )
-    chi_square = sum((counts[arm] - expected[arm]) ** 2 / expected[arm] for arm in tested)
+    chi_square = sum(
+        (counts[arm] - expected[arm]) ** 2 / expected[arm] for arm in tested
+    )
     return SampleRatio(
         observed={arm: int(counts[arm]) for arm in arms},
         expected=expected,
         chi_square=float(chi_square),
         p=_chi_square_tail(float(chi_square), len(tested) - 1),
     )
+
+
+def expected_users(
+    total: int, weights: Mapping[str, float] | Sequence[str]
+) -> dict[str, float]:
+    """How many of so many users each arm should have.
+
+    Args:
+        total: Users of all arms.
+        weights: As `assign` had them.
+
+    Raises:
+        ValueError: As in `assign`.
+    """
+    arms = _weights(weights)
+    whole = sum(arms.values())
+    return {arm: float(weight * total / whole) for arm, weight in arms.items()}
 
 
 def _salt(experiment: str) -> Any:
