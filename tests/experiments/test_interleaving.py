@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from simulated_traffic import ITEMS, mixed_traffic
 
 from tfrs_decay.experiments import interleaved, sign_test, team_draft
-
-ITEMS = [f"item {number}" for number in range(8)]
 
 
 @given(st.permutations(ITEMS), st.permutations(ITEMS), st.integers(0, 9), st.data())
@@ -60,25 +59,10 @@ def test_lists_that_cannot_be_interleaved_are_refused(one, other, k, message):
         team_draft(one, other, k=k, seed=0)
 
 
-def traffic(rng, one, other, appeal, *, users=150, visits=4, k=4):
-    """Interleaved lists that users click by the items' appeal, and less far down."""
-    rows = {name: [] for name in ("user", "arm", "item", "position", "time", "click")}
-    for user in range(users):
-        taste = rng.uniform(0.5, 1.5)
-        for visit in range(visits):
-            draft = team_draft(one, other, k=k, seed=rng)
-            for place, (item, team) in enumerate(zip(*draft, strict=True), start=1):
-                click = rng.random() < taste * appeal[item] / place
-                values = (user, ("A", "B")[team], item, place, visit * 86_400, click)
-                for name, value in zip(rows, values, strict=True):
-                    rows[name].append(value)
-    return rows
-
-
 def test_the_better_list_wins():
     rng = np.random.default_rng(1)
     appeal = {item: 0.4 - 0.05 * number for number, item in enumerate(ITEMS)}
-    found = interleaved(traffic(rng, ITEMS[::-1], ITEMS, appeal), ["A", "B"])
+    found = interleaved(mixed_traffic(rng, ITEMS[::-1], ITEMS, appeal), ["A", "B"])
     assert found.overall.differences["click-through"]["B"].verdict == "better"
     assert found.verdict == "B is better than A in click-through."
     assert found.sign_test.wins > 2 * found.sign_test.losses
@@ -86,7 +70,7 @@ def test_the_better_list_wins():
     rates = found.overall.rates["click-through"]
     # Each has every other place.
     assert rates["A"].impressions == rates["B"].impressions == 150 * 4 * 2
-    back = interleaved(traffic(rng, ITEMS, ITEMS[::-1], appeal), ["A", "B"])
+    back = interleaved(mixed_traffic(rng, ITEMS, ITEMS[::-1], appeal), ["A", "B"])
     assert back.overall.differences["click-through"]["B"].verdict == "worse"
 
 
@@ -95,7 +79,7 @@ def test_the_same_list_twice_is_called_as_seldom_as_it_should_be():
     appeal = dict.fromkeys(ITEMS, 0.3)
     called, signs, differences = 0, 0, []
     for _ in range(100):
-        rows = traffic(rng, ITEMS, ITEMS, appeal, users=40, visits=2, k=3)
+        rows = mixed_traffic(rng, ITEMS, ITEMS, appeal, users=40, visits=2, k=3)
         found = interleaved(rows, ["A", "B"], resamples=300)
         one = found.overall.differences["click-through"]["B"]
         called += one.significant

@@ -7,55 +7,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from simulated_traffic import ARMS, by_hand, split_traffic
 
 from tfrs_decay.experiments import live
-
-DAY = 86_400
-ARMS = ["control", "decay"]
-
-
-def simulated(rng, rates, *, users=400, alike=4.0, days=1):
-    """Impressions of users who click more or less readily, as a frame."""
-    parts = []
-    for arm, rate in rates.items():
-        count = rng.integers(1, 9, users)
-        # A beta of this mean: the smaller `alike`, the more users differ.
-        taste = rng.beta(rate * alike, (1 - rate) * alike, users)
-        user = np.repeat(np.arange(users), count)
-        click = rng.random(len(user)) < taste[user]
-        parts.append(
-            pd.DataFrame(
-                {
-                    "user": [f"{arm} {one}" for one in user],
-                    "arm": arm,
-                    "item": "i",
-                    "position": 1,
-                    "time": rng.integers(0, days * DAY, len(user)),
-                    "click": click,
-                    "conversion": click & (rng.random(len(user)) < 0.5),
-                }
-            )
-        )
-    table = pd.concat(parts)
-    # Rows come in any order, and impressions are told apart by their times.
-    table["time"] = table["time"] // len(table) * len(table)
-    table["time"] += np.arange(len(table)) % len(table)
-    return table.sample(frac=1, random_state=1)
-
-
-def by_hand(**columns):
-    """Twelve users, of whom each arm has six with two impressions each."""
-    user = np.repeat(np.arange(12), 2)
-    return {
-        "user": user,
-        "arm": np.where(user < 6, "control", "decay"),
-        "item": ["a", "b"] * 12,
-        "position": [1, 2] * 12,
-        "time": DAY * (np.arange(24) % 2),
-        # Of decay all first places, of control half of them.
-        "click": [1, 0] * 3 + [0, 0] * 3 + [1, 0] * 6,
-        **columns,
-    }
 
 
 def test_figures_by_hand():
@@ -89,7 +43,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
     held, called, runs = 0, 0, 200
     for run in range(runs):
         rates = {"control": 0.3, "decay": 0.36 if run % 2 else 0.3}
-        table = simulated(rng, rates, users=80, alike=2.0)
+        table = split_traffic(rng, rates, users=80, alike=2.0)
         found = live(table, ARMS, rewards=["click"], resamples=400)
         one = found.overall.differences["click-through"]["decay"]
         held += one.low <= rates["decay"] - rates["control"] <= one.high
@@ -99,7 +53,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 
 
 def test_an_interval_that_takes_impressions_for_users_would_be_too_short():
-    table = simulated(np.random.default_rng(4), dict.fromkeys(ARMS, 0.3), alike=0.5)
+    table = split_traffic(np.random.default_rng(4), dict.fromkeys(ARMS, 0.3), alike=0.5)
     clusters = live(table, ARMS).overall.differences["click-through"]["decay"]
     table["user"] = np.arange(len(table))
     each = live(table, ARMS).overall.differences["click-through"]["decay"]
@@ -107,7 +61,7 @@ def test_an_interval_that_takes_impressions_for_users_would_be_too_short():
 
 
 def test_a_better_arm_is_found_and_a_metric_more_asks_for_more():
-    table = simulated(np.random.default_rng(5), {"control": 0.2, "decay": 0.3})
+    table = split_traffic(np.random.default_rng(5), {"control": 0.2, "decay": 0.3})
     found = live(table, {"control": 1, "decay": 1})
     assert found.verdict == (
         "decay is better than control in click-through; decay is better than control "
@@ -159,7 +113,7 @@ def test_impressions_that_stand_twice_are_refused_or_counted():
 
 
 def test_arms_that_lost_users_are_told_before_anything_else():
-    table = simulated(np.random.default_rng(6), {"control": 0.1, "decay": 0.3})
+    table = split_traffic(np.random.default_rng(6), {"control": 0.1, "decay": 0.3})
     lost = table[(table["arm"] == "control") | (table["click"])]
     found = live(lost, ARMS)
     assert not found.sample_ratio.fits

@@ -5,48 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from simulated_traffic import BAD, CLICK, GOOD, SHOP, asked, logged_traffic
 
 from tfrs_decay.experiments import replay
-
-# What two kinds of users click of five items, and how often the log showed each.
-CLICK = np.array([[0.10, 0.30, 0.20, 0.05, 0.15], [0.25, 0.05, 0.10, 0.30, 0.15]])
-LOGGED = np.array([[0.40, 0.10, 0.20, 0.20, 0.10], [0.10, 0.40, 0.20, 0.10, 0.20]])
-ITEMS = np.array(["a", "b", "c", "d", "e"])
-# One list for each kind: the best two, and what is best for the other kind.
-GOOD = [["b", "c"], ["d", "a"]]
-BAD = [["d", "a"], ["b", "c"]]
 
 
 def truth(lists):
     """What a list of two is worth, one of its items at a time, over both kinds."""
-    codes = [[ITEMS.tolist().index(item) for item in one] for one in lists]
+    codes = [[SHOP.tolist().index(item) for item in one] for one in lists]
     return np.mean([CLICK[kind, one].mean() for kind, one in enumerate(codes)])
 
 
-def simulated(rng, *, users=300, visits=10):
-    """Traffic of users of both kinds, as often the one as the other."""
-    user = np.repeat(np.arange(users), visits)
-    kind = user % 2
-    item = np.array([rng.choice(5, p=LOGGED[one]) for one in kind])
-    taste = rng.uniform(0.5, 1.5, users)[user]
-    table = pd.DataFrame(
-        {
-            "user": user,
-            "item": ITEMS[item],
-            "time": np.tile(np.arange(visits) * 86_400, users),
-            "propensity": LOGGED[kind, item],
-            "click": rng.random(len(user)) < CLICK[kind, item] * taste,
-        }
-    )
-    return table, kind
-
-
-def asked(kind, good=GOOD, bad=BAD):
-    return {"bad": [bad[one] for one in kind], "good": [good[one] for one in kind]}
-
-
 def test_the_worth_comes_back_from_another_ones_log():
-    table, kind = simulated(np.random.default_rng(1), users=1500)
+    table, kind = logged_traffic(np.random.default_rng(1), users=1500)
     found = replay(table, asked(kind))
     rates = found.overall.rates["click-through"]
     for name, lists in (("good", GOOD), ("bad", BAD)):
@@ -68,7 +39,7 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say():
     rng = np.random.default_rng(2)
     held, both, runs = 0, 0, 100
     for _ in range(runs):
-        table, kind = simulated(rng, users=120, visits=5)
+        table, kind = logged_traffic(rng, users=120, visits=5)
         found = replay(table, asked(kind), resamples=300)
         rates = found.overall.rates["click-through"]
         both += rates["good"].low <= truth(GOOD) <= rates["good"].high
@@ -134,7 +105,7 @@ def test_a_list_shows_what_stands_at_the_logged_position():
 
 
 def test_a_pair_is_told_apart_more_easily_than_two_strangers():
-    table, kind = simulated(np.random.default_rng(3))
+    table, kind = logged_traffic(np.random.default_rng(3))
     # Alike but for half the users.
     near = [GOOD[0], ["d", "c"]]
     found = replay(table, asked(kind, bad=near))
@@ -149,7 +120,7 @@ def test_a_pair_is_told_apart_more_easily_than_two_strangers():
 
 
 def test_days_segments_and_several_rewards():
-    table, kind = simulated(np.random.default_rng(4), visits=3)
+    table, kind = logged_traffic(np.random.default_rng(4), visits=3)
     table["conversion"] = table["click"]
     table["segment"] = np.where(kind, "odd", "even")
     found = replay(table, asked(kind))
@@ -166,7 +137,7 @@ def test_days_segments_and_several_rewards():
 
 
 def test_impressions_that_stand_twice():
-    table, kind = simulated(np.random.default_rng(5), users=60)
+    table, kind = logged_traffic(np.random.default_rng(5), users=60)
     twice = pd.concat([table, table.iloc[:7]])
     lists = asked([*kind, *kind[:7]])
     with pytest.raises(ValueError, match=r"traffic has 7 rows that stand twice"):
@@ -179,7 +150,7 @@ def test_impressions_that_stand_twice():
 
 
 def test_what_the_log_could_not_show_is_told():
-    table, kind = simulated(np.random.default_rng(6))
+    table, kind = logged_traffic(np.random.default_rng(6))
     unseen = [["b", "new"], ["d", "new"]]
     found = replay(table, asked(kind, good=unseen))
     assert found.weights["good"].mean == pytest.approx(0.5, abs=0.1)
@@ -196,7 +167,7 @@ def test_what_the_log_could_not_show_is_told():
 
 
 def test_few_and_heavy_weights_are_told():
-    table, kind = simulated(np.random.default_rng(7), users=20, visits=5)
+    table, kind = logged_traffic(np.random.default_rng(7), users=20, visits=5)
     table.loc[table["item"] == "b", "propensity"] = 1e-3
     found = replay(table, asked(kind))
     assert any("too few to go by" in note for note in found.notes)
@@ -211,7 +182,7 @@ def test_few_and_heavy_weights_are_told():
     [(0, "holds 0"), (-0.1, "holds -0.1"), (1.01, "holds 1.01"), (np.nan, "holds nan")],
 )
 def test_what_is_no_propensity_is_refused(wrong, expected):
-    table, kind = simulated(np.random.default_rng(8), users=20)
+    table, kind = logged_traffic(np.random.default_rng(8), users=20)
     table.loc[3, "propensity"] = wrong
     with pytest.raises(
         ValueError,
@@ -222,7 +193,7 @@ def test_what_is_no_propensity_is_refused(wrong, expected):
 
 
 def test_recommendations_that_do_not_fit_are_refused():
-    table, kind = simulated(np.random.default_rng(9), users=20)
+    table, kind = logged_traffic(np.random.default_rng(9), users=20)
     n, good = len(table), asked(kind)["good"]
     for wrong, message in (
         (good[1:], r"recommended\['bad'\] has 199 entries for 200 rows of traffic"),
@@ -251,7 +222,7 @@ def test_recommendations_that_do_not_fit_are_refused():
 
 
 def test_a_log_that_says_too_little_is_refused():
-    table, kind = simulated(np.random.default_rng(10), users=20)
+    table, kind = logged_traffic(np.random.default_rng(10), users=20)
     lists = asked(kind)
     with pytest.raises(ValueError, match=r"traffic has no rows below its columns"):
         replay(table.iloc[:0], {"bad": [], "good": []})

@@ -16,6 +16,7 @@ from tfrs_decay.experiments.assignment import (
 from tfrs_decay.experiments.interleaving import Draft, interleaved, team_draft
 from tfrs_decay.experiments.live import live
 from tfrs_decay.experiments.outcome import Outcome, Part, Rate, Weights
+from tfrs_decay.experiments.page import page, write_page
 from tfrs_decay.experiments.recommenders import (
     ExportedRecommender,
     Recommender,
@@ -41,8 +42,10 @@ __all__ = [
     "hash_of",
     "interleaved",
     "live",
+    "page",
     "replay",
     "sample_ratio",
     "sign_test",
     "team_draft",
+    "write_page",
 ]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tfrs_decay.experiments.outcome import Outcome, measure
+from tfrs_decay.experiments.measuring import measure
+from tfrs_decay.experiments.outcome import Outcome
 from tfrs_decay.experiments.sign_test import sign_test
 from tfrs_decay.experiments.traffic import Traffic, arm_names, shown_by
 

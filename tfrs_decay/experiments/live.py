@@ -14,7 +14,8 @@ from tfrs_decay.experiments.assignment import (
     expected_users,
     sample_ratio,
 )
-from tfrs_decay.experiments.outcome import Impressions, Outcome, measure
+from tfrs_decay.experiments.measuring import Impressions, measure
+from tfrs_decay.experiments.outcome import Outcome
 from tfrs_decay.experiments.traffic import Traffic, arm_names, shown_by
 
 if TYPE_CHECKING:

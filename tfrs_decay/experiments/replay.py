@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrs_decay.data.cleaning import counted
-from tfrs_decay.experiments.outcome import Impressions, Outcome, Weights, measure
+from tfrs_decay.experiments.measuring import Impressions, measure
+from tfrs_decay.experiments.outcome import Outcome, Weights
 from tfrs_decay.experiments.traffic import (
     IMPRESSION,
     Traffic,

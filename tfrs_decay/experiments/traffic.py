@@ -10,7 +10,7 @@ import numpy as np
 from tfrs_decay.data.names import as_text
 from tfrs_decay.data.tables import as_numbers, need, without_words
 from tfrs_decay.data.times import seconds_since_epoch
-from tfrs_decay.experiments.outcome import Impressions
+from tfrs_decay.experiments.measuring import Impressions
 
 if TYPE_CHECKING:
     import pandas as pd
