@@ -138,7 +138,7 @@ def test_every_text_is_escaped():
     found = replace(found, notes=(*found.notes, f"note {evil}"))
     text = page(found, title=f"title {evil}")
     read = Reader(text)
-    assert not {"script", "b"} & (set(read.tags) - {"b"}) and "<script" not in text
+    assert "<script" not in text and "<b><" not in text
     assert f"title {evil}" in read.said and f"note {evil}" in read.said
     assert f"{evil} & more" in read.said and f"<b>{evil}" in read.said
     assert "3 impressions: the user was shown more than one arm" in read.said
@@ -183,11 +183,11 @@ def test_headlines_and_sentences():
         "decay is better in one thing and worse in another"
     )
     assert sentences(outcome(click=up)) == [
-        "Click: 50% with decay, 25% with control. That is 25 points more, a rise of "
-        "100%. The true difference likely lies between +20 and +30 points (95% "
+        "Click: 50.0% with decay, 25.0% with control. That is 25.0 points more, a rise "
+        "of 100%. The true difference likely lies between +20.0 and +30.0 points (95% "
         "interval)."
     ]
-    assert " 25 points less, a fall of 100%." in sentences(outcome(click=down))[0]
+    assert " 25.0 points less, a fall of 100%." in sentences(outcome(click=down))[0]
     assert (
         "A difference of this size may well be chance"
         in (sentences(outcome(click=same))[0])
