@@ -394,7 +394,8 @@ def compare(
 
     --log has the columns user, time, item, propensity (the chance with which this item
     was shown at this place) and click or conversion; where they are known position
-    (from 1 on) and segment. Each export is asked what it would have shown.
+    (from 1 on) and segment. Each export is asked what it would have shown; both should
+    have been trained on what came before that traffic.
     """
     if (history is None) == (run_directory is None):
         raise click.UsageError(

@@ -168,7 +168,7 @@ def test_a_number_may_be_a_reward():
         ),
         (
             {"user": [None, *range(23)]},
-            r"\['user'\] holds .* in row 0 .*: an id is expec",
+            r"\['user'\] holds .* in row 0 .*: a name that is",
         ),
         ({"position": [0] * 24}, r"\['position'\] holds 0 in row 0 .*from 1 on is"),
         ({"position": [1.5] * 24}, r"\['position'\] holds 1.5 .*: a whole number is"),
@@ -209,6 +209,7 @@ def test_nothing_to_count_is_refused():
     [
         ({"arms": ["control"]}, r"arms=\['control'\]: give two arms or more"),
         ({"arms": ["decay", "decay"]}, r"give two arms or more, each once"),
+        ({"arms": {0: 1, 1: 1}}, r"arms=\[0, 1\]: 0 is no name; give text"),
         ({"control": "other"}, r"control='other' is not among the arms"),
         ({"level": 1}, r"level=1 must lie between 0 and 1"),
         ({"resamples": 0}, r"resamples=0 must be 1 or more"),

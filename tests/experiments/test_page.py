@@ -249,3 +249,14 @@ def test_an_interval_stands_where_its_numbers_are():
     drawn = interval(0.5, 0.0, 1.0, reach=1.0, kind="better", label="a < b")
     assert re.search(r'x1="50.00%" x2="98.00%"', drawn) and 'cx="74.00%"' in drawn
     assert "a &lt; b" in drawn
+
+
+def test_three_arms_have_a_difference_each():
+    rates = {"control": 0.2, "a week": 0.3, "a month": 0.2}
+    found = live(split_traffic(np.random.default_rng(2), rates), [*rates])
+    assert headline(found) == "There are differences"
+    assert found.verdict.startswith("a week is better than control in click-through")
+    said = Reader(page(found)).said
+    assert said.startswith("a week, a month against control ")
+    for arm in ("a week", "a month"):
+        assert f"{arm} less control: click-through" in said

@@ -179,7 +179,13 @@ def test_few_and_heavy_weights_are_told():
 
 @pytest.mark.parametrize(
     ("wrong", "expected"),
-    [(0, "holds 0"), (-0.1, "holds -0.1"), (1.01, "holds 1.01"), (np.nan, "holds nan")],
+    [
+        (0, "holds 0"),
+        (1e-320, "holds 1e-320"),
+        (-0.1, "holds -0.1"),
+        (1.01, "holds 1.01"),
+        (np.nan, "holds nan"),
+    ],
 )
 def test_what_is_no_propensity_is_refused(wrong, expected):
     table, kind = logged_traffic(np.random.default_rng(8), users=20)

@@ -12,6 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+KIND_PER_USER = 6
+"""How much longer it takes to draw how many users of a kind there are than one user."""
+
+FEWEST_DRAWS = 200
+"""Draws of a bootstrap that is kept short."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -143,21 +149,33 @@ def compared(
     )
 
 
-def resampled_sums(totals: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+def resampled_sums(
+    totals: np.ndarray, resamples: int, seed: int, *, effort: int | None = None
+) -> np.ndarray:
     """Draws users with replacement, as many as there are, and adds up what they have.
 
     Args:
         totals: [u, m] numbers of each user.
         resamples: How often users are drawn.
         seed: Of the draws.
+        effort: Where users differ so much that more numbers than this would be drawn,
+            they are drawn less often, though 200 times at least. No limit when left
+            out.
 
     Returns:
-        [resamples, m] float64, the sums over the users of each draw.
+        [resamples, m] float64, or fewer: the sums over the users of each draw.
     """
     # Users with the same totals are drawn together: most differ nowhere, as a rule.
     kinds, size = np.unique(totals, axis=0, return_counts=True)
+    if effort is not None:
+        resamples = min(resamples, max(FEWEST_DRAWS, effort // len(kinds)))
     rng = np.random.default_rng(seed)
     sums = np.empty((resamples, totals.shape[1]))
+    if effort is not None and len(kinds) * KIND_PER_USER > len(totals):
+        for row in range(resamples):
+            drawn = rng.integers(len(totals), size=len(totals))
+            sums[row] = np.bincount(drawn, minlength=len(totals)) @ totals
+        return sums
     block = max(1, 2**22 // len(kinds))
     for start in range(0, resamples, block):
         part = sums[start : start + block]

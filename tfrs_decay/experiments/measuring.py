@@ -29,6 +29,9 @@ FEW_USERS = 30
 RESAMPLES_OF_DAYS = 2_000
 """Draws at most for the intervals of days, of which there are many: pictures alone."""
 
+EFFORT, EFFORT_OF_DAYS = 200_000_000, 20_000_000
+"""Numbers to draw at most for all or a segment, and for a day: seconds, and one."""
+
 DAY = 86_400
 
 
@@ -81,7 +84,8 @@ def measure(
         kind: As in `Outcome`.
         control: The arm that the others are compared with.
         level: Of the intervals, between 0 and 1.
-        resamples: How often users are drawn; 2,000 times at most for a day.
+        resamples: How often users are drawn; 2,000 times at most for a day, and less
+            often where many thousand users all differ.
         seed: Of the draws.
         known: Further attributes of the outcome.
 
@@ -96,8 +100,10 @@ def measure(
     if control not in rows.weight:
         raise ValueError(f"control={control!r} is not among the arms {[*rows.weight]}.")
 
-    def part(name: str, some: Impressions, draws: int = resamples) -> Part:
-        return _part(name, some, control, level, draws, seed)
+    def part(name: str, some: Impressions) -> Part:
+        return _part(name, some, control, level, (resamples, seed, EFFORT))
+
+    of_day = (min(resamples, RESAMPLES_OF_DAYS), seed, EFFORT_OF_DAYS)
 
     overall = part("all", rows)
     if not overall.told:
@@ -109,11 +115,11 @@ def measure(
     by_day: list[Part] = []
     cumulative: list[Part] = []
     if rows.time is not None:
-        day, draws = rows.time // DAY, min(resamples, RESAMPLES_OF_DAYS)
+        day = rows.time // DAY
         for one in np.unique(day):
             name = day_of(one * DAY)
-            by_day.append(part(name, rows.where(day == one), draws))
-            cumulative.append(part(name, rows.where(day <= one), draws))
+            for parts, kept in ((by_day, day == one), (cumulative, day <= one)):
+                parts.append(_part(name, rows.where(kept), control, level, of_day))
     by_segment: list[Part] = []
     if rows.segment is not None:
         by_segment = [
@@ -146,8 +152,13 @@ def measure(
 
 
 def _part(
-    name: str, rows: Impressions, control: str, level: float, resamples: int, seed: int
+    name: str,
+    rows: Impressions,
+    control: str,
+    level: float,
+    drawn: tuple[int, int, int],
 ) -> Part:
+    """One part; `drawn` says how often at most, by which seed, and the effort."""
     arms = list(rows.weight)
     # Users without any weight are drawn like the others: they are part of the chance.
     _, user = np.unique(rows.user, return_inverse=True)
@@ -172,7 +183,9 @@ def _part(
         axis=1,
     )
     values = _ratios(totals.sum(axis=0)[None], arms, [*rows.reward])
-    draws = _ratios(resampled_sums(totals, resamples, seed), arms, [*rows.reward])
+    draws = _ratios(
+        resampled_sums(totals, *drawn[:2], effort=drawn[2]), arms, [*rows.reward]
+    )
     quantiles = [(1 - level) / 2, (1 + level) / 2]
     rates: dict[str, dict[str, Rate]] = {}
     differences: dict[str, dict[str, Comparison]] = {}

@@ -139,6 +139,10 @@ def compare_recommenders(
     A user whom the history does not know has an empty one: an export answers with what
     is popular, or not at all where it was exported without.
 
+    What a recommender was trained on has to end before the traffic begins. One that has
+    seen what these users did next is not replayed, but asked what it remembers; nothing
+    here can tell.
+
     Args:
         traffic: Columns as in `replay`, and time.
         recommenders: Functions, or folders of exports, by name.

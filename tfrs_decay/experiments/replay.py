@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 FEW = 100
 """Impressions of equal weight below which a replay tells little."""
 
+LEAST_CHANCE = 1e-12
+"""A propensity below which a weight is no number to count with."""
+
 HEAVY = 0.1
 """A share of all weights above which one impression decides too much."""
 
@@ -132,7 +135,7 @@ def replay(
                 )
             logged, chosen = _where(~below, logged, chosen)
     propensity = logged.numbers(
-        "propensity", "a chance above 0 and at most 1", np.nextafter(0, 1), 1
+        "propensity", "a chance above 0 and at most 1", LEAST_CHANCE, 1
     )
     shown = {name: _shown(name, one, logged) for name, one in chosen.items()}
     for name, one in shown.items():

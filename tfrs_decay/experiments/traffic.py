@@ -61,7 +61,7 @@ class Traffic:
         """[n] a column of ids as strings, none of which may be missing."""
         found = as_text(self._column(name)).to_numpy()
         missing = np.array([not one for one in found], bool)
-        self._refuse(name, missing, "an id")
+        self._refuse(name, missing, "a name that is not empty")
         return found
 
     def numbers(
@@ -171,7 +171,9 @@ class Traffic:
 
 def coded(names: np.ndarray) -> np.ndarray:
     """[n] int64, a number for each distinct name."""
-    return np.unique(names.astype(str), return_inverse=True)[1]
+    import pandas as pd
+
+    return np.asarray(pd.factorize(names)[0], np.int64)
 
 
 REWARDS = {"click": "click-through", "conversion": "conversion"}
@@ -271,6 +273,9 @@ def arm_names(
     names = [arms] if isinstance(arms, str) else list(arms)
     if len(names) < 2 or len(set(names)) != len(names):
         raise ValueError(f"arms={names}: give two arms or more, each once.")
+    strange = [one for one in names if not isinstance(one, str)]
+    if strange:
+        raise ValueError(f"arms={names}: {strange[0]!r} is no name; give text.")
     if control is not None and control not in names:
         raise ValueError(f"control={control!r} is not among the arms {names}.")
     return names
