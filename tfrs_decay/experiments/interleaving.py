@@ -1,8 +1,8 @@
 """Two lists shown as one: clicks say which of the two had the better items.
 
-Every user compares both, so that far fewer are needed than where each sees one. The
-package `interleaving` is an empty placeholder (0.0.0), and GitHub's mpkato/interleaving
-has no release for Python 3.11; a draft takes a few lines.
+Every user compares both, so that far fewer are needed than where each sees one. It is
+written here: the package `interleaving` 0.0.0 is an empty placeholder, and the library
+mpkato/interleaving, on GitHub, is not on the package index.
 """
 
 from __future__ import annotations

@@ -12,42 +12,15 @@ from tfrs_decay.evaluation.compare import Comparison
 from tfrs_decay.experiments import charts
 from tfrs_decay.experiments.outcome import Outcome, Part
 from tfrs_decay.experiments.page_style import STYLE
-from tfrs_decay.experiments.wording import Figures, chance, headline, sentences
-
-_KINDS = {
-    "live": "A live experiment: each user was shown one of these, chosen by chance.",
-    "replay": "A replay: no user was shown any of these. What each would have been "
-    "worth is worked out from a log of what another system showed.",
-    "interleaving": "An interleaving: every user was shown lists mixed of both, and a "
-    "click counts for the one whose choice the item was.",
-}
-
-_READING = (
-    "A rate is the share of impressions that something came of; an impression is one "
-    "item shown to one user.",
-    "An interval is where the true number likely lies: of a hundred such intervals "
-    "about {level} hold it. It is drawn as a bar or a band. Wide means that "
-    "little is known.",
-    "A difference is called better or worse only where its interval is clear of zero "
-    "by enough that chance is a poor explanation. What is asked several times, of "
-    "several metrics or segments, has to be clearer still.",
-    '"No difference shown" is not "no difference": '
-    "the interval says how large one may still be.",
-    "Users are what is counted, not clicks: ten clicks of one user say less than one "
-    "click of each of ten.",
-    "The days so far settle as days are added. That they are above zero on some day is "
-    "no result: decide beforehand how long to wait.",
+from tfrs_decay.experiments.wording import (
+    KINDS,
+    READING,
+    READING_OF,
+    Figures,
+    chance,
+    headline,
+    sentences,
 )
-_READING_OF = {
-    "replay": "A replay says nothing of items that the log had no chance to show, nor "
-    "of how users would have changed by being shown other things. It tells which of "
-    "two is worth a live experiment.",
-    "interleaving": "Interleaving tells which of two users prefer side by side; how "
-    "many more clicks a whole list of the better one would bring, only a live "
-    "experiment tells.",
-    "live": "Segments are for understanding: a difference in one that was not looked "
-    "for beforehand deserves an experiment of its own.",
-}
 
 
 def write_page(
@@ -109,7 +82,7 @@ def _about(outcome: Outcome) -> str:
         span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
         when = f", {span} (days in UTC)"
     impressions = counted(outcome.overall.impressions, "impression")
-    return f'<p class="quiet">{_KINDS[outcome.kind]} {impressions}{escape(when)}.</p>'
+    return f'<p class="quiet">{KINDS[outcome.kind]} {impressions}{escape(when)}.</p>'
 
 
 def _verdict(outcome: Outcome) -> str:
@@ -373,8 +346,8 @@ def _left_out(outcome: Outcome) -> str:
 
 
 def _reading(outcome: Outcome) -> str:
-    said = [one.format(level=f"{100 * outcome.level:g}") for one in _READING]
-    return _section("How to read this", _list([*said, _READING_OF[outcome.kind]]))
+    said = [one.format(level=f"{100 * outcome.level:g}") for one in READING]
+    return _section("How to read this", _list([*said, READING_OF[outcome.kind]]))
 
 
 def _section(heading: str, body: str) -> str:

