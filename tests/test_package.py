@@ -32,7 +32,7 @@ def test_importing_is_light():
         "td.decay.Exponential('7d'); td.data.Items(['a']); td.durations\n"
         "td.interest.InterestState; td.serving.NativeModel\n"
         "td.evaluation.recall_at_k; td.plots; td.popularity.PopularityTable\n"
-        "td.neighbours.fit_ease\n"
+        "td.neighbours.fit_ease; td.experiments.assign\n"
         "heavy = {'tensorflow', 'tf_keras', 'keras', 'pandas', 'matplotlib', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
@@ -184,6 +184,20 @@ ORDER = [
     "serving.saved_model",
     "serving.asking",
     "serving",
+    "experiments.assignment",
+    "experiments.sign_test",
+    "experiments.outcome",
+    "experiments.measuring",
+    "experiments.traffic",
+    "experiments.live",
+    "experiments.interleaving",
+    "experiments.replay",
+    "experiments.recommenders",
+    "experiments.wording",
+    "experiments.charts",
+    "experiments.page_style",
+    "experiments.page",
+    "experiments",
     "optimizers",
     "ranking.tables",
     "ranking.examples",
