@@ -169,6 +169,7 @@ def test_all_of_it_in_one_call(shop_events):
         popularity=PopularityTable.of(shop_events.where(shop_events.time <= until)),
         **options,
     )
+    past.repeats.build()
     for one, other in zip(
         past.get_weights(), found.candidates.get_weights(), strict=True
     ):
