@@ -260,7 +260,9 @@ def measure(
 ) -> dict[str, dict[str, float]]:
     """The last step: every model on the test period, once."""
     began = time.perf_counter()
-    asked = of_track(basket_queries(events, after=sealed.cut), events, track)
+    actions = runs.settings_for(events.actions).target_actions
+    asked = basket_queries(events, after=sealed.cut, actions=actions)
+    asked = of_track(asked, events, track)
     asked = drawn(asked, arguments.test_queries, 0)
     new = track == "new"
     examples = ranking.make_examples(candidates, asked, events, exclude_own=new)
@@ -378,10 +380,12 @@ def main() -> None:
     cleaned = clean(open_log(arguments.data, sample=arguments.sample, seed=0))
     print(cleaned.report())
     sealed = Sealed(cleaned.events, split_by_time(cleaned.events).test)
+    settings = runs.settings_for(cleaned.events.actions)
     vectors = text_vectors(sealed.past, arguments)
     windows = ranking.make_windows(
         sealed.past,
         until=sealed.cut,
+        actions=settings.target_actions,
         windows=arguments.windows,
         most_queries=arguments.queries,
         vectors=vectors,

@@ -93,6 +93,7 @@ def make_windows(
     *,
     until: int,
     tracks: Sequence[str] = ("any", "new"),
+    actions: Sequence[str] | None = None,
     length: Duration = "30d",
     windows: int = 6,
     most_queries: int = 4_000,
@@ -106,6 +107,7 @@ def make_windows(
         events: Clean events; those after `until` are not looked at.
         until: The cut, seconds since the epoch.
         tracks: "any", "new", or both; the other one's list stays empty.
+        actions: What is to be foreseen, as in `data.basket_queries`; all when left out.
         length: As in `spans`.
         windows: How many at most.
         most_queries: Drawn from a window that has more.
@@ -127,7 +129,9 @@ def make_windows(
         fitted = fit_tables(past, until=start, popularity=popularity, **tables)
         newest = newest or fitted
         queries = drawn(
-            basket_queries(past, after=start, until=stop), most_queries, seed
+            basket_queries(past, after=start, until=stop, actions=actions),
+            most_queries,
+            seed,
         )
         for track in tracks:
             new = track == "new"
@@ -179,6 +183,7 @@ def fit_combined_list(
     *,
     until: int | None = None,
     track: str = "any",
+    actions: Sequence[str] | None = None,
     seed: int = 0,
     progress: Told = lambda _: None,
     length: Duration = "30d",
@@ -192,6 +197,7 @@ def fit_combined_list(
         events: Clean events.
         until: The cut, seconds since the epoch; the last event when left out.
         track: "any", or "new" for a list without what the user had.
+        actions: As in `make_windows`.
         seed: Of the draws and the training.
         progress: Told what is done.
         length: Of the windows, as in `spans`.
@@ -210,6 +216,7 @@ def fit_combined_list(
         events,
         until=until,
         tracks=[track],
+        actions=actions,
         length=length,
         windows=windows,
         most_queries=most_queries,
