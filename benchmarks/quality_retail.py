@@ -31,6 +31,7 @@ from tfrs_decay.evaluation.two_tower import GRURetrieval, TwoTowerScores
 from tfrs_decay.families import DEFAULT, named_decay
 from tfrs_decay.neighbours import fit_ease
 from tfrs_decay.popularity import PopularityTable
+from tfrs_decay.ranking.fitting import drawn
 
 K = 20
 TRACKS = ("any", "new")
@@ -84,63 +85,14 @@ class Sealed:
         return self._events
 
 
-class Windows(NamedTuple):
-    """Examples by track, newest window first, and what their features are."""
-
-    of_track: dict[str, list[ranking.Examples]]
-    names: list[str]
-    lasting: list[str]
-    alone: list[str]
-
-
 def timed(what: str, began: float) -> None:
     """Says what was done, and how long it took."""
     print(f"{what} ({time.perf_counter() - began:.0f} s)", flush=True)
 
 
-def some(queries: Queries, most: int, seed: int) -> Queries:
-    """All of the queries, or so many drawn from them."""
-    if len(queries) <= most:
-        return queries
-    kept = np.zeros(len(queries), bool)
-    kept[np.random.default_rng(seed).choice(len(queries), most, replace=False)] = True
-    return queries.where(kept)
-
-
 def of_track(queries: Queries, events: Events, track: str) -> Queries:
     """The queries as the track asks them."""
     return queries.with_new_targets(events) if track == "new" else queries
-
-
-def make_windows(
-    past: Events,
-    cut: int,
-    vectors: np.ndarray | None,
-    arguments: argparse.Namespace,
-) -> Windows:
-    """Out-of-time examples of every window before the cut."""
-    popularity = PopularityTable.of(past)
-    made: dict[str, list[ranking.Examples]] = {track: [] for track in TRACKS}
-    for start, stop in ranking.spans(past, until=cut, most=arguments.windows):
-        began = time.perf_counter()
-        tables = ranking.fit_tables(
-            past, until=start, popularity=popularity, vectors=vectors
-        )
-        queries = some(
-            basket_queries(past, after=start, until=stop), arguments.queries, 0
-        )
-        for track in TRACKS:
-            asked = of_track(queries, past, track)
-            examples = ranking.make_examples(
-                tables, asked, past, exclude_own=track == "new"
-            )
-            made[track].append(examples)
-            timed(
-                f"window {len(made[track])}, track {track}: {len(asked):,} queries, "
-                f"{len(examples.features):,} candidates hold {examples.recall:.3f}",
-                began,
-            )
-    return Windows(made, tables.feature_names, tables.lasting_names, tables.alone_names)
 
 
 def fit_trees(windows: Sequence[ranking.Examples], seeds: Sequence[int]) -> list[Any]:
@@ -247,17 +199,19 @@ class Chosen(NamedTuple):
 
 
 def choose(
-    track: str, windows: Windows, seeds: Sequence[int], *, ablations: bool, trees: bool
+    track: str,
+    windows: ranking.Windows,
+    seeds: Sequence[int],
+    *,
+    ablations: bool,
+    trees: bool,
 ) -> Chosen:
     """Trains all that re-ranks candidates, and nothing here sees the test period."""
-    examples, names = windows.of_track[track], windows.names
+    examples = getattr(windows, track)
+    names, lasting = windows.tables.feature_names, set(windows.tables.lasting_names)
     began = time.perf_counter()
-    choice = ranking.choose_head(
-        examples,
-        names,
-        lasting=windows.lasting,
-        alone=windows.alone,
-        progress=lambda line: timed(f"track {track}, {line}", began),
+    choice = ranking.choose(
+        windows, track, progress=lambda line: timed(f"track {track}, {line}", began)
     )
     print(f"track {track}: {choice}", flush=True)
     together = ranking.Examples.together(examples)
@@ -270,8 +224,7 @@ def choose(
             columns = [
                 number
                 for number, one in enumerate(names)
-                if not one.startswith(prefixes)
-                and (prefixes or one in set(windows.lasting))
+                if not one.startswith(prefixes) and (prefixes or one in lasting)
             ]
             if len(columns) == len(names):
                 continue
@@ -279,7 +232,7 @@ def choose(
             ranking.fit_head(head, together, columns=columns)
             heads[name] = [head]
             timed(f"track {track}, {name}: trained", began)
-        best = max(windows.alone, key=lambda one: choice.validated[one][1])
+        best = max(windows.tables.alone_names, key=lambda one: choice.validated[one][1])
         head = layers.RankingHead.of_column(names.index(best), len(names))
         heads["without the head"] = [head]
     if trees:
@@ -307,8 +260,10 @@ def measure(
 ) -> dict[str, dict[str, float]]:
     """The last step: every model on the test period, once."""
     began = time.perf_counter()
-    asked = of_track(basket_queries(events, after=sealed.cut), events, track)
-    asked = some(asked, arguments.test_queries, 0)
+    actions = runs.settings_for(events.actions).target_actions
+    asked = basket_queries(events, after=sealed.cut, actions=actions)
+    asked = of_track(asked, events, track)
+    asked = drawn(asked, arguments.test_queries, 0)
     new = track == "new"
     examples = ranking.make_examples(candidates, asked, events, exclude_own=new)
     timed(
@@ -425,8 +380,17 @@ def main() -> None:
     cleaned = clean(open_log(arguments.data, sample=arguments.sample, seed=0))
     print(cleaned.report())
     sealed = Sealed(cleaned.events, split_by_time(cleaned.events).test)
+    settings = runs.settings_for(cleaned.events.actions)
     vectors = text_vectors(sealed.past, arguments)
-    windows = make_windows(sealed.past, sealed.cut, vectors, arguments)
+    windows = ranking.make_windows(
+        sealed.past,
+        until=sealed.cut,
+        actions=settings.target_actions,
+        windows=arguments.windows,
+        most_queries=arguments.queries,
+        vectors=vectors,
+        progress=lambda line: timed(line, began),
+    )
     seeds = range(arguments.seeds)
     choices = {
         track: choose(

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import tfrs_decay as td
-from tfrs_decay import cli, demo, runs, tuning
+from tfrs_decay import cli, demo, measuring, runs, tuning
 
 DAY = 86_400
 
@@ -85,20 +85,86 @@ def test_similar_shows_items_near_texts(run, capsys):
 
 def test_evaluate_prints_both_tracks_and_writes_them(run, tmp_path, capsys):
     path = tmp_path / "figures.json"
-    assert cli.main(["evaluate", "--run", str(run), "--json", str(path)]) == 0
+    told = ["evaluate", "--run", str(run), "--k", "5,20", "--json", str(path)]
+    assert cli.main(told) == 0
     printed, aside = capsys.readouterr()
     # To a file each bar is its label.
     assert "Ranking for track any\nRanking for track new\n" in aside
     for name in ("decay", "mean pooling", "personal frequency", "popularity"):
         assert re.search(rf"^{name} ", printed, re.MULTILINE)
+    assert re.findall(r"NDCG@\d+", printed) == ["NDCG@5"] * 2 + ["NDCG@20"] * 2
+    assert "diversity" not in printed
     figures = json.loads(path.read_text())
-    assert set(figures) == {"any", "new"}
+    assert set(figures) == {"any", "new", "segments", "verdicts"}
     assert "personal frequency" not in figures["new"]
-    assert all(
-        0 <= one["recall@20"] <= 1
-        for track in figures.values()
-        for one in track.values()
-    )
+    for track in ("any", "new"):
+        of_track = figures[track]
+        for one in of_track.values():
+            assert 0 <= one["recall@5"] <= one["recall@20"] <= 1
+        # The model against each of the others, on users of the test period.
+        found = figures["verdicts"][track]
+        assert set(found) == set(of_track) - {"decay"}
+        for name, one in found.items():
+            gap = of_track[name]["recall@20"] - of_track["decay"]["recall@20"]
+            assert one["difference"] == pytest.approx(gap)
+            assert re.search(
+                rf"^{re.escape(name)} .*: {one['verdict']}$", printed, re.M
+            )
+    # Every target is a repeat or new to its user.
+    parts = figures["segments"]["any"]
+    assert re.search(r"^long tail +\d", printed, re.MULTILINE)
+    assert re.search(r"^last event < 1d +\d", printed, re.MULTILINE)
+    split = [parts[one]["decay"] for one in ("new users", "light users", "other users")]
+    assert sum(one["queries"] for one in split) == figures["any"]["decay"]["queries"]
+    assert parts["new to the user"]["personal frequency"]["recall@5"] < 0.1
+    assert figures["segments"]["new"]["repeats"]["decay"] == {"queries": 0}
+
+
+def test_evaluate_says_what_diversity_costs(run, tmp_path, capsys):
+    path = tmp_path / "figures.json"
+    told = ["evaluate", "--run", str(run), "--diversity", "1,0.5", "--json", str(path)]
+    assert cli.main(told) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("diversity@20") == 2
+    assert re.search(r"^decay, trade-off 0\.5 .*: (no|better|worse)", printed, re.M)
+    figures = json.loads(path.read_text())
+    for track in ("any", "new"):
+        plain = figures[track]["decay"]
+        assert figures[track]["decay, trade-off 1"] == plain
+        assert (
+            figures[track]["decay, trade-off 0.5"]["diversity@20"]
+            > plain["diversity@20"]
+        )
+
+
+def test_an_export_is_made_diverse(run, exported, tmp_path, capsys):
+    out = tmp_path / "export"
+    told = ["export", "--run", str(run), "--out", str(out), "--diversity", "0"]
+    assert cli.main(told) == 0
+    about = json.loads(next(out.glob("*/assets.extra/tfrs_decay.json")).read_text())
+    assert about["diversity"] == {"trade_off": 0.0, "pool": 100}
+    capsys.readouterr()
+    answers = []
+    for one in (out, exported):
+        assert cli.main(["recommend", "--export", str(one), "--k", "5"]) == 0
+        answers.append(capsys.readouterr().out.splitlines()[2:])
+    # The best comes first in both, the others are others.
+    assert answers[0][0] == answers[1][0]
+    assert answers[0][1:] != answers[1][1:]
+
+
+def test_queries_of_one_user_have_no_verdict(run, monkeypatch):
+    loaded = runs.load_run(run)
+    events = loaded.events()
+    (one, *_) = events.user[events.time > loaded.split.test]
+    before = events.time <= loaded.split.test
+    kept = events.where(before | (events.user == one))
+    monkeypatch.setattr(runs.Run, "events", lambda self: kept)
+    measured = measuring.measure(loaded, k=3)
+    assert len(np.unique(measured.tracks["any"]["decay"].queries.user)) == 1
+    assert measured.verdicts["any"] == {}
+    assert "no verdict: the queries are those of one user" in measured.report()
+    assert any("(any): only " in line for line in measured.warnings())
 
 
 def test_no_event_of_the_test_period_is_trained_on(log, monkeypatch, tmp_path):
@@ -496,7 +562,18 @@ def test_help_is_there(command, capsys):
         ),
         ("train --data simulated --out {log}", "is there already"),
         ("evaluate --run {tmp}", "is not a finished run"),
+        (
+            "evaluate --run {tmp} --k 5;20",
+            "'--k': '5;20' is not numbers with commas between, as in 1,5,20",
+        ),
+        ("evaluate --run {run} --k 5,0", "k=(5, 0) must be 1 or more"),
+        ("evaluate --run {run} --diversity 0.9,2", "trade_off=2.0 must lie in 0 to 1"),
+        ("evaluate --run {run} --diversity most", "as in 0.9,0.7"),
         ("export --run {tmp} --out {tmp}/x", "is not a finished run"),
+        (
+            "export --run {run} --out {tmp}/x --diversity 7",
+            "trade_off=7.0 must lie in 0 to 1",
+        ),
         ("recommend --export {tmp}", "has no saved_model.pb"),
         ("recommend --export {exported} --user u", "--user and --run go together"),
         ("recommend --export {exported} --run {run} --user u", "user 'u' is not among"),
@@ -586,6 +663,7 @@ def test_vectors_beside_the_text_train_reload_and_export(
         *("--vectors", str(tmp_path / "vectors.parquet")),
         *("--fusion", "concat"),
         *("--id-dropout", "0.3"),
+        *("--repeats", "learned"),
         *("--out", str(tmp_path / "run")),
         *("--epochs", "1"),
         *("--dim", "4"),
@@ -593,9 +671,13 @@ def test_vectors_beside_the_text_train_reload_and_export(
         *("--validation", "20d"),
     ]
     assert cli.main(arguments) == 0, capsys.readouterr().err
-    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    settings = about["settings"]
+    for one in about["trained"].values():
+        assert one["repeats"]["had"] != 0
     assert settings["vectors"] == str(tmp_path / "vectors.parquet")
     assert (settings["fusion"], settings["id_dropout"]) == ("concat", 0.3)
+    assert settings["repeats"] == "learned"
     # The run does without the file.
     (tmp_path / "vectors.parquet").unlink()
     model = runs.load_run(tmp_path / "run").model()

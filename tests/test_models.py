@@ -15,6 +15,7 @@ from tfrs_decay.decay import Exponential
 from tfrs_decay.layers import (
     ItemTower,
     PrecomputedTower,
+    Repeats,
     StreamingProbability,
     TextTower,
     TimeDecayPooling,
@@ -104,14 +105,22 @@ def test_an_unknown_item_counts_as_padding():
     np.testing.assert_allclose(model(batch), known, rtol=1e-6)
 
 
-def cross_entropy(model, batch, candidates, masked, probability=None):
-    """The loss written out: rows are queries' targets, columns candidates."""
+def cross_entropy(model, batch, candidates, masked, probability=None, term=None):
+    """The loss written out: rows are queries' targets, columns candidates.
+
+    `term` is added to the score of each query and item.
+    """
+    term = np.zeros([2, 4]) if term is None else np.array(term)
+    temperature = model.temperature
     interest = model(batch).numpy()
     vectors = model.item_tower.catalogue_vectors()
     losses = []
     for row, (query, _) in enumerate(candidates):
         logits = np.array(
-            [interest[query] @ vectors[item] / 0.05 for _, item in candidates]
+            [
+                (interest[query] @ vectors[item] + term[query, item]) / temperature
+                for _, item in candidates
+            ]
         )
         if probability is not None:
             logits -= np.log([probability[item] for _, item in candidates])
@@ -139,6 +148,107 @@ def test_the_loss_of_baskets_leaves_out_what_is_no_negative():
     masked = {(0, 1), (1, 0), (1, 2), (2, 1)}
     expected = cross_entropy(model, batch, candidates, masked, probability)
     np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-5)
+
+
+def test_the_loss_sees_what_is_had_again_by_hand():
+    # Query 0 had a two days and b one day ago, query 1 had c just now.
+    probability = [0.4, 0.3, 0.2, 0.1]
+    model = make(
+        sampling_probability=probability,
+        repeats=Repeats(4, Exponential("1d"), repeats="on"),
+    )
+    batch = features([["d", "a", ""], ["a", "b", "c"]], lengths=[2, 3])
+    candidates = [(0, 3), (0, 0), (1, 0), (1, 1), (1, 2)]
+    masked = {(0, 1), (1, 0), (1, 2), (2, 1)}
+    masked |= {
+        (row, column) for row in (2, 3, 4) for column in (2, 3, 4) if row != column
+    }
+    just_now = np.log1p(0.5 ** (5 / DAY))
+    term = [[np.log(1.25), np.log(1.5), 0, 0], [0, 0, just_now, 0]]
+    np.testing.assert_allclose(model.repeat_scores(batch), term, rtol=1e-5)
+    expected = cross_entropy(model, batch, candidates, masked, probability, term)
+    np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-5)
+    without = cross_entropy(model, batch, candidates, masked, probability)
+    assert abs(expected - without) > 0.1
+
+
+def test_what_never_comes_back_is_no_target_and_no_negative():
+    model = make(repeats="never", temperature=1)
+    # Query 0 had a and b, query 1 had c: c is left of the one, b and d of the other.
+    batch = features([["c", "a", ""], ["b", "d", "c"]], lengths=[2, 3])
+    candidates = [(0, 2), (1, 1), (1, 3)]
+    masked = {(0, 1), (1, 0), (1, 2), (2, 0), (2, 1)}
+    expected = cross_entropy(model, batch, candidates, masked)
+    np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-5)
+    had = model.repeat_scores(batch).numpy() < 0
+    assert had.tolist() == [[True, True, False, False], [False, False, True, False]]
+    # Where all targets were had, nothing is left to learn from.
+    assert model.compute_loss(features(["a", "c"])).numpy() == 0
+
+
+@pytest.mark.parametrize("way", ["model.keras", "with_items"])
+def test_what_is_had_again_is_learned_saved_and_grows(shop_events, tmp_path, way):
+    decays = [Exponential("7d", trainable=True), Exponential(3, by="rank")]
+    repeats = Repeats(len(shop_events.items), decays)
+    model = make(Exponential("3d"), shop_events.items, repeats=repeats)
+    start = {name: float(one) for name, one in model.repeats.learned().items()}
+    losses = fitted(shop_events, model, epochs=3).history["loss"]
+    assert losses[-1] < losses[0]
+    learned = model.repeats.learned()
+    assert list(learned) == list(start)
+    assert {"had", "since last", "decay_0_log_half_life"} < set(learned)
+    for name in learned:
+        assert abs(float(learned[name]) - start[name]) > 1e-3
+    batch = next(iter(batches(basket_queries(shop_events), shop_events)))
+    if way == "with_items":
+        again = model.with_items(["new", "other"])
+        assert again.repeats.n_items == model.repeats.n_items + 2
+        assert not again.repeat_scores(batch)[:, -2:].numpy().any()
+    else:
+        model.save(tmp_path / way)
+        again = tf_keras.models.load_model(tmp_path / way)
+    n = len(shop_events.items)
+    np.testing.assert_allclose(
+        again.repeat_scores(batch)[:, :n], model.repeat_scores(batch), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        again.compute_loss(batch), model.compute_loss(batch), rtol=1e-5
+    )
+
+
+def test_without_repeats_a_model_is_as_it_was():
+    model = make()
+    assert model.repeats is None
+    assert "repeats" not in model.get_config()
+    kinds = [type(one).__name__ for one in model.layers]
+    assert kinds == ["ItemTower", "TimeDecayPooling", "Retrieval"]
+    assert "repeats" not in str([one.name for one in model.variables])
+    with pytest.raises(ValueError, match=r"was made with repeats='off'"):
+        model.repeat_scores(features(["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("repeats", "kind", "message"),
+    [
+        ("maybe", ValueError, r"repeats='maybe' is not one of \('off', 'on'"),
+        (True, TypeError, r"repeats is a bool: give a Repeats, or one of"),
+        (Repeats(9), ValueError, r"repeats are of 9 items, and the catalogue has 4"),
+    ],
+)
+def test_repeats_that_do_not_fit_are_named(repeats, kind, message):
+    with pytest.raises(kind, match=message):
+        make(repeats=repeats)
+
+
+def test_metrics_that_do_not_know_of_repeats_are_refused(shop_events):
+    model = make(items=shop_events.items, repeats="on")
+    ids = tf.data.Dataset.from_tensor_slices(shop_events.items.ids.tolist())
+    model.task.factorized_metrics = [
+        tfrs.metrics.FactorizedTopK(ids.batch(128).map(model.item_tower))
+    ]
+    batch = next(iter(batches(basket_queries(shop_events), shop_events)))
+    with pytest.raises(ValueError, match=r"a term for repeats='on': measure it by"):
+        model.compute_loss(batch)
 
 
 def test_a_masked_pair_has_no_gradient():

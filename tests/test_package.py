@@ -32,7 +32,7 @@ def test_importing_is_light():
         "td.decay.Exponential('7d'); td.data.Items(['a']); td.durations\n"
         "td.interest.InterestState; td.serving.NativeModel\n"
         "td.evaluation.recall_at_k; td.plots; td.popularity.PopularityTable\n"
-        "td.neighbours.fit_ease\n"
+        "td.neighbours.fit_ease; td.experiments.assign\n"
         "heavy = {'tensorflow', 'tf_keras', 'keras', 'pandas', 'matplotlib', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
@@ -158,6 +158,8 @@ ORDER = [
     "layers.streaming_probability",
     "layers.recency_popularity",
     "layers.top_k",
+    "layers.diversity",
+    "layers.slots",
     "layers.own_items",
     "layers.repeat",
     "layers.candidates",
@@ -168,6 +170,7 @@ ORDER = [
     "evaluation.metrics",
     "evaluation.ranking",
     "evaluation.baselines",
+    "evaluation.diversified",
     "evaluation.item_to_item",
     "evaluation.nearest",
     "evaluation.figures",
@@ -180,13 +183,29 @@ ORDER = [
     "encoders",
     "serving.native",
     "serving.saved_model",
+    "serving.combined",
     "serving.asking",
     "serving",
+    "experiments.assignment",
+    "experiments.sign_test",
+    "experiments.outcome",
+    "experiments.measuring",
+    "experiments.traffic",
+    "experiments.live",
+    "experiments.interleaving",
+    "experiments.replay",
+    "experiments.recommenders",
+    "experiments.wording",
+    "experiments.charts",
+    "experiments.page_style",
+    "experiments.page",
+    "experiments",
     "optimizers",
     "ranking.tables",
     "ranking.examples",
     "ranking.head",
     "ranking.choice",
+    "ranking.fitting",
     "ranking.scores",
     "ranking",
     "training",
@@ -194,6 +213,7 @@ ORDER = [
     "preparing_beam_source",
     "preparing_beam",
     "runs",
+    "measuring",
     "demo",
     "tuning.profiles",
     "tuning.objectives",

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,13 +24,20 @@ from tfrs_decay.options import (
     example_options,
     log_options,
     model_options,
+    outcome_options,
+    read_arms,
     read_columns,
     read_decay,
     read_log,
     read_rules,
+    read_traffic,
     run_option,
+    several,
     was_given,
 )
+
+if TYPE_CHECKING:
+    from tfrs_decay.experiments import Outcome
 
 # What bad input raises: these end in one clear line. Anything else is a mistake of
 # ours, and shows where it was made.
@@ -47,7 +54,8 @@ def cli(debug: bool) -> None:
     `export` it for TensorFlow Serving, and ask the export to `recommend`. `tune`
     searches how interest fades before; `prepare` writes a log of any size as files of
     training examples; `encoder` makes a text encoder from a checkpoint
-    of BERT or its family; `demo` walks the whole road on real purchases.
+    of BERT or its family; `demo` walks the whole road on real purchases. `compare`
+    replays two exports over logged traffic; `experiment` tells what a live one found.
     """
 
 
@@ -275,25 +283,45 @@ def tune(out: str, trained: bool, **options: Any) -> None:
 
 @cli.command()
 @run_option
-@click.option("--k", default=20, show_default=True, help="Items a list.")
+@click.option(
+    "--k",
+    default="20",
+    show_default=True,
+    callback=several(int),
+    help="Items a list, or several lengths, as in 1,5,10,20.",
+)
+@click.option(
+    "--diversity",
+    metavar="TRADE_OFFS",
+    callback=several(float),
+    help="Also measure what --diversity of `export` costs and brings, at each of "
+    "these, as in 0.9,0.7.",
+)
 @click.option("--json", "json_path", help="Also write the figures to this file.")
-def evaluate(run_directory: str, k: int, json_path: str | None) -> None:
+def evaluate(
+    run_directory: str,
+    k: tuple[int, ...],
+    diversity: tuple[float, ...],
+    json_path: str | None,
+) -> None:
     """Measure a run after its test cut, beside simple baselines.
 
     All items are ranked, none sampled. Track "any" allows repeats; track "new" asks
-    for what the user never had.
+    for what the user never had. Below stand the figures of segments, such as new users
+    and the long tail, and whether each baseline does better or worse than the model or
+    may have been lucky with these users.
     """
     with _without_notices():
-        from tfrs_decay import evaluation, runs
+        from tfrs_decay import measuring, runs
 
-    tracks = runs.evaluate_run(runs.load_run(run_directory), k=k, progress=_progress)
-    click.echo(evaluation.table(tracks))
-    click.echo(evaluation.LEGEND)
-    for track, figures in tracks.items():
-        for line in evaluation.warnings(figures):
-            click.echo(f"Warning ({track}): {line}", err=True)
+    measured = measuring.measure(
+        runs.load_run(run_directory), k=k, diversity=diversity, progress=_progress
+    )
+    click.echo(measured.report())
+    for line in measured.warnings():
+        click.echo(f"Warning {line}", err=True)
     if json_path is not None:
-        _write(Path(json_path), json.dumps(evaluation.as_dict(tracks), indent=2))
+        _write(Path(json_path), json.dumps(measured.as_dict(), indent=2))
 
 
 @cli.command()
@@ -307,14 +335,33 @@ def evaluate(run_directory: str, k: int, json_path: str | None) -> None:
     "needs TF Text's ops.",
 )
 @click.option("--no-repeats", is_flag=True, help="Never return an item of the history.")
-def export(run_directory: str, out: str, k: int, texts: bool, no_repeats: bool) -> None:
+@click.option(
+    "--diversity",
+    type=float,
+    metavar="TRADE_OFF",
+    help="Answers whose items are less alike, by maximal marginal relevance: 1 is the "
+    "plain answer, 0.7 gives up some relevance; `evaluate --diversity` says how much.",
+)
+def export(
+    run_directory: str,
+    out: str,
+    k: int,
+    texts: bool,
+    no_repeats: bool,
+    diversity: float | None,
+) -> None:
     """Write a run's model as a version for TensorFlow Serving."""
     with _without_notices():
         from tfrs_decay import runs
 
     click.echo(
         runs.export_run(
-            runs.load_run(run_directory), out, k=k, exclude_seen=no_repeats, texts=texts
+            runs.load_run(run_directory),
+            out,
+            k=k,
+            exclude_seen=no_repeats,
+            diversity=diversity,
+            texts=texts,
         )
     )
 
@@ -355,6 +402,107 @@ def recommend(export_directory: str, **options: Any) -> None:
     with _without_notices():
         answer = asking.ask(export_directory, history, query_time, k=k)
     click.echo(answer.report())
+
+
+@cli.command()
+@click.argument("control", metavar="A")
+@click.argument("other", metavar="B")
+@outcome_options
+@click.option(
+    "--history",
+    metavar="FILE",
+    help="The log that knows what the users had done before: a table with the columns "
+    "user, item, time and, optionally, action.",
+)
+@click.option("--run", "run_directory", help="Or the run whose log knows it.")
+@click.option("--k", default=20, show_default=True, help="Items a list.")
+@click.option(
+    "--clip", type=float, help="Cut weights above this.  [default: none are cut]"
+)
+def compare(
+    control: str,
+    other: str,
+    history: str | None,
+    run_directory: str | None,
+    k: int,
+    clip: float | None,
+    html: str | None,
+    json_path: str | None,
+    **options: Any,
+) -> None:
+    """Replay two exports, A and B, over traffic that a third recommender served.
+
+    --log has the columns user, time, item, propensity (the chance with which this item
+    was shown at this place) and click or conversion; where they are known position
+    (from 1 on) and segment. Each export is asked what it would have shown; both should
+    have been trained on what came before that traffic.
+    """
+    if (history is None) == (run_directory is None):
+        raise click.UsageError(
+            "give --history or --run: one log that knows the users' histories."
+        )
+    from tfrs_decay import data, experiments
+
+    if run_directory is not None:
+        events = data.load_events(Path(run_directory) / "events.npz")
+    else:
+        cleaned = data.clean(data.open_log(str(history)))
+        click.echo(cleaned.report())
+        events = cleaned.events
+    traffic, how = read_traffic(options)
+    names = [Path(one).resolve().name for one in (control, other)]
+    if names[0] == names[1]:
+        names = [control, other]
+    with _without_notices():
+        outcome = experiments.compare_recommenders(
+            traffic,
+            dict(zip(names, (control, other), strict=True)),
+            events,
+            k=k,
+            clip=clip,
+            **how,
+        )
+    _tell(outcome, html, json_path)
+
+
+@cli.command()
+@outcome_options
+@click.option(
+    "--arm",
+    "arms",
+    multiple=True,
+    required=True,
+    metavar="NAME=WEIGHT",
+    help="An arm, and its share of the users relative to the others; for each, the one "
+    "to compare with first.",
+)
+@click.option(
+    "--interleaved",
+    is_flag=True,
+    help="Users were shown lists mixed of two arms, and the arm is whose choice the "
+    "item was.",
+)
+def experiment(
+    arms: tuple[str, ...],
+    interleaved: bool,
+    html: str | None,
+    json_path: str | None,
+    **options: Any,
+) -> None:
+    """Tell what a live experiment found, from its impressions.
+
+    --log has the columns user, arm, item, time and click or conversion; where they are
+    known position (from 1 on) and segment.
+    """
+    from tfrs_decay import experiments
+
+    of_arm = read_arms(arms)
+    traffic, how = read_traffic(options)
+    if interleaved:
+        outcome = experiments.interleaved(traffic, list(of_arm), **how)
+    else:
+        outcome = experiments.live(traffic, of_arm, **how)
+    _tell(outcome, html, json_path)
 
 
 @cli.command()
@@ -427,6 +575,16 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         return _complain(str(error) or type(error).__name__)
     return 0
+
+
+def _tell(outcome: Outcome, html: str | None, json_path: str | None) -> None:
+    click.echo(outcome.report())
+    if html is not None:
+        from tfrs_decay.experiments import write_page
+
+        click.echo(f"Page: {write_page(outcome, html)}")
+    if json_path is not None:
+        _write(Path(json_path), json.dumps(outcome.to_dict(), indent=2))
 
 
 def _complain(message: str, status: int = 2) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import tf_keras
 
 from tfrs_decay.data.times import refuse_dates
 from tfrs_decay.layers.item_tower import ItemTower, unit_length
+from tfrs_decay.layers.repeat import MODES, Repeats
 from tfrs_decay.layers.streaming_probability import StreamingProbability
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
 
@@ -40,8 +41,9 @@ _OPTIONAL = {
 class DecayRetrieval(tfrs.Model):
     """Retrieval from a user's decayed interest, ready-made and open to subclassing.
 
-    interest = query_tower(pooling(item_tower(history))), score = interest . item.
-    There is no user id: one more event changes the answer, for a user never seen too.
+    interest = query_tower(pooling(item_tower(history))), score = interest . item, and a
+    further term for items that the user had before, where `repeats` asks for it. There
+    is no user id: one more event changes the answer, for a user never seen too.
 
     It trains with `fit` on the batches of `tfrs_decay.data.batches`, or on any dict of
     the same names. The loss is `tfrs.tasks.Retrieval` over the batch's own targets as
@@ -62,12 +64,17 @@ class DecayRetrieval(tfrs.Model):
             logQ correction; see `sampling_probability`. Or a
             `layers.StreamingProbability`, which estimates it while the model trains. No
             correction when left out.
+        repeats: What becomes of items that the user had before: the score of
+            `layers.Repeats` is added to theirs, in training, evaluation and export. A
+            `Repeats` of the same catalogue, or its mode, with the decays that it has by
+            itself. "off": nothing. "never": they are not recommended, and in training
+            they are neither targets nor negatives.
         **kwargs: Keras' own, such as `name`.
 
     Raises:
-        TypeError: The item tower or the pooling is something else.
-        ValueError: The temperature is not above 0, or the probabilities or the query
-            tower's width do not fit.
+        TypeError: The item tower, the pooling or the repeats are something else.
+        ValueError: The temperature is not above 0, or the probabilities, the repeats or
+            the query tower's width do not fit.
 
     References:
         X. Yi et al. Sampling-bias-corrected neural modeling for large corpus item
@@ -84,6 +91,7 @@ class DecayRetrieval(tfrs.Model):
         sampling_probability: (
             Sequence[float] | np.ndarray | StreamingProbability | None
         ) = None,
+        repeats: str | Repeats = "off",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -105,6 +113,7 @@ class DecayRetrieval(tfrs.Model):
                 "vector, so leave its combine at 'learned'."
             )
         self.query_tower = query_tower
+        self.repeats = _repeats(repeats, len(item_tower.items))
         self.temperature = temperature
         # All alike correct nothing: the logarithm of 1 is what is taken off.
         self._sampling_probability = tf.Variable(
@@ -136,6 +145,7 @@ class DecayRetrieval(tfrs.Model):
             (self.item_tower, None),
             (self.pooling, [None, None, dim]),
             (self.query_tower, [None, dim]),
+            (self.repeats, None),
         ):
             if layer is not None and not layer.built:
                 layer.build(shape)
@@ -204,13 +214,14 @@ class DecayRetrieval(tfrs.Model):
                 "sampling_probability": tf_keras.saving.serialize_keras_object(
                     self.streaming_probability
                 ),
+                **self._further(lambda repeats: repeats.with_items(len(tower.items))),
             }
         )
         made._sampling_probability.assign(
             np.concatenate([probability, np.repeat(probability.min(), more)])
         )
         for old, new in zip(self.layers, made.layers, strict=True):
-            if old is not self.item_tower:
+            if old not in (self.item_tower, self.repeats):
                 new.set_weights(old.get_weights())
         return made
 
@@ -306,6 +317,36 @@ class DecayRetrieval(tfrs.Model):
             interest = tf.where(nothing, tf.zeros_like(interest), interest)
         return unit_length(interest) if self.item_tower.normalize else interest
 
+    def repeat_scores(
+        self, features: Mapping[str, tf.Tensor], candidates: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """What `repeats` adds to the scores of items.
+
+        Args:
+            features: `history_item`, `history_time`, `history_length` and `query_time`,
+                as in `call`. Of the events, all count alike, whatever the action.
+            candidates: [batch, items] integer places in the catalogue, negative for
+                none; the whole catalogue when left out.
+
+        Returns:
+            [batch, items] float32, or [batch, n]; 0 for what a user never had.
+
+        Raises:
+            ValueError: This model was made with `repeats="off"`, or a feature is
+                missing, or of another kind or rank.
+        """
+        if self.repeats is None:
+            raise ValueError("this model was made with repeats='off'.")
+        features = _checked(features, _HISTORY)
+        ids = features["history_item"]
+        return self.repeats(
+            self.item_tower.places(ids),
+            features["history_time"],
+            features["query_time"],
+            candidates=candidates,
+            mask=tf.sequence_mask(features["history_length"], tf.shape(ids)[1]),
+        )
+
     def compute_loss(
         self, features: Mapping[str, tf.Tensor], training: bool = False
     ) -> tf.Tensor:
@@ -320,8 +361,15 @@ class DecayRetrieval(tfrs.Model):
         has loss 0.
 
         Raises:
-            ValueError: A feature is missing, or of another kind or rank.
+            ValueError: A feature is missing, or of another kind or rank; or TFRS's
+                metrics are attached and there are repeats, which they do not know of.
         """
+        if self.repeats is not None and self.task.factorized_metrics:
+            raise ValueError(
+                "factorized_metrics rank by vectors alone, and this model's scores "
+                f"have a term for repeats={self.repeats.repeats!r}: measure it by "
+                "evaluation.evaluate."
+            )
         features = _checked(features, {**_HISTORY, **_TARGETS})
         targets = features["target_item"]
         if targets.shape.rank == 1:
@@ -329,6 +377,9 @@ class DecayRetrieval(tfrs.Model):
         valid = self.item_tower.known(targets)
         if "target_length" in features:
             valid &= tf.sequence_mask(features["target_length"], tf.shape(targets)[1])
+        never = self.repeats is not None and self.repeats.repeats == "never"
+        if never:
+            valid &= self.repeat_scores(features, self.item_tower.places(targets)) >= 0
         query = tf.cast(tf.where(valid)[:, 0], tf.int32)
         ids = tf.boolean_mask(targets, valid)
         place = self.item_tower.places(ids)
@@ -349,6 +400,18 @@ class DecayRetrieval(tfrs.Model):
         own_basket = query[:, None] == query[None, :]
         same_item = place[:, None] == place[None, :]
         positive = tf.eye(tf.size(query), dtype=tf.bool)
+        negative = ~(own_basket | same_item)
+        queries = tf.gather(tf.cast(interest, tf.float32), query)
+        if self.repeats is not None:
+            batch = tf.shape(interest)[0]
+            term = self.repeat_scores(features, tf.tile(place[None, :], [batch, 1]))
+            if never:
+                negative &= tf.gather(term, query, axis=0) >= 0
+            else:
+                # The task scores by the product of vectors: in a column for each query,
+                # a candidate's vector holds what is added to its score.
+                queries = tf.concat([queries, tf.one_hot(query, batch)], axis=1)
+                candidates = tf.concat([candidates, tf.transpose(term)], axis=1)
         if self.streaming_probability is None:
             probability = tf.gather(self._sampling_probability, place)
         else:
@@ -356,10 +419,10 @@ class DecayRetrieval(tfrs.Model):
         # A mean over the targets, so that the loss reads the same at every batch size;
         # and over replicas, whose gradients are added up.
         losses = self.task(
-            tf.gather(tf.cast(interest, tf.float32), query),
+            queries,
             candidates,
             candidate_sampling_probability=probability,
-            score_mask=positive | ~(own_basket | same_item),
+            score_mask=positive | negative,
             compute_metrics=not training,
         )
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -385,18 +448,26 @@ class DecayRetrieval(tfrs.Model):
             "query_tower": tf_keras.saving.serialize_keras_object(self.query_tower),
             "temperature": self.temperature,
             "sampling_probability": probability,
+            **self._further(tf_keras.saving.serialize_keras_object),
         }
+
+    def _further(self, written: Callable[[Repeats], Any]) -> dict[str, Any]:
+        """The argument `repeats`; none where it is off: a subclass may not take it."""
+        return {} if self.repeats is None else {"repeats": written(self.repeats)}
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: Any = None
     ) -> DecayRetrieval:
         """Makes the model again from `get_config`; layers may be made already."""
+        layers = (
+            *("item_tower", "pooling", "query_tower"),
+            *("sampling_probability", "repeats"),
+        )
         made = {
             name: tf_keras.layers.deserialize(value)
             for name, value in config.items()
-            if isinstance(value, Mapping)
-            and name in ("item_tower", "pooling", "query_tower", "sampling_probability")
+            if isinstance(value, Mapping) and name in layers
         }
         return cls(**{**config, **made})
 
@@ -492,6 +563,23 @@ def length_checks(length: tf.Tensor, width: tf.Tensor) -> list[Any]:
         ),
     ]
     return [check for check in checks if check is not None]
+
+
+def _repeats(repeats: str | Repeats, n_items: int) -> Repeats | None:
+    if isinstance(repeats, str):
+        if repeats not in MODES:
+            raise ValueError(f"repeats={repeats!r} is not one of {MODES}.")
+        return None if repeats == "off" else Repeats(n_items, repeats=repeats)
+    if not isinstance(repeats, Repeats):
+        raise TypeError(
+            f"repeats is a {type(repeats).__name__}: give a Repeats, or one of {MODES}."
+        )
+    if repeats.n_items != n_items:
+        raise ValueError(
+            f"repeats are of {repeats.n_items:,} items, and the catalogue has "
+            f"{n_items:,}: make them for the same."
+        )
+    return repeats
 
 
 def _check_probability(probability: np.ndarray, n: int) -> None:

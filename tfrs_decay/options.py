@@ -12,6 +12,8 @@ from tfrs_decay.durations import to_seconds
 from tfrs_decay.families import DEFAULT, NAMED, NAMES, named_decay
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tfrs_decay.data import Cleaned, Rules, TimeSplit
     from tfrs_decay.decay import Decay
     from tfrs_decay.training import Settings
@@ -212,6 +214,14 @@ model_options = _together(
         "what to make of an item that is new; 0.1 to 0.5 are usual.",
     ),
     click.option(
+        "--repeats",
+        type=click.Choice(["off", "on", "learned", "never"]),
+        default="off",
+        show_default=True,
+        help="What a user had before: scored like any other item; with its decayed "
+        "counts on top, as they are or weighed as is learned; or never recommended.",
+    ),
+    click.option(
         "--fine-tune",
         metavar="HOW",
         help="Train the encoder as well: all, last:2 (so many of its last layers) or "
@@ -240,6 +250,7 @@ MODEL_OPTIONS = (
     "vectors",
     "fusion",
     "id_dropout",
+    "repeats",
     "fine_tune",
     "encoder_learning_rate",
     "warm_up",
@@ -275,6 +286,41 @@ decay_options = _together(
     click.option(
         "--decay-from", metavar="DIR", help="Start from what `tune` found instead."
     ),
+)
+
+outcome_options = _together(
+    click.option(
+        "--log",
+        "traffic",
+        required=True,
+        metavar="FILE",
+        help="The impressions, one a row (.csv, .parquet, .jsonl, .xlsx).",
+    ),
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        help="What the file calls a column, such as user=customer_id; for each that it "
+        "calls otherwise.",
+    ),
+    click.option(
+        "--reward",
+        "rewards",
+        multiple=True,
+        metavar="COLUMN",
+        help="A column of numbers to compare by, such as revenue; may be given again.  "
+        "[default: click and conversion, where they are there]",
+    ),
+    click.option(
+        "--drop-duplicates",
+        is_flag=True,
+        help="Leave impressions that stand twice out, and count them; else they are "
+        "refused.",
+    ),
+    click.option("--seed", default=0, show_default=True, help="Of the intervals."),
+    click.option("--html", metavar="FILE", help="Also write a page for people."),
+    click.option("--json", "json_path", metavar="FILE", help="Also write all numbers."),
 )
 
 
@@ -322,6 +368,27 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
         **{name: options[name] for name in _FIELDS},
     )
     return cleaned, split, settings
+
+
+def read_traffic(options: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Logged impressions, and how they are compared, as `outcome_options` tell it."""
+    from tfrs_decay.data.tables import read_table, require
+
+    table = read_table(options["traffic"])
+    names = {theirs: ours for ours, theirs in read_columns(options["columns"]).items()}
+    require(table, names, options["traffic"])
+    # What is called so and is meant by nobody would stand there twice.
+    table = table.drop(columns=[one for one in names.values() if one in table])
+    return table.rename(columns=names), {
+        "rewards": list(options["rewards"]) or None,
+        "duplicates": "drop" if options["drop_duplicates"] else "refuse",
+        "seed": options["seed"],
+    }
+
+
+def read_arms(written: Iterable[str]) -> dict[str, float]:
+    """The arms of an experiment and their weights, as they are typed."""
+    return _numbers("--arm", written, "NAME=WEIGHT, as in control=9")
 
 
 def read_rules(options: Mapping[str, Any]) -> Rules:
@@ -399,6 +466,28 @@ def _extent(written: str, name: str, by: str) -> float:
         ) from None
 
 
+def several(kind: type[int] | type[float]) -> Callable[..., tuple[float, ...]]:
+    """Reads an option of numbers that are typed as one word, as in 1,5,20.
+
+    Args:
+        kind: What each of them is.
+
+    Returns:
+        The option's callback; of an option that was not typed, no number.
+    """
+
+    def read(context: Any, option: Any, written: str | None) -> tuple[float, ...]:
+        try:
+            return tuple(kind(one) for one in (written or "").split(",") if written)
+        except ValueError:
+            form = "1,5,20" if kind is int else "0.9,0.7"
+            raise click.BadParameter(
+                f"{written!r} is not numbers with commas between, as in {form}."
+            ) from None
+
+    return read
+
+
 def was_given(name: str) -> bool:
     """Whether an option was typed, and does not only have its default."""
     source = click.get_current_context().get_parameter_source(name)
@@ -411,16 +500,19 @@ def read_columns(written: Iterable[str]) -> dict[str, str]:
 
 
 def _weights(written: Iterable[str]) -> dict[str, float]:
-    option, form = "--action-weight", "ACTION=WEIGHT, as in browse=0.2"
-    weights = {}
-    for name, weight in _pairs(option, written, form, at_last=True).items():
+    return _numbers("--action-weight", written, "ACTION=WEIGHT, as in browse=0.2")
+
+
+def _numbers(option: str, written: Iterable[str], form: str) -> dict[str, float]:
+    numbers = {}
+    for name, number in _pairs(option, written, form, at_last=True).items():
         try:
-            weights[name] = float(weight)
+            numbers[name] = float(number)
         except ValueError:
             raise click.UsageError(
-                f"{option} {f'{name}={weight}'!r} is not {form}."
+                f"{option} {f'{name}={number}'!r} is not {form}."
             ) from None
-    return weights
+    return numbers
 
 
 def _pairs(

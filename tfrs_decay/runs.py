@@ -32,7 +32,7 @@ from tfrs_decay.data.vectors import ItemVectors
 from tfrs_decay.decay import Constant, Decay, Exponential
 from tfrs_decay.evaluation import Figures, OwnCounts, Popularity, Scorer, evaluate
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
-from tfrs_decay.layers import PrecomputedTower, TextTower
+from tfrs_decay.layers import MaximalMarginalRelevance, PrecomputedTower, TextTower
 from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.serving import export
 from tfrs_decay.similar import Neighbour, nearest_items, nearest_texts
@@ -49,6 +49,9 @@ from tfrs_decay.training import (
 POPULARITY_DECAY = Exponential.from_rate(1 / (14 * 86_400))
 """How fast popularity fades, e^(-age / 14 days), for users without a history and where
 own counts are equal."""
+
+OWN_COUNTS = "personal frequency"
+"""The peer that counts what a user had."""
 
 USUAL_WEIGHTS = {"browse": 0.2, "cart": 0.5, "purchase": 1.0}
 """What the usual actions of a shop weigh where nobody says otherwise."""
@@ -220,6 +223,10 @@ def train_run(
                         key: value.tolist()
                         for key, value in one.model.pooling.learned().items()
                     },
+                    "repeats": {
+                        key: value.tolist()
+                        for key, value in _learned_repeats(one.model).items()
+                    },
                 }
                 for name, one in trained.items()
             },
@@ -231,6 +238,10 @@ def train_run(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return load_run(directory)
+
+
+def _learned_repeats(model: DecayRetrieval) -> dict[str, np.ndarray]:
+    return {} if model.repeats is None else model.repeats.learned()
 
 
 def encode_texts(
@@ -331,8 +342,35 @@ def load_run(directory: str | os.PathLike[str]) -> Run:
         raise ValueError(f"{path} is not what a run writes: {error}.") from error
 
 
+def scorers_of(run: Run, events: Events) -> dict[str, Scorer]:
+    """A run's models and their peers, as `evaluate_run` measures them.
+
+    Args:
+        run: A finished run.
+        events: Its clean events.
+
+    Returns:
+        Scorers by name, the run's own model first.
+    """
+    until, history = run.split.test, run.settings.max_history
+    recent = Popularity(events, until=until, decay=POPULARITY_DECAY)
+    slower = Popularity(events, until=until, decay=Exponential("14d"))
+    return {
+        "decay": TwoTowerScores(run.model("decay"), events, max_history=history),
+        "mean pooling": TwoTowerScores(run.model("mean"), events, max_history=history),
+        OWN_COUNTS: OwnCounts(events, tie_break=recent.scores),
+        "popularity, e^(-age/14d)": recent,
+        "popularity, half-life 14d": slower,
+        "popularity": Popularity(events, until=until),
+    }
+
+
 def evaluate_run(
-    run: Run, *, k: int = 20, progress: Progress | None = None
+    run: Run,
+    *,
+    k: int | Sequence[int] = 20,
+    scorers: Mapping[str, Scorer] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, dict[str, Figures]]:
     """Measures a run's models and their peers after the test cut.
 
@@ -342,7 +380,8 @@ def evaluate_run(
 
     Args:
         run: A finished run.
-        k: Items a list.
+        k: Items a list, or several lengths.
+        scorers: What is measured; those of `scorers_of` when left out.
         progress: Wraps an iterable of blocks of queries, and is told of which track.
 
     Returns:
@@ -351,19 +390,12 @@ def evaluate_run(
     Raises:
         ValueError: No query lies after the cut.
     """
-    events, until = run.events(), run.split.test
-    recent = Popularity(events, until=until, decay=POPULARITY_DECAY)
-    slower = Popularity(events, until=until, decay=Exponential("14d"))
-    history = run.settings.max_history
-    scorers: dict[str, Scorer] = {
-        "decay": TwoTowerScores(run.model("decay"), events, max_history=history),
-        "mean pooling": TwoTowerScores(run.model("mean"), events, max_history=history),
-        "personal frequency": OwnCounts(events, tie_break=recent.scores),
-        "popularity, e^(-age/14d)": recent,
-        "popularity, half-life 14d": slower,
-        "popularity": Popularity(events, until=until),
-    }
-    queries = basket_queries(events, after=until, actions=run.settings.target_actions)
+    events = run.events()
+    if scorers is None:
+        scorers = scorers_of(run, events)
+    queries = basket_queries(
+        events, after=run.split.test, actions=run.settings.target_actions
+    )
     refuse_no_queries(queries, events, "test")
 
     def shown(track: str) -> Callable[[Iterable[Any]], Iterable[Any]] | None:
@@ -373,11 +405,11 @@ def evaluate_run(
 
     tracks = {"any": evaluate(scorers, queries, events, k=k, progress=shown("any"))}
     fresh = queries.with_new_targets(events)
-    # What a user never had has no count of its own.
-    del scorers["personal frequency"]
     if len(fresh):
+        # What a user never had has no count of its own.
+        able = {name: one for name, one in scorers.items() if name != OWN_COUNTS}
         tracks["new"] = evaluate(
-            scorers, fresh, events, k=k, exclude_seen=True, progress=shown("new")
+            able, fresh, events, k=k, exclude_seen=True, progress=shown("new")
         )
     return tracks
 
@@ -388,12 +420,14 @@ def export_run(
     *,
     k: int = 20,
     exclude_seen: bool = False,
+    diversity: float | None = None,
     texts: bool = False,
 ) -> Path:
     """Writes a run's model as a version that TensorFlow Serving can serve.
 
-    An empty history is answered with the popularity at the end of the log. The other
-    arguments are those of `serving.export`.
+    An empty history is answered with the popularity at the end of the log. `diversity`
+    is the trade-off of a `layers.MaximalMarginalRelevance`; the other arguments are
+    those of `serving.export`.
 
     Returns:
         The version's folder.
@@ -409,6 +443,7 @@ def export_run(
         popularity=popularity.scores / popularity.scores.max(),
         exclude_seen=exclude_seen,
         max_history=run.settings.max_history,
+        diversity=None if diversity is None else MaximalMarginalRelevance(diversity),
         texts=texts,
     )
 

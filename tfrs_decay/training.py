@@ -30,6 +30,7 @@ from tfrs_decay.layers import (
     fine_tuning,
 )
 from tfrs_decay.layers.fusion import FUSIONS
+from tfrs_decay.layers.repeat import MODES
 from tfrs_decay.models import DecayRetrieval, sampling_probability
 from tfrs_decay.optimizers import FineTuningAdam
 
@@ -79,6 +80,8 @@ class Settings:
             and 2e-4 for an adapter, as in LoRA's.
         warm_up: Share of the planned steps in which the rate of an encoder that is
             fine-tuned rises from 0.
+        repeats: What becomes of items that the user had before: see
+            `models.DecayRetrieval`.
     """
 
     preprocessor: str | None = None
@@ -99,6 +102,7 @@ class Settings:
     fine_tune: str | None = None
     encoder_learning_rate: float | None = None
     warm_up: float = WARM_UP
+    repeats: str = "off"
 
     def __post_init__(self) -> None:
         """Refuses what cannot be trained with, before anything is spent on it."""
@@ -117,6 +121,8 @@ class Settings:
             )
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion={self.fusion!r} is not one of {FUSIONS}.")
+        if self.repeats not in MODES:
+            raise ValueError(f"repeats={self.repeats!r} is not one of {MODES}.")
         if not 0 <= self.id_dropout < 1:
             raise ValueError(f"id_dropout={self.id_dropout} must lie in 0 to below 1.")
         if self.id_dropout and self.encoder is None and self.vectors is None:
@@ -224,6 +230,7 @@ def make_model(
         ),
         temperature=settings.temperature,
         sampling_probability=evenly,
+        repeats=settings.repeats,
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfrs_decay.evaluation import compare, holm, verdicts
+from tfrs_decay.evaluation.compare import resampled_sums
 
 
 def simulated(rng, users, truth, *, alike=1.0):
@@ -201,3 +202,18 @@ NUMBERS = np.array([0.1, 0.2, 0.3])
 def test_what_cannot_be_compared_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_users_who_all_differ_are_drawn_less_often_where_effort_is_limited():
+    totals = np.arange(600.0).reshape(300, 2)
+    alike = np.ones((300, 2))
+    assert len(resampled_sums(totals, 1000, 0)) == 1000
+    assert len(resampled_sums(totals, 1000, 0, effort=90_000)) == 300
+    assert len(resampled_sums(totals, 1000, 0, effort=1)) == 200
+    assert len(resampled_sums(totals, 50, 0, effort=1)) == 50
+    # One kind of user is one number to draw.
+    assert (resampled_sums(alike, 1000, 0, effort=1000) == 300).all()
+    sums = resampled_sums(totals, 4000, 0)
+    assert sums.mean(axis=0) == pytest.approx(totals.sum(axis=0), rel=0.01)
+    error = totals.std(axis=0) * math.sqrt(300)
+    assert sums.std(axis=0) == pytest.approx(error, rel=0.05)

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from tfrs_decay.data import Queries
-from tfrs_decay.evaluation import Figures, as_dict, table, warnings
+from tfrs_decay.evaluation import (
+    Figures,
+    as_dict,
+    table,
+    verdict_table,
+    verdicts,
+    verdicts_as_dict,
+    warnings,
+)
 
 
 def figures(*, first=0, third=0, k=20, queries=1000, lists=1000, personal=True):
@@ -72,6 +80,54 @@ def test_the_table_at_a_shorter_list():
     lines = table(TRACKS, k=2).splitlines()
     assert lines[1].split()[1:3] == ["Recall@2", "NDCG@2"]
     assert lines[3].split()[:3] == ["own", "counts", "0.2002"]
+
+
+def test_the_table_with_diversity():
+    # The items 0 and 3 point alike: they are one pair of three where 0 stands first.
+    vectors = np.eye(80)
+    vectors[3] = vectors[0]
+    tracks = {
+        "any": {"plain": figures(queries=1000, k=3), "hits": figures(first=500, k=3)},
+        "new": {"hits": figures(first=1000, k=3)},
+    }
+    assert table(tracks, vectors=vectors).splitlines()[1:] == [
+        "model  Recall@3   NDCG@3   lists  diversity@3  "
+        "Recall@3   NDCG@3   lists  diversity@3",
+        "plain    0.0000   0.0000   1,000       1.0000"
+        "         -        -       -            -",
+        "hits     0.5000*  0.5000*  1,000       0.8333"
+        "    1.0000*  1.0000*  1,000       0.6667",
+    ]
+    told = as_dict(tracks, vectors=vectors)
+    assert told["any"]["hits"]["diversity@3"] == pytest.approx(5 / 6)
+
+
+def test_lists_without_a_pair_have_no_diversity():
+    vectors = np.eye(80)
+    one = figures(first=500, k=3)
+    lists = one.lists.copy()
+    lists[1:, 1:] = -1
+    few = replace(one, lists=lists)
+    assert table({"any": {"few": few}}, vectors=vectors).endswith(" 1.0000")
+    assert table({"any": {"few": few}}, 1, vectors=vectors).endswith(" -")
+    told = as_dict({"any": {"few": replace(few, ks=(1, 3))}}, vectors=vectors)
+    assert told["any"]["few"]["diversity@3"] == 1
+    assert "diversity@1" not in told["any"]["few"]
+
+
+def test_verdicts_as_they_are_printed():
+    found = verdicts(
+        {"base": np.zeros(200), "other": np.arange(200) % 4 / 4, "same": np.zeros(200)},
+        np.arange(200),
+        against="base",
+    )
+    lines = verdict_table(found).splitlines()
+    assert lines == [f"other  {found['other']}", f"same   {found['same']}"]
+    assert lines[0].endswith(", p = 0.0004: better")
+    told = json.loads(json.dumps(verdicts_as_dict(found)))
+    assert told["other"]["difference"] == 0.375
+    assert told["other"]["adjusted_p"] == 2 * told["other"]["p"]
+    assert told["same"]["verdict"] == "no difference shown"
 
 
 def test_what_prints_as_the_best_is_the_best():

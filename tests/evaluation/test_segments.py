@@ -141,6 +141,13 @@ def test_the_table_as_it_is_printed(events, queries):
         "repeats                      3        4      0.3333      0.5000*",
         "last event 30d to 90d     none",
     ]
+    one, other = figures.values()
+    renamed = {"popularity, e^(-age/14d)": one, "decay": other}
+    assert segment_table(renamed, some, k=2).splitlines()[:3] == [
+        "                                          popularity,",
+        "Recall@2               queries  targets  e^(-age/14d)    decay",
+        "all                          4        6        0.1250   0.7500*",
+    ]
     assert segment_table(figures, {}).startswith("Recall@4")
     with pytest.raises(ValueError, match=r"figures=\{\}: give what `evaluate`"):
         segment_table({}, some)

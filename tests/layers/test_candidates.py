@@ -229,6 +229,14 @@ def test_what_is_known_of_the_user(layer, asked):
             np.log1p(age.max() / baskets),
             1 - len(np.unique(item[row][counts])) / counts.sum(),
         ]
+        moments = np.unique(age)
+        late = [
+            (one, days)
+            for one, days in zip(item[row][counts], age, strict=True)
+            if days <= moments[:3][-1]
+        ]
+        fresh = [days == age[item[row][counts] == one].max() for one, days in late]
+        expected.append(np.mean(fresh))
         for features in candidates.values():
             found = [features[name] for name in USER]
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

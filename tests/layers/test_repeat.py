@@ -187,6 +187,22 @@ def test_it_is_written_down_and_saved(layer, tmp_path):
     np.testing.assert_allclose(found["score"], expected, rtol=1e-6)
 
 
+def test_a_catalogue_that_grows_keeps_what_was_learned(layer):
+    before = layer(*batch_of(ROWS)).numpy()
+    layer.set_weights([one + 0.25 for one in layer.get_weights()])
+    more = layer.with_items(ITEMS + 2)
+    found = more(*batch_of(ROWS)).numpy()
+    np.testing.assert_array_equal(found[:, :ITEMS], layer(*batch_of(ROWS)))
+    assert not found[:, ITEMS:].any()
+    assert (found[:, :ITEMS] != before).any()
+    kernels = {one.name.split(":")[0]: one.numpy() for one in more.weights}
+    of_new = kernels["return_times"][ITEMS:]
+    old = kernels["return_times"][:ITEMS]
+    np.testing.assert_array_equal(of_new, [np.median(old, axis=0)] * 2)
+    with pytest.raises(ValueError, match="n_items=5 is below the 6 that there are"):
+        layer.with_items(5)
+
+
 def test_no_events_at_all(layer):
     empty = np.zeros([2, 0], np.int64)
     now = np.full(2, NOW)

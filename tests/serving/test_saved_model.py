@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 
 from tfrs_decay.data import Items, basket_queries, batches
 from tfrs_decay.decay import Exponential
+from tfrs_decay.evaluation import Diversified, top_items
+from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.layers import (
     ItemTower,
+    MaximalMarginalRelevance,
     PrecomputedTower,
     TextTower,
     TimeDecayPooling,
@@ -313,6 +316,116 @@ def test_seen_items_can_be_left_out(model, tmp_path, shop_events):
         got = chosen(loaded("serving_default", inputs(history)))
     assert sorted(one for one in got if one) == sorted(ids[3:])
     assert got[-3:] == ["", "", ""]
+
+
+def test_an_answer_is_diversified_as_it_is_evaluated(popularity, tmp_path, shop_events):
+    tf_keras.utils.set_random_seed(5)
+    # Vectors of ids alone point everywhere.
+    tower = ItemTower(shop_events.items, dim=8)
+    model = DecayRetrieval(tower, TimeDecayPooling(Exponential("3d")))
+    vectors = model.item_tower.catalogue_vectors()
+    options = {"k": 8, "exclude_seen": True, "popularity": popularity}
+    diversity = MaximalMarginalRelevance(0.6, pool=30)
+    version = export(model, tmp_path, diversity=diversity, **options)
+    ids = shop_events.items.ids
+    histories = [[(one, NOW - DAY, "purchase")] for one in ids[:6]]
+    request = inputs(*histories, [])
+    with NativeModel(version) as loaded:
+        answer = loaded("serving_default", request)
+        some = {**request, "k": [40, 3, *[1] * 5], "exclude_item": [[""]] * 7}
+        of_each = loaded("recommend", some)
+    scores = np.concatenate([in_memory(model, request)[:6], popularity[None]])
+    seen = np.eye(len(ids), dtype=bool)[:7] & (np.arange(7) < 6)[:, None]
+    top = top_items(scores, 40, excluded=seen)
+    of_top = np.take_along_axis(scores, top, axis=1)
+    expected = Diversified(None, vectors, trade_off=0.6, pool=30).reordered(top, of_top)
+    # Items from beyond the first eight come in.
+    assert not np.isin(expected[0, :8], top[0, :8]).all()
+    own = np.take_along_axis(scores, expected, axis=1)
+    for row in range(7):
+        assert chosen(answer, row) == ids[expected[row, :8]].tolist()
+        np.testing.assert_allclose(answer["score"][row], own[row, :8], atol=1e-5)
+    # Another k begins alike; what is beyond the pool follows in its own order.
+    assert chosen(of_each) == ids[expected[0]].tolist()
+    assert chosen(of_each)[30:] == ids[top[0, 30:]].tolist()
+    assert chosen(of_each, 1) == [*ids[expected[1, :3]], *[""] * 37]
+    about = json.loads((version / "assets.extra" / "tfrs_decay.json").read_text())
+    assert about["diversity"] == {"trade_off": 0.6, "pool": 30}
+
+
+def test_all_for_relevance_is_the_answer_as_it_was(
+    model, served, popularity, tmp_path, shop_events
+):
+    request = inputs([(shop_events.items.ids[3], NOW - DAY, "purchase")], [])
+    diversity = MaximalMarginalRelevance(1)
+    options = {"k": 5, "popularity": popularity, "diversity": diversity}
+    with NativeModel(export(model, tmp_path, **options)) as loaded:
+        answer = loaded("serving_default", request)
+    plain = served("serving_default", request)
+    for name in ("item_id", "score"):
+        np.testing.assert_array_equal(answer[name], plain[name])
+
+
+def test_what_is_no_diversity_is_refused(model, tmp_path):
+    with pytest.raises(TypeError, match=r"diversity=0\.6: give a layers\.Maximal"):
+        export(model, tmp_path, diversity=0.6)
+
+
+def repeating(shop_events, repeats):
+    tf_keras.utils.set_random_seed(4)
+    made = DecayRetrieval(
+        ItemTower(shop_events.items, dim=8),
+        TimeDecayPooling(Exponential("3d")),
+        repeats=repeats,
+    )
+    made.compile(tf_keras.optimizers.Adam(0.02))
+    made.fit(batches(basket_queries(shop_events), shop_events), verbose=0)
+    return made
+
+
+@pytest.mark.parametrize("repeats", ["on", "learned"])
+def test_what_is_had_again_is_served_as_it_is_evaluated(tmp_path, shop_events, repeats):
+    model = repeating(shop_events, repeats)
+    queries = basket_queries(shop_events).between(40, 60)
+    scores = TwoTowerScores(model, shop_events, max_history=6)(queries)
+    histories = [
+        [
+            (shop_events.items.ids[shop_events.item[one]], shop_events.time[one], "buy")
+            for one in range(start, stop)
+        ]
+        for start, stop in zip(queries.history_start, queries.history_stop, strict=True)
+    ]
+    request = {**inputs(*histories), "query_time": queries.time.tolist()}
+    version = export(model, tmp_path, k=9, max_history=6)
+    with NativeModel(version) as loaded:
+        answer = loaded("serving_default", request)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :9]
+    expected = np.take_along_axis(scores, order, axis=1)
+    np.testing.assert_allclose(answer["score"], expected, atol=1e-5)
+    model.repeats = None
+    without = TwoTowerScores(model, shop_events, max_history=6)(queries)
+    assert np.abs(scores - without).max() > 0.05
+    about = json.loads((version / "assets.extra" / "tfrs_decay.json").read_text())
+    assert about["repeats"] == repeats
+
+
+def test_what_never_comes_back_is_left_out(tmp_path, shop_events):
+    model = repeating(shop_events, "never")
+    ids = shop_events.items.ids
+    history = [(one, NOW - number * DAY, "buy") for number, one in enumerate(ids[:4])]
+    never = export(model, tmp_path / "never", k=len(ids), max_history=2)
+    model.repeats = None
+    excluded = export(
+        model, tmp_path / "excluded", k=len(ids), max_history=2, exclude_seen=True
+    )
+    answers = []
+    for version in (never, excluded):
+        with NativeModel(version) as loaded:
+            answers.append(loaded("serving_default", inputs(history, history[:1])))
+    for name in ("item_id", "score"):
+        np.testing.assert_array_equal(answers[0][name], answers[1][name])
+    # Those beyond the latest two as well.
+    assert set(ids) - set(chosen(answers[0])) == set(ids[:4])
 
 
 def test_texts_stand_in_for_items_outside_the_catalogue(model, tmp_path, shop_events):

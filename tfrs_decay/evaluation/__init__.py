@@ -21,6 +21,7 @@ from tfrs_decay.evaluation.calibration import (
     reliability,
 )
 from tfrs_decay.evaluation.compare import Comparison, compare, holm, verdicts
+from tfrs_decay.evaluation.diversified import Diversified
 from tfrs_decay.evaluation.figures import Figures, blocks_of, evaluate
 from tfrs_decay.evaluation.item_to_item import ItemToItem
 from tfrs_decay.evaluation.metrics import (
@@ -40,6 +41,8 @@ from tfrs_decay.evaluation.report import (
     as_dict,
     segment_table,
     table,
+    verdict_table,
+    verdicts_as_dict,
     warnings,
 )
 from tfrs_decay.evaluation.segments import by_segment, segments
@@ -50,6 +53,7 @@ __all__ = [
     "Bin",
     "Calibration",
     "Comparison",
+    "Diversified",
     "Figures",
     "Isotonic",
     "ItemKNN",
@@ -79,6 +83,8 @@ __all__ = [
     "self_information",
     "table",
     "top_items",
+    "verdict_table",
     "verdicts",
+    "verdicts_as_dict",
     "warnings",
 ]

@@ -12,6 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+KIND_PER_USER = 6
+"""How much longer it takes to draw how many users of a kind there are than one user."""
+
+FEWEST_DRAWS = 200
+"""Draws of a bootstrap that is kept short."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -105,21 +111,77 @@ def compare(
         raise ValueError(f"resamples={resamples} must be 1 or more.")
     difference = _figures("one", one) - _figures("other", other, len(one))
     totals = _of_users(difference, users)
-    means = _resampled_means(totals, resamples, seed)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    # The difference itself counts as one more mean, so that p is never 0.
-    beyond = min((means <= 0).sum(), (means >= 0).sum()) + 1
-    p = min(1.0, 2 * float(beyond) / (resamples + 1))
+    total, count = resampled_sums(totals, resamples, seed).T
+    return compared(
+        float(difference.mean()),
+        total / count,
+        level=level,
+        queries=len(difference),
+        users=len(totals),
+    )
+
+
+def compared(
+    difference: float, draws: np.ndarray, *, level: float, queries: int, users: int
+) -> Comparison:
+    """A comparison from the differences that a bootstrap drew.
+
+    Args:
+        difference: Of what was seen.
+        draws: [resamples] the same of each draw.
+        level: Of the interval, between 0 and 1.
+        queries: How many queries were compared.
+        users: How many users they are of.
+    """
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    # The difference itself counts as one more draw, so that p is never 0.
+    beyond = min((draws <= 0).sum(), (draws >= 0).sum()) + 1
+    p = min(1.0, 2 * float(beyond) / (len(draws) + 1))
     return Comparison(
-        difference=float(difference.mean()),
+        difference=difference,
         low=float(low),
         high=float(high),
         level=level,
         p=p,
         adjusted_p=p,
-        queries=len(difference),
-        users=len(totals),
+        queries=queries,
+        users=users,
     )
+
+
+def resampled_sums(
+    totals: np.ndarray, resamples: int, seed: int, *, effort: int | None = None
+) -> np.ndarray:
+    """Draws users with replacement, as many as there are, and adds up what they have.
+
+    Args:
+        totals: [u, m] numbers of each user.
+        resamples: How often users are drawn.
+        seed: Of the draws.
+        effort: Where users differ so much that more numbers than this would be drawn,
+            they are drawn less often, though 200 times at least. No limit when left
+            out.
+
+    Returns:
+        [resamples, m] float64, or fewer: the sums over the users of each draw.
+    """
+    # Users with the same totals are drawn together: most differ nowhere, as a rule.
+    kinds, size = np.unique(totals, axis=0, return_counts=True)
+    if effort is not None:
+        resamples = min(resamples, max(FEWEST_DRAWS, effort // len(kinds)))
+    rng = np.random.default_rng(seed)
+    sums = np.empty((resamples, totals.shape[1]))
+    if effort is not None and len(kinds) * KIND_PER_USER > len(totals):
+        for row in range(resamples):
+            drawn = rng.integers(len(totals), size=len(totals))
+            sums[row] = np.bincount(drawn, minlength=len(totals)) @ totals
+        return sums
+    block = max(1, 2**22 // len(kinds))
+    for start in range(0, resamples, block):
+        part = sums[start : start + block]
+        times = rng.multinomial(len(totals), size / len(totals), size=len(part))
+        part[:] = times.astype(np.float64) @ kinds
+    return sums
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -232,18 +294,3 @@ def _of_users(difference: np.ndarray, users: np.ndarray) -> np.ndarray:
             "have done takes two or more to tell."
         )
     return np.stack([np.bincount(user, weights=difference), count], axis=1)
-
-
-def _resampled_means(totals: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """[resamples] means over the queries of users that are drawn with replacement."""
-    # Users with the same totals are drawn together: most differ nowhere, as a rule.
-    kinds, size = np.unique(totals, axis=0, return_counts=True)
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    block = max(1, 2**22 // len(kinds))
-    for start in range(0, resamples, block):
-        part = means[start : start + block]
-        times = rng.multinomial(len(totals), size / len(totals), size=len(part))
-        total, count = (times.astype(np.float64) @ kinds).T
-        part[:] = total / count
-    return means

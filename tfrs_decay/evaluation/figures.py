@@ -13,6 +13,7 @@ from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
 from tfrs_decay.data.ranges import flat_ranges
 from tfrs_decay.evaluation.baselines import Scorer
+from tfrs_decay.evaluation.diversified import Diversified
 from tfrs_decay.evaluation.metrics import (
     NO_ITEM,
     Hits,
@@ -184,7 +185,8 @@ def evaluate(
     catalogue does.
 
     Args:
-        scorers: Models by name, as they are to be reported.
+        scorers: Models by name, as they are to be reported. Lists of a `Diversified`
+            are reordered after seen items were left out.
         queries: From `basket_queries`, after the cut.
         events: The events that the queries were made from.
         k: Items a list, or several lengths such as (5, 10, 20, 50): the catalogue is
@@ -226,9 +228,9 @@ def evaluate(
         name: str, place: slice, scores: np.ndarray, seen: np.ndarray | None
     ) -> None:
         _refuse_nan(name, scores)
-        raw[name][place] = ranked(scores, ks[-1])
+        raw[name][place] = _listed(scorers[name], scores, ks[-1])
         if seen is not None:
-            lists[name][place] = ranked(scores, ks[-1], seen)
+            lists[name][place] = _listed(scorers[name], scores, ks[-1], seen)
 
     done = 0
     # What was scored last is ranked while the next is scored.
@@ -335,6 +337,17 @@ def _scored(name: str, scorer: Scorer, queries: Queries, n_items: int) -> np.nda
             "item."
         )
     return scores
+
+
+def _listed(
+    scorer: Scorer, scores: np.ndarray, k: int, seen: np.ndarray | None = None
+) -> np.ndarray:
+    """[b, k] int64 items: ranked, and reordered where the scorer does that."""
+    if not isinstance(scorer, Diversified):
+        return ranked(scores, k, seen)
+    top = ranked(scores, max(k, scorer.pool), seen)
+    # Beside -1 stands some score, which is not read.
+    return scorer.reordered(top, np.take_along_axis(scores, top, axis=1))[:, :k]
 
 
 def _refuse_nan(name: str, scores: np.ndarray) -> None:

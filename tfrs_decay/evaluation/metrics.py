@@ -226,12 +226,10 @@ def diversity_at_k(top: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     >>> diversity_at_k(np.array([[0, 1, 2]]), np.array([east, east, north])).round(4)
     array([0.6667])
     """
-    vectors = _numbers("vectors", vectors, "[items, dim]")
-    top = _lists(top, len(vectors))
+    units = unit_vectors(vectors)
+    top = _lists(top, len(units))
     there = top != NO_ITEM
     _check_items(there, 2, "diversity")
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units = vectors / np.where(length == 0, 1.0, length)
     own = np.einsum("id,id->i", units, units)
     count = there.sum(axis=1)
     cosine = np.empty(len(top))
@@ -243,6 +241,13 @@ def diversity_at_k(top: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         square = np.einsum("qd,qd->q", total, total)
         cosine[some] = square - np.where(there[some], own[top[some]], 0.0).sum(axis=1)
     return (1 - cosine / (count * (count - 1))).clip(0, 2)
+
+
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """[n, dim] numbers -> [n, dim] float64 of length 1, zeros for zeros."""
+    vectors = _numbers("vectors", vectors, "[items, dim]")
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(length == 0, 1.0, length)
 
 
 class Hits(NamedTuple):

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import pairwise, zip_longest
+from typing import Any
 
 import numpy as np
 
 from tfrs_decay.data.cleaning import counted
+from tfrs_decay.evaluation.compare import Comparison
 from tfrs_decay.evaluation.figures import Figures
+from tfrs_decay.evaluation.metrics import NO_ITEM
 
 FEW_LISTS = 0.05
 """Distinct lists a query below which a personal model is thought to have collapsed."""
@@ -23,11 +29,16 @@ LEGEND = (
 )
 """What a reader of the table is to know."""
 
+HEADING = 14
+"""Characters to which the names of models are wrapped where they stand side by side."""
+
 Tracks = Mapping[str, Mapping[str, Figures]]
 """Track -> model -> figures, such as {"any": evaluate(...), "new": evaluate(...)}."""
 
 
-def table(tracks: Tracks, k: int | None = None) -> str:
+def table(
+    tracks: Tracks, k: int | None = None, *, vectors: np.ndarray | None = None
+) -> str:
     """A plain-text table: models down, for each track Recall, NDCG and lists across.
 
     The best of each metric is marked with `*`: all that print the same as the best.
@@ -37,6 +48,8 @@ def table(tracks: Tracks, k: int | None = None) -> str:
     Args:
         tracks: Figures by track and model.
         k: Items a list; the longest that was measured when left out.
+        vectors: [n_items, dim], adds the mean `diversity_at_k` of lists of two items
+            or more.
 
     Returns:
         Lines without trailing spaces, joined by newlines.
@@ -50,7 +63,7 @@ def table(tracks: Tracks, k: int | None = None) -> str:
     models = list(dict.fromkeys(name for track in tracks.values() for name in track))
     columns = [["", "model", *models]]
     for name, track in tracks.items():
-        columns += _columns(name, track, models, k)
+        columns += _columns(name, track, models, k, vectors)
     widths = _widths(columns)
     lines = []
     for row in range(1, len(models) + 2):
@@ -88,9 +101,21 @@ def segment_table(
     if not figures:
         raise ValueError("figures={}: give what `evaluate` returned.")
     longest = min(one.k for one in figures.values()) if k is None else k
-    rows = [
-        [f"Recall@{longest}", "queries", "targets", *(f"{one} " for one in figures)]
+    headings = [[f"Recall@{longest}"], ["queries"], ["targets"]]
+    headings += [
+        [
+            f"{line} "
+            for line in textwrap.wrap(
+                one, HEADING, break_long_words=False, break_on_hyphens=False
+            )
+        ]
+        for one in figures
     ]
+    # The last lines of all headings stand side by side.
+    rows = [
+        list(line)
+        for line in zip_longest(*(one[::-1] for one in headings), fillvalue="")
+    ][::-1]
     everything = np.ones(len(next(iter(figures.values())).target), bool)
     for name, kept in {"all": everything, **segments}.items():
         some = [one.of_targets(kept) for one in figures.values()]
@@ -108,6 +133,19 @@ def segment_table(
         ).rstrip()
         for row in rows
     )
+
+
+def verdict_table(found: Mapping[str, Comparison]) -> str:
+    """A plain-text table of comparisons: names down, the difference and its verdict.
+
+    Args:
+        found: By name, as `verdicts` gives them.
+
+    Returns:
+        Lines joined by newlines.
+    """
+    width = max(map(len, found), default=0)
+    return "\n".join(f"{name.ljust(width)}  {one}" for name, one in found.items())
 
 
 def warnings(figures: Mapping[str, Figures]) -> list[str]:
@@ -148,11 +186,15 @@ def warnings(figures: Mapping[str, Figures]) -> list[str]:
     return lines
 
 
-def as_dict(tracks: Tracks) -> dict[str, dict[str, dict[str, float]]]:
+def as_dict(
+    tracks: Tracks, *, vectors: np.ndarray | None = None
+) -> dict[str, dict[str, dict[str, float]]]:
     """Figures as plain numbers, ready for `json.dump`.
 
     Args:
         tracks: Figures by track and model; or by segment and model.
+        vectors: [n_items, dim], adds "diversity@20": the mean over the lists of two
+            items or more, where there are such lists.
 
     Returns:
         {track: {model: {"queries": ..., "recall@20": ..., "precision@20": ...,
@@ -162,12 +204,27 @@ def as_dict(tracks: Tracks) -> dict[str, dict[str, dict[str, float]]]:
         alone.
     """
     return {
-        track: {model: _numbers(one) for model, one in figures.items()}
+        track: {model: _numbers(one, vectors) for model, one in figures.items()}
         for track, figures in tracks.items()
     }
 
 
-def _numbers(figures: Figures) -> dict[str, float]:
+def verdicts_as_dict(found: Mapping[str, Comparison]) -> dict[str, dict[str, Any]]:
+    """Comparisons as plain numbers with their verdict, ready for `json.dump`.
+
+    Args:
+        found: By name, as `verdicts` gives them.
+
+    Returns:
+        {name: {"difference": ..., "low": ..., ..., "verdict": ...}}, the attributes of
+        `Comparison`.
+    """
+    return {
+        name: {**asdict(one), "verdict": one.verdict} for name, one in found.items()
+    }
+
+
+def _numbers(figures: Figures, vectors: np.ndarray | None) -> dict[str, float]:
     numbers: dict[str, float] = {"queries": len(figures)}
     if not len(figures):
         return numbers
@@ -181,13 +238,28 @@ def _numbers(figures: Figures) -> dict[str, float]:
         }
         numbers |= {f"{name}@{k}": float(each.mean()) for name, each in of_each.items()}
         numbers[f"coverage@{k}"] = figures.coverage(k)
+        diversity = None if vectors is None else _diversity(figures, vectors, k)
+        if diversity is not None:
+            numbers[f"diversity@{k}"] = diversity
     return {**numbers, "distinct_lists": figures.distinct_lists()}
 
 
+def _diversity(figures: Figures, vectors: np.ndarray, k: int) -> float | None:
+    """The mean over the lists that have a pair of items; None where none has."""
+    paired = (figures.lists[:, :k] != NO_ITEM).sum(axis=1) > 1
+    if not paired.any():
+        return None
+    return float(figures.where(paired).diversity(vectors, k).mean())
+
+
 def _columns(
-    name: str, figures: Mapping[str, Figures], models: list[str], k: int | None
+    name: str,
+    figures: Mapping[str, Figures],
+    models: list[str],
+    k: int | None,
+    vectors: np.ndarray | None,
 ) -> list[list[str]]:
-    """Three columns of a track, each: the track's heading, its own, and the cells."""
+    """A track's columns, each: the track's heading, its own, and the cells."""
     measured = {(one.k if k is None else k, len(one)) for one in figures.values()}
     if not measured:
         raise ValueError(
@@ -219,6 +291,14 @@ def _columns(
         for one in models
     ]
     columns.append(["", "lists", *lists])
+    if vectors is not None:
+        of_model = {
+            model: _diversity(one, vectors, k) for model, one in figures.items()
+        }
+        cells = [
+            "-" if one is None else f"{one:.4f}" for one in map(of_model.get, models)
+        ]
+        columns.append(["", f"diversity@{k}", *cells])
     columns[0][0] = f"{name} ({queries:,} queries)"
     return columns
 
@@ -226,9 +306,10 @@ def _columns(
 def _widths(columns: list[list[str]]) -> list[int]:
     """Characters a column: its cells fit, and so does the heading of each track."""
     widths = [max(map(len, column[1:])) for column in columns]
-    for first in range(1, len(columns), 3):
-        gaps = 2 * 2
-        missing = len(columns[first][0]) - sum(widths[first : first + 3]) - gaps
+    starts = [number for number, column in enumerate(columns) if column[0]]
+    for first, end in pairwise([*starts, len(columns)]):
+        gaps = 2 * (end - first - 1)
+        missing = len(columns[first][0]) - sum(widths[first:end]) - gaps
         widths[first] += max(missing, 0)
     return widths
 

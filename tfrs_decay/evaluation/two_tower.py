@@ -36,7 +36,7 @@ class GRURetrieval(DecayRetrieval):
         gru = tf_keras.layers.GRU(item_tower.dim)
         super().__init__(item_tower, pooling, **kwargs)
         self.gru = gru
-        self.gru.build([None, None, item_tower.dim])
+        self.gru.build(tf.TensorShape([None, None, item_tower.dim]))
 
     def interest_from_vectors(
         self, vectors: tf.Tensor, *, mask: tf.Tensor | None = None, **told: Any
@@ -50,7 +50,7 @@ class GRURetrieval(DecayRetrieval):
 
 
 class TwoTowerScores:
-    """Scores of a `DecayRetrieval`: interest . item, for every item.
+    """Scores of a `DecayRetrieval` for every item: interest . item, and its repeats.
 
     The item tower runs once for each item, when this is made.
 
@@ -58,6 +58,9 @@ class TwoTowerScores:
         model: A trained model.
         events: The events that the queries are made from.
         max_history: Only the latest so many events of a history, as in training.
+
+    Attributes:
+        item_vectors: [n_items, dim] float32.
     """
 
     def __init__(
@@ -65,11 +68,15 @@ class TwoTowerScores:
     ) -> None:
         self._columns = EventColumns(events)
         self._max_history = max_history
-        item_vectors = tf.constant(model.item_tower.catalogue_vectors())
+        self.item_vectors = model.item_tower.catalogue_vectors()
+        item_vectors = tf.constant(self.item_vectors)
 
         def score(features: dict[str, tf.Tensor]) -> tf.Tensor:
             interest = tf.cast(model(features, training=False), tf.float32)
-            return tf.linalg.matmul(interest, item_vectors, transpose_b=True)
+            scores = tf.linalg.matmul(interest, item_vectors, transpose_b=True)
+            if model.repeats is None:
+                return scores
+            return scores + model.repeat_scores(features)
 
         self._score = tf.function(score, reduce_retracing=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfrs_decay.layers.candidates import CandidateFeatures, Candidates, Reading
+from tfrs_decay.layers.diversity import MaximalMarginalRelevance
 from tfrs_decay.layers.fine_tuning import LastLayers, LowRank
 from tfrs_decay.layers.interest_state import InterestState
 from tfrs_decay.layers.item_tower import ItemTower
@@ -24,6 +25,7 @@ __all__ = [
     "ItemTower",
     "LastLayers",
     "LowRank",
+    "MaximalMarginalRelevance",
     "PrecomputedTower",
     "RankingHead",
     "Reading",

@@ -24,11 +24,18 @@ USER = (
     "log days since first",
     "log days a basket",
     "share of repeats",
+    "share of new items of late",
 )
 """What is known of a user alone, whatever the candidate."""
 
 LEAST_DEVIATION = 1e-6
 """Scores that differ by less are alike."""
+
+OF_LATE = ("log days since last", "share of new items of late")
+"""Which of `USER` are of late."""
+
+LATE = 3
+"""Baskets that are of late."""
 
 
 class Candidates(NamedTuple):
@@ -201,7 +208,7 @@ class CandidateFeatures(tf_keras.layers.Layer):
             *(f"popularity, {name}" for name, half_life in popular if not half_life),
             *lasting,
             *(f"{one}, standardised" for one in lasting),
-            *(one for one in USER if one != "log days since last"),
+            *(one for one in USER if one not in OF_LATE),
         ]
 
     def call(
@@ -284,7 +291,7 @@ class CandidateFeatures(tf_keras.layers.Layer):
         slot = _each_once(tf.concat(named, axis=1), slots.size)
         there, slot = slot >= 0, tf.maximum(slot, 0)
         candidates = tf.where(there, slots.items_of(slot), -1)
-        of_user, baskets = self._of_user(history, own, later)
+        of_user, baskets = self._of_user(item, history, own, later)
         columns = [
             self._of_own(own, baskets, candidates),
             self.popularity.features_of(day, tf.cast(candidates, tf.int64)),
@@ -404,12 +411,10 @@ class CandidateFeatures(tf_keras.layers.Layer):
         share = tf.math.divide_no_nan(own.events, baskets)[..., None]
         known = own.item != NO_ITEM
         features = tf.concat([self.repeats.features_of(known, own), share], axis=-1)
-        # A row more, of zeros, for what the user never had.
-        features = tf.pad(features, [[0, 0], [0, 1], [0, 0]])
-        return tf.gather(features, own.place_of(candidates), batch_dims=1)
+        return own.values_at(features, candidates)
 
     def _of_user(
-        self, history: History, own: OwnItems, later: tf.Tensor
+        self, item: tf.Tensor, history: History, own: OwnItems, later: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """[batch, features] and [batch, 1] how many baskets there are."""
         counts = history.counts
@@ -424,6 +429,10 @@ class CandidateFeatures(tf_keras.layers.Layer):
         first = of_any(tf.reduce_max(age, axis=1)) / DAY
         last = of_any(tf.reduce_min(history.age, axis=1)) / DAY
         distinct = tf.reduce_sum(tf.cast(own.item != NO_ITEM, tf.float32), axis=1)
+        # Of the last three baskets: events of items that were not there before.
+        late = tf.cast(counts & (later < LATE), tf.float32)
+        first_of_item = own.values_at(own.first, tf.where(counts, item, -1))
+        fresh = late * tf.cast(first_of_item == age, tf.float32)
         columns = [
             tf.math.log1p(events),
             tf.math.log1p(baskets),
@@ -432,6 +441,9 @@ class CandidateFeatures(tf_keras.layers.Layer):
             tf.math.log1p(first),
             tf.math.log1p(tf.math.divide_no_nan(first, baskets)),
             tf.math.divide_no_nan(events - distinct, events),
+            tf.math.divide_no_nan(
+                tf.reduce_sum(fresh, axis=1), tf.reduce_sum(late, axis=1)
+            ),
         ]
         return tf.stack(columns, axis=-1), baskets[:, None]
 

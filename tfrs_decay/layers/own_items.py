@@ -99,15 +99,19 @@ class OwnItems(NamedTuple):
         """
         place = self.place_of(candidates)
         had = place < tf.shape(self.item)[1]
+        return had, OwnItems(candidates, *(_read(one, place) for one in self[1:]))
 
-        def read(one: tf.Tensor) -> tf.Tensor:
-            rank = one.shape.rank
-            padded = tf.pad(one, [[0, 0], [0, 1]] + [[0, 0]] * (rank - 2))
-            found = tf.gather(padded, place, batch_dims=1)
-            kept = had[..., None] if rank == 3 else had
-            return tf.where(kept, found, tf.zeros([], one.dtype))
+    def values_at(self, values: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """What is told of own items, for some items; 0 for those never had.
 
-        return had, OwnItems(candidates, *(read(one) for one in self[1:]))
+        Args:
+            values: [batch, time] or [batch, time, columns], of each item of `item`.
+            candidates: [batch, items] int32 places; negative for none.
+
+        Returns:
+            [batch, items] or [batch, items, columns], of the values' dtype.
+        """
+        return _read(values, self.place_of(candidates))
 
     def place_of(self, candidates: tf.Tensor) -> tf.Tensor:
         """Where some items stand among the own ones.
@@ -142,6 +146,12 @@ class OwnItems(NamedTuple):
         # A batch of no rows has no fullest one.
         _, place = tf.math.top_k(score, tf.clip_by_value(fullest, 0, most))
         return OwnItems(*(tf.gather(one, place, batch_dims=1) for one in self))
+
+
+def _read(values: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    """What stands at the places of `OwnItems.place_of`: 0 for what was never had."""
+    padded = tf.pad(values, [[0, 0], [0, 1]] + [[0, 0]] * (values.shape.rank - 2))
+    return tf.gather(padded, place, batch_dims=1)
 
 
 def later_baskets(age: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:

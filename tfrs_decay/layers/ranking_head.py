@@ -30,7 +30,8 @@ class RankingHead(tf_keras.layers.Layer):
 
     Args:
         hidden: Units of the layers, none for the weighted sum alone.
-        dropout: Share of the units that are silenced in training.
+        dropout: Share of the units that are silenced in training, the same for all
+            candidates of a list.
         members: Networks, each with weights of its own.
         **kwargs: Keras' own, such as `name`.
 
@@ -57,7 +58,6 @@ class RankingHead(tf_keras.layers.Layer):
         self.hidden = tuple(hidden)
         self.dropout = dropout
         self.members = members
-        self._silence = tf_keras.layers.Dropout(dropout, dtype="float32")
 
     def build(self, input_shape: Any) -> None:
         """Makes the weights; `input_shape` is [batch, c, f]."""
@@ -208,10 +208,23 @@ class RankingHead(tf_keras.layers.Layer):
                 one = features
                 for kernels, biases in layers:
                     one = tf.nn.bias_add(one @ kernels[member], biases[member][0])
-                    one = self._silence(tf.nn.relu(one), training=training)
+                    one = tf.nn.relu(one)
+                    if training and self.dropout:
+                        one = self._silenced(one, shape[0], shape[1])
                 found.append((one @ last)[:, 0])
             scores += tf.stack(found)
         return tf.reshape(scores, [self.members, shape[0], shape[1]])
+
+    def _silenced(self, found: tf.Tensor, rows: tf.Tensor, width: tf.Tensor) -> Any:
+        """Dropout that takes the same units from all candidates of a list.
+
+        So that scores of one list are scores of one network, and few are drawn.
+        """
+        units = found.shape[-1]
+        lists = tf.reshape(found, tf.stack([rows, width, units]))
+        noise = tf.stack([rows, 1, units])
+        lists = tf.nn.dropout(lists, self.dropout, noise_shape=noise)
+        return tf.reshape(lists, [-1, units])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`; means and deviations are weights."""

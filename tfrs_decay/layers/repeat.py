@@ -125,6 +125,47 @@ class Repeats(tf_keras.layers.Layer):
         parts = (given.share, given.scale, given.peak, given.width)
         self._kernels.assign(np.stack([*parts, given.usual, given.again], axis=1))
 
+    def with_items(self, n_items: int) -> Repeats:
+        """The same for a catalogue that has grown: what was learned is kept.
+
+        The kernel of a new item is the median of the others, number by number.
+
+        Args:
+            n_items: Items in the new catalogue, whose first ones are this one's.
+
+        Raises:
+            ValueError: It has fewer items.
+        """
+        if n_items < self.n_items:
+            raise ValueError(
+                f"n_items={n_items:,} is below the {self.n_items:,} that there are."
+            )
+        made = self.from_config({**self.get_config(), "n_items": n_items})
+        if not self.built:
+            self.build()
+        made.build()
+        for old, new in zip(self.weights, made.weights, strict=True):
+            value = old.numpy()
+            if old is self._kernels:
+                added = np.median(value, axis=0)[None].repeat(n_items - len(value), 0)
+                value = np.concatenate([value, added])
+            new.assign(value)
+        return made
+
+    def learned(self) -> dict[str, np.ndarray]:
+        """The weights of the features by name, then the decays' learned numbers.
+
+        Empty before `build`, and where nothing is learned.
+        """
+        if not self.built or self.repeats != "learned":
+            return {}
+        weights = dict(zip(self.feature_names, self._weights.numpy(), strict=True))
+        return weights | {
+            f"decay_{number}_{name}": value.numpy()
+            for number, own in enumerate(self._parameters)
+            for name, value in own.items()
+        }
+
     @property
     def feature_names(self) -> list[str]:
         """What the columns of `features` are."""
@@ -193,18 +234,15 @@ class Repeats(tf_keras.layers.Layer):
                 in milliseconds, or a place is beyond the catalogue.
         """
         own = self.own_items(item, timestamps, query_time, mask)
-        if candidates is None:
-            score = self._score(own.item != NO_ITEM, own)
-            row = tf.broadcast_to(
-                tf.range(tf.shape(score)[0])[:, None], tf.shape(score)
-            )
-            # One column more takes what stands after a row's last item.
-            column = tf.minimum(own.item, self.n_items)
-            shape = tf.stack([tf.shape(score)[0], self.n_items + 1])
-            place = tf.stack([row, column], axis=-1)
-            return tf.scatter_nd(place, score, shape)[:, :-1]
-        had, of_candidates = own.at(tf.cast(candidates, tf.int32))
-        return self._score(had, of_candidates)
+        score = self._score(own.item != NO_ITEM, own)
+        if candidates is not None:
+            return own.values_at(score, tf.cast(candidates, tf.int32))
+        row = tf.broadcast_to(tf.range(tf.shape(score)[0])[:, None], tf.shape(score))
+        # One column more takes what stands after a row's last item.
+        column = tf.minimum(own.item, self.n_items)
+        shape = tf.stack([tf.shape(score)[0], self.n_items + 1])
+        place = tf.stack([row, column], axis=-1)
+        return tf.scatter_nd(place, score, shape)[:, :-1]
 
     def features(
         self,

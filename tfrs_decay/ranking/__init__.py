@@ -10,20 +10,33 @@ cut of the log, with the tables of each window's own start:
 and the tables of the cut itself serve.
 """
 
-from tfrs_decay.ranking.choice import Choice, choose_head, spans
+from tfrs_decay.ranking.choice import Choice, choose_head
 from tfrs_decay.ranking.examples import Examples, make_examples
+from tfrs_decay.ranking.fitting import (
+    CombinedList,
+    Windows,
+    choose,
+    fit_combined_list,
+    make_windows,
+    spans,
+)
 from tfrs_decay.ranking.head import fit_head, head_scores
 from tfrs_decay.ranking.scores import RankedScores
 from tfrs_decay.ranking.tables import fit_tables
 
 __all__ = [
     "Choice",
+    "CombinedList",
     "Examples",
     "RankedScores",
+    "Windows",
+    "choose",
     "choose_head",
+    "fit_combined_list",
     "fit_head",
     "fit_tables",
     "head_scores",
     "make_examples",
+    "make_windows",
     "spans",
 ]

@@ -6,10 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from tfrs_decay.data.events import Events
-from tfrs_decay.durations import Duration, to_seconds
 from tfrs_decay.layers.ranking_head import RankingHead
 from tfrs_decay.ranking.examples import Examples
 from tfrs_decay.ranking.head import fit_head, head_scores
@@ -59,48 +55,6 @@ class Choice:
             f"{self.name}: Recall {recall:.4f}, NDCG {ndcg:.4f} in the newest window, "
             f"best of {len(self.validated)}"
         )
-
-
-def spans(
-    events: Events,
-    *,
-    until: int,
-    length: Duration = "30d",
-    most: int = 6,
-    before: float = 0.2,
-) -> list[tuple[int, int]]:
-    """Windows that end at a cut, one before the other, newest first.
-
-    Args:
-        events: Clean events.
-        until: The cut, seconds since the epoch.
-        length: Of each.
-        most: How many there are at most.
-        before: What share of the events up to the cut comes before the oldest of them
-            at least: tables are fitted to it.
-
-    Returns:
-        Start and end of each: queries after the start and up to the end.
-
-    Raises:
-        ValueError: Not even two windows have so many events before them: one to train
-            on, and one to choose by.
-    """
-    seconds = int(to_seconds(length, "length"))
-    time = np.sort(events.time[events.time <= until])
-    enough = time[int(before * len(time))] if len(time) else until
-    found = []
-    for number in range(most):
-        start = until - (number + 1) * seconds
-        if start < enough:
-            break
-        found.append((start, start + seconds))
-    if len(found) < 2:
-        raise ValueError(
-            f"length={length!r}: fewer than two windows of that length before the cut "
-            f"leave {before:.0%} of the events before them; give a shorter one."
-        )
-    return found
 
 
 def choose_head(

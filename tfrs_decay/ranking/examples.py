@@ -78,17 +78,21 @@ class Asked:
     """Queries as the histories that `CandidateFeatures` reads."""
 
     def __init__(
-        self, candidates: CandidateFeatures, events: Events, max_history: int
+        self,
+        candidates: CandidateFeatures,
+        events: Events,
+        max_history: int,
+        exclude_own: bool,
     ) -> None:
         self._item = tf.constant(events.item, tf.int32)
         self._time = tf.constant(events.time, tf.int64)
         self._max_history = max_history
         self._candidates = candidates
-        self._answer = tf.function(self._answered, reduce_retracing=True)
+        self._exclude_own = exclude_own
+        places = tf.TensorSpec([None], tf.int64)
+        self._answer = tf.function(self._answered).get_concrete_function(*[places] * 3)
 
-    def _answered(
-        self, start: tf.Tensor, stop: tf.Tensor, time: tf.Tensor, exclude_own: bool
-    ) -> Any:
+    def _answered(self, start: tf.Tensor, stop: tf.Tensor, time: tf.Tensor) -> Any:
         first = tf.maximum(start, stop - self._max_history)
         length = stop - first
         steps = tf.range(tf.reduce_max(length))
@@ -99,15 +103,13 @@ class Asked:
             tf.gather(self._time, place),
             time,
             mask=within,
-            exclude_own=exclude_own,
+            exclude_own=self._exclude_own,
         )
 
-    def __call__(self, queries: Queries, exclude_own: bool) -> Candidates:
+    def __call__(self, queries: Queries) -> Candidates:
         """The candidates of each query."""
         asked = (queries.history_start, queries.history_stop, queries.time)
-        return Candidates(
-            *self._answer(*(tf.constant(one, tf.int64) for one in asked), exclude_own)
-        )
+        return Candidates(*self._answer(*(tf.constant(one, tf.int64) for one in asked)))
 
 
 def make_examples(
@@ -131,7 +133,7 @@ def make_examples(
         block: Queries at a time.
         progress: Wraps the list of blocks.
     """
-    asked = Asked(candidates, events, max_history)
+    asked = Asked(candidates, events, max_history, exclude_own)
     n = len(events.items)
     features, wanted, items, counts = [], [], [], []
     blocks = [
@@ -139,7 +141,7 @@ def make_examples(
         for one in range(0, len(queries), block)
     ]
     for some in blocks if progress is None else progress(blocks):
-        answer = asked(some, exclude_own)
+        answer = asked(some)
         item = answer.item.numpy()
         there = item >= 0
         row, event = flat_ranges(some.target_offset[:-1], some.target_offset[1:])

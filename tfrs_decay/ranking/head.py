@@ -49,7 +49,7 @@ def fit_head(
     examples: Examples,
     *,
     columns: Sequence[int] | None = None,
-    epochs: int = 12,
+    epochs: int = 14,
     batch_size: int = 64,
     learning_rate: float = 2e-3,
     weight_decay: float = 1e-4,

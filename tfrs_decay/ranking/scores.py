@@ -31,14 +31,13 @@ class RankedScores:
         max_history: int = 500,
         exclude_own: bool = False,
     ) -> None:
-        self._asked = Asked(candidates, events, max_history)
+        self._asked = Asked(candidates, events, max_history, exclude_own)
         self._head = head
         self._n_items = len(events.items)
-        self._exclude_own = exclude_own
 
     def __call__(self, queries: Queries) -> np.ndarray:
         """Scores of a block of queries: [b, n_items] float32, -inf for no candidate."""
-        answer = self._asked(queries, self._exclude_own)
+        answer = self._asked(queries)
         score = self._head(answer.features).numpy()
         item = answer.item.numpy()
         scores = np.full((len(queries), self._n_items), -np.inf, np.float32)

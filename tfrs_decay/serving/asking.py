@@ -10,13 +10,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfrs_decay.data.cleaning import counted
+from tfrs_decay.data.events import Events
 from tfrs_decay.data.storage import load_events
 from tfrs_decay.data.times import LATEST_SECOND, moment_of
 from tfrs_decay.durations import to_text
@@ -193,10 +194,10 @@ def ask(
     """
     if k < 1:
         raise ValueError(f"k={k} must be 1 or more.")
-    metadata = _metadata(version_directory(Path(export_directory)))
-    known = metadata.get("actions")
-    strange = sorted({event.action for event in history} - set(known or ()))
-    if known is not None and strange:
+    metadata = metadata_of(version_directory(Path(export_directory)))
+    strange = unweighed(metadata, (event.action for event in history))
+    if strange:
+        known = metadata["actions"]
         raise ValueError(
             f"the model weighs the actions {known}, and the history has {strange}, "
             "which would count for nothing: give one of them (--action, as in "
@@ -272,8 +273,18 @@ def _history_of_user(run_directory: str, user: str) -> tuple[list[Event], int]:
             f"such as {events.users[0]!r}."
         )
     rows = np.flatnonzero(events.user == found[0])
+    return events_of(events, rows.tolist()), int(events.time.max())
+
+
+def events_of(events: Events, rows: Iterable[int]) -> list[Event]:
+    """Events of a clean log, as a question takes them.
+
+    Args:
+        events: Clean events.
+        rows: Places among them.
+    """
     ids, actions = events.items.ids, events.actions
-    history = [
+    return [
         Event(
             ids[events.item[row]],
             "",
@@ -282,7 +293,6 @@ def _history_of_user(run_directory: str, user: str) -> tuple[list[Event], int]:
         )
         for row in rows
     ]
-    return history, int(events.time.max())
 
 
 def _seconds(written: str, where: str) -> int:
@@ -321,11 +331,30 @@ def texts_of(export_directory: str | os.PathLike[str]) -> dict[str, str]:
         FileNotFoundError: There is no export.
     """
     version = version_directory(Path(export_directory))
-    texts: dict[str, str] = _metadata(version)["texts"]
+    texts: dict[str, str] = metadata_of(version)["texts"]
     return texts
 
 
-def _metadata(version: Path) -> dict[str, Any]:
+def unweighed(metadata: Mapping[str, Any], actions: Iterable[str]) -> list[str]:
+    """Which of some actions a model gives no weight; none where it weighs all alike.
+
+    Args:
+        metadata: Of the export, from `metadata_of`.
+        actions: Of a history's events.
+    """
+    known = metadata.get("actions")
+    return [] if known is None else sorted({*actions} - {*known})
+
+
+def metadata_of(version: Path) -> dict[str, Any]:
+    """What an export says of itself.
+
+    Args:
+        version: A version's folder.
+
+    Raises:
+        ValueError: It is no export of this package.
+    """
     # The name is spelt here again so that asking does not import what exports.
     path = version / "assets.extra" / "tfrs_decay.json"
     if not path.is_file():

@@ -13,8 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tfrs_decay.layers.diversity import MaximalMarginalRelevance
 from tfrs_decay.layers.history import assert_seconds, places
 from tfrs_decay.layers.item_tower import ItemTower
+from tfrs_decay.layers.repeat import Repeats
 from tfrs_decay.layers.top_k import LOWEST_SCORE, top_k
 from tfrs_decay.models import length_checks
 
@@ -23,7 +25,10 @@ METADATA = "tfrs_decay.json"
 
 
 class InterestModel(Protocol):
-    """What can be exported: `DecayRetrieval`, or a model of your own with these two."""
+    """What can be exported: `DecayRetrieval`, or a model of your own with these two.
+
+    Where it has `repeats`, a `layers.Repeats`, their scores are added.
+    """
 
     item_tower: ItemTower
 
@@ -56,12 +61,16 @@ class Recommender(tf.Module):
         k: Items an answer has, where the request does not say.
         popularity: [n] scores that an empty history is answered with, such as decayed
             popularity; without it the answer to an empty history holds no item.
-        exclude_seen: Never return an item of the history.
+        exclude_seen: Never return an item of the history; so it is where the model's
+            repeats are "never".
         max_history: Only the latest so many events that count are pooled, as in
             training; all when left out.
+        diversity: Reorders each answer by the item vectors, after what is excluded was
+            left out; scores stay those of the items, and so no longer fall from place
+            to place.
 
     Raises:
-        TypeError: The model lacks what is exported.
+        TypeError: The model lacks what is exported, or `diversity` is something else.
         ValueError: `k` or `max_history` is below 1, the popularity does not fit the
             catalogue, or an item vector is not finite.
     """
@@ -74,6 +83,7 @@ class Recommender(tf.Module):
         popularity: np.ndarray | None = None,
         exclude_seen: bool = False,
         max_history: int | None = None,
+        diversity: MaximalMarginalRelevance | None = None,
     ) -> None:
         super().__init__(name="recommender")
         for name in ("item_tower", "interest_from_vectors"):
@@ -84,6 +94,11 @@ class Recommender(tf.Module):
                     "interest_from_vectors(vectors, *, timestamps, query_time, "
                     "actions, mask)."
                 )
+        if not isinstance(diversity, (MaximalMarginalRelevance, type(None))):
+            raise TypeError(
+                f"diversity={diversity!r}: give a layers.MaximalMarginalRelevance, or "
+                "leave it out."
+            )
         items = model.item_tower.items
         for name, number in (("k", k), ("max_history", max_history)):
             if number is not None and number < 1:
@@ -106,8 +121,14 @@ class Recommender(tf.Module):
         self._embed_texts = model.item_tower.embed_texts
         self._fields = model.item_tower.items.fields
         self._k = k
-        self._exclude_seen = exclude_seen
+        repeats = _repeats(model)
+        self._repeat_scores = None if repeats is None else repeats.call
+        never = repeats is not None and repeats.repeats == "never"
+        self._exclude_seen = exclude_seen or never
         self._max_history = max_history
+        # Its call alone: there is nothing of it to save but what the graph does.
+        self._diversify = None if diversity is None else diversity.call
+        self._pool = None if diversity is None else diversity.pool
         self._weighed_actions = _weighed_actions(model)
         self._popularity = None if popularity is None else tf.constant(popularity)
         # The last id stands for a place that no item takes.
@@ -220,6 +241,8 @@ class Recommender(tf.Module):
         scores = tf.matmul(
             tf.cast(interest, tf.float32), self.item_vectors, transpose_b=True
         )
+        if self._repeat_scores is not None:
+            scores += self._repeat_scores(place, history_time, query_time, mask=counts)
         # Events may count and still weigh nothing: their actions weigh 0.
         no_interest = tf.reduce_all(tf.equal(interest, 0), axis=1)
         no_interest |= ~tf.reduce_any(counts, axis=1)
@@ -265,7 +288,10 @@ class Recommender(tf.Module):
         if k is not None:
             # Bounded, for it comes from outside; and a batch of no rows has no largest.
             most = tf.clip_by_value(tf.reduce_max(k), 1, tf.shape(scores)[1])
-        best, place = top_k(scores, most, excluded=excluded)
+        longest = most if self._pool is None else tf.maximum(most, self._pool)
+        best, place = top_k(scores, longest, excluded=excluded)
+        if self._diversify is not None:
+            best, place = self._diversify(best, place, self.item_vectors, most)
         if k is not None:
             wanted = tf.range(most)[None, :] < k[:, None]
             best = tf.where(wanted, best, LOWEST_SCORE)
@@ -298,6 +324,11 @@ class Recommender(tf.Module):
             name: tf.function(self.recommend).get_concrete_function(**specs)
             for name, specs in inputs.items()
         }
+
+
+def _repeats(model: InterestModel) -> Repeats | None:
+    repeats = getattr(model, "repeats", None)
+    return repeats if isinstance(repeats, Repeats) else None
 
 
 def _weighed_actions(model: InterestModel) -> tuple[str, ...] | None:
@@ -344,6 +375,7 @@ def export(
     popularity: np.ndarray | None = None,
     exclude_seen: bool = False,
     max_history: int | None = None,
+    diversity: MaximalMarginalRelevance | None = None,
     texts: bool = False,
     version: int | None = None,
 ) -> Path:
@@ -362,8 +394,11 @@ def export(
         k: Items an answer has where the request does not say.
         popularity: [n] scores that an empty history is answered with; without it the
             answer to one holds no item.
-        exclude_seen: Never return an item of the history.
+        exclude_seen: Never return an item of the history; so it is where the model's
+            repeats are "never".
         max_history: Only the latest so many events are pooled: as many as in training.
+        diversity: Picks the items of an answer so that they are not all of one kind,
+            as in `Recommender`; `evaluation.Diversified` says what that costs.
         texts: Export the text tower too.
         version: The version's number; seconds since the epoch, or one above the
             highest that is there, when left out.
@@ -374,7 +409,7 @@ def export(
     Raises:
         FileExistsError: The version is there already.
         ValueError: An argument does not fit, or `texts` without a text tower.
-        TypeError: The model lacks what is exported.
+        TypeError: The model lacks what is exported, or `diversity` is something else.
     """
     base = Path(directory)
     there = [int(one.name) for one in base.glob("*") if one.name.isdecimal()]
@@ -393,6 +428,7 @@ def export(
         popularity=popularity,
         exclude_seen=exclude_seen,
         max_history=max_history,
+        diversity=diversity,
     )
     if texts and model.item_tower.text is None:
         raise ValueError("texts=True, and the item tower has no text tower.")
@@ -413,6 +449,11 @@ def export(
         metadata = {
             **_metadata(model, k, exclude_seen, texts),
             "popularity": popularity is not None,
+            "diversity": (
+                None
+                if diversity is None
+                else {"trade_off": diversity.trade_off, "pool": diversity.pool}
+            ),
         }
         (extra / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
         partial.chmod(0o755)
@@ -428,11 +469,13 @@ def _metadata(
     model: InterestModel, k: int, exclude_seen: bool, texts: bool
 ) -> dict[str, Any]:
     items = model.item_tower.items
+    repeats = _repeats(model)
     weights = getattr(getattr(model, "pooling", None), "action_weights", None)
     return {
         "actions": None if weights is None else sorted(weights),
         "k": k,
         "exclude_seen": exclude_seen,
+        "repeats": "off" if repeats is None else repeats.repeats,
         "reads_texts": texts,
         "fields": items.fields,
         "dim": model.item_tower.dim,

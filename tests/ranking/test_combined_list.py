@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from tfrs_decay.popularity import PopularityTable
 from tfrs_decay.ranking import (
     Examples,
     RankedScores,
+    fit_combined_list,
     fit_head,
     fit_tables,
     make_examples,
@@ -127,3 +130,54 @@ def test_nothing_wanted_is_nothing_to_learn(examples):
     nothing = examples._replace(wanted=np.zeros_like(examples.wanted))
     with pytest.raises(ValueError, match="no query has a wanted candidate"):
         fit_head(RankingHead(), nothing)
+
+
+def test_all_of_it_in_one_call(shop_events):
+    until = int(np.quantile(shop_events.time, 0.8))
+    told = []
+    options = {"m": 8, "own": 6, "most": 3, "popular": 3}
+    found = fit_combined_list(
+        shop_events,
+        until=until,
+        track="new",
+        length="14d",
+        windows=2,
+        most_queries=60,
+        progress=told.append,
+        **options,
+    )
+    assert found.choice.name in found.choice.validated
+    assert 0.1 < found.recall <= 1
+    queries, candidates = re.match(
+        r"window 1, track new: (\d+) queries, (\d+) candidates hold 0\.", told[0]
+    ).groups()
+    assert 0 < int(queries) <= 60 < int(candidates)
+    assert told[1].startswith("window 2, track new")
+    queries = basket_queries(shop_events, after=until).with_new_targets(shop_events)
+    scorers = {
+        "list": RankedScores(
+            found.candidates, found.choice.head, shop_events, exclude_own=True
+        ),
+        "popularity": Popularity(shop_events, until=until),
+    }
+    figures = evaluate(scorers, queries, shop_events, exclude_seen=True)
+    assert figures["list"].recall().mean() > figures["popularity"].recall().mean()
+    # Nothing after the cut is looked at.
+    past = fit_tables(
+        shop_events.where(shop_events.time <= until),
+        until=until,
+        popularity=PopularityTable.of(shop_events.where(shop_events.time <= until)),
+        **options,
+    )
+    past.repeats.build()
+    for one, other in zip(
+        past.get_weights(), found.candidates.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_cannot_be_fitted(shop_events):
+    with pytest.raises(ValueError, match=r"tracks=\['old'\]: give 'any', 'new', or"):
+        fit_combined_list(shop_events, track="old")
+    with pytest.raises(ValueError, match="there are no events to fit"):
+        fit_combined_list(shop_events.where(shop_events.time < 0))

@@ -1,0 +1,128 @@
+"""`compare` and `experiment`: from files to a page, and bad input in one line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated_traffic import by_hand
+
+from tfrs_decay import cli
+from tfrs_decay.data import save_events
+from tfrs_decay.experiments import compare_recommenders
+from tfrs_decay.layers import ItemTower, TimeDecayPooling
+from tfrs_decay.models import DecayRetrieval
+from tfrs_decay.serving import export
+
+LIVE = ["experiment", "--arm", "control=1", "--arm", "decay=1"]
+
+
+@pytest.fixture(scope="module")
+def folder(shop_events, tmp_path_factory):
+    """Two exports, a log of impressions by chance, and a log of the users' events."""
+    folder = tmp_path_factory.mktemp("compare")
+    model = DecayRetrieval(ItemTower(shop_events.items, dim=4), TimeDecayPooling())
+    count = np.bincount(shop_events.item, minlength=len(shop_events.items)) * 1.0
+    for name, popularity in (("old", count), ("new", -count)):
+        export(model, folder / name, popularity=popularity, max_history=500)
+    rng = np.random.default_rng(0)
+    users = np.repeat(shop_events.users[:40], 20)
+    ids = shop_events.items.ids
+    table = pd.DataFrame(
+        {
+            "customer": users,
+            "user": "somebody else",
+            "item": np.concatenate([rng.permutation(ids)[:20] for _ in range(40)]),
+            # Before half of the users had done anything.
+            "time": pd.to_datetime(np.median(shop_events.time), unit="s").floor("D"),
+            "propensity": 1 / len(ids),
+            "click": rng.random(len(users)) < 0.3,
+        }
+    )
+    table.to_csv(folder / "traffic.csv", index=False)
+    save_events(shop_events, folder / "events.npz")
+    pd.DataFrame(
+        {
+            "user": shop_events.users[shop_events.user],
+            "item": ids[shop_events.item],
+            "time": shop_events.time,
+        }
+    ).to_parquet(folder / "events.parquet")
+    return folder
+
+
+def typed(folder, *more):
+    return [
+        *("compare", str(folder / "old"), str(folder / "new")),
+        *("--log", str(folder / "traffic.csv"), "--column", "user=customer"),
+        *more,
+    ]
+
+
+def test_two_exports_are_compared_and_a_page_is_written(
+    folder, shop_events, tmp_path, capsys
+):
+    page, numbers = tmp_path / "page.html", tmp_path / "numbers.json"
+    told = ["--run", str(folder), "--html", str(page), "--json", str(numbers)]
+    assert cli.main(typed(folder, *told)) == 0
+    printed, aside = capsys.readouterr()
+    assert "click-through:\n  old: 0." in printed and "new less old: " in printed
+    assert printed.endswith(f"Page: {page}\n") and aside == ""
+    assert "<h1>new against old</h1>" in page.read_text(encoding="utf-8")
+    table = pd.read_csv(folder / "traffic.csv")
+    found = compare_recommenders(
+        table.assign(user=table["customer"]),
+        {name: folder / name for name in ("old", "new")},
+        shop_events,
+    )
+    assert json.loads(numbers.read_text()) == json.loads(json.dumps(found.to_dict()))
+    # The same log as a table.
+    assert cli.main(typed(folder, "--history", str(folder / "events.parquet"))) == 0
+    assert printed.split("Page")[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "give --history or --run: one log that knows"),
+        (["--run", "DIR", "--history", "FILE"], "give --history or --run"),
+        (["--run", "DIR", "--clip", "0"], "clip=0.0 must be a finite number above 0"),
+        (["--run", "DIR", "--k", "0"], "k=0 must be 1 or more"),
+        (["--run", "nowhere"], "nowhere/events.npz"),
+        (["--run", "DIR", "--column", "item=sku"], "has no column sku"),
+        (["--run", "DIR", "--reward", "revenue"], "traffic has no column 'revenue'"),
+    ],
+)
+def test_a_bad_comparison_ends_in_one_line(folder, capsys, more, message):
+    more = [str(folder) if one == "DIR" else one for one in more]
+    assert cli.main(typed(folder, *more)) == 2
+    aside = capsys.readouterr().err
+    assert message in aside and aside.count("\n") == 1
+
+
+def test_a_live_experiment_is_told(tmp_path, capsys):
+    table = pd.DataFrame(by_hand())
+    pd.concat([table, table.iloc[:1]]).to_csv(tmp_path / "log.csv", index=False)
+    told = [*LIVE, "--log", str(tmp_path / "log.csv")]
+    assert cli.main(told) == 2
+    assert "traffic has 1 rows that stand twice" in capsys.readouterr().err
+    page = tmp_path / "new" / "page.html"
+    assert cli.main([*told, "--drop-duplicates", "--html", str(page)]) == 0
+    printed = capsys.readouterr().out
+    assert "decay: 0.5000 [0.5000, 0.5000], 6 users, 12 impressions" in printed
+    assert "1 impression left out: it stands twice" in printed
+    assert "decay against control" in page.read_text(encoding="utf-8")
+
+
+def test_an_interleaving_is_told(tmp_path, capsys):
+    arm = ["control", "decay"] * 12
+    pd.DataFrame(by_hand(arm=arm)).to_parquet(tmp_path / "log.parquet")
+    told = [*LIVE, "--log", str(tmp_path / "log.parquet")]
+    assert cli.main([*told, "--interleaved"]) == 0
+    assert "Users: 0 won, 9 lost, 3 tied" in capsys.readouterr().out
+    assert cli.main(told) == 2
+    assert "every user was shown more than one arm" in capsys.readouterr().err
+    assert cli.main([*told[:-2], "--arm", "x=much", *told[-2:]]) == 2
+    assert "--arm 'x=much' is not NAME=WEIGHT, as in" in capsys.readouterr().err

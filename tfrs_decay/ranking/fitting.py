@@ -1,0 +1,233 @@
+"""From a log to a ranked list: windows, tables, examples, the head, and the cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfrs_decay.data.events import Events
+from tfrs_decay.data.histories import Queries, basket_queries
+from tfrs_decay.data.split import events_until
+from tfrs_decay.durations import Duration, to_seconds
+from tfrs_decay.layers.candidates import CandidateFeatures
+from tfrs_decay.popularity import PopularityTable
+from tfrs_decay.ranking.choice import Choice, choose_head
+from tfrs_decay.ranking.examples import Examples, make_examples
+from tfrs_decay.ranking.tables import fit_tables
+
+Told = Callable[[str], None]
+
+
+class Windows(NamedTuple):
+    """Examples of windows before a cut.
+
+    any: Newest first, where everything may be recommended.
+    new: The same queries, where nothing that the user had may be.
+    tables: Of the newest window.
+    """
+
+    any: list[Examples]
+    new: list[Examples]
+    tables: CandidateFeatures
+
+
+class CombinedList(NamedTuple):
+    """What ranks after a cut: candidates up to it, and a head trained before it.
+
+    candidates: Their tables are of all events up to the cut.
+    choice: The head, and what it was chosen among.
+    recall: The share of targets that were among the candidates in the newest window.
+    """
+
+    candidates: CandidateFeatures
+    choice: Choice
+    recall: float
+
+
+def spans(
+    events: Events,
+    *,
+    until: int,
+    length: Duration = "30d",
+    most: int = 6,
+    before: float = 0.2,
+) -> list[tuple[int, int]]:
+    """Windows that end at a cut, one before the other, newest first.
+
+    Args:
+        events: Clean events.
+        until: The cut, seconds since the epoch.
+        length: Of each.
+        most: How many there are at most.
+        before: What share of the events up to the cut comes before the oldest of them
+            at least: tables are fitted to it.
+
+    Returns:
+        Start and end of each: queries after the start and up to the end.
+
+    Raises:
+        ValueError: Not even two windows have so many events before them: one to train
+            on, and one to choose by.
+    """
+    seconds = int(to_seconds(length, "length"))
+    time = np.sort(events.time[events.time <= until])
+    enough = time[int(before * len(time))] if len(time) else until
+    found = []
+    for number in range(most):
+        start = until - (number + 1) * seconds
+        if start < enough:
+            break
+        found.append((start, start + seconds))
+    if len(found) < 2:
+        raise ValueError(
+            f"length={length!r}: fewer than two windows of that length before the cut "
+            f"leave {before:.0%} of the events before them; give a shorter one."
+        )
+    return found
+
+
+def make_windows(
+    events: Events,
+    *,
+    until: int,
+    tracks: Sequence[str] = ("any", "new"),
+    actions: Sequence[str] | None = None,
+    length: Duration = "30d",
+    windows: int = 6,
+    most_queries: int = 4_000,
+    seed: int = 0,
+    progress: Told = lambda _: None,
+    **tables: Any,
+) -> Windows:
+    """Examples of the windows before a cut, each with the tables of its own start.
+
+    Args:
+        events: Clean events; those after `until` are not looked at.
+        until: The cut, seconds since the epoch.
+        tracks: "any", "new", or both; the other one's list stays empty.
+        actions: What is to be foreseen, as in `data.basket_queries`; all when left out.
+        length: As in `spans`.
+        windows: How many at most.
+        most_queries: Drawn from a window that has more.
+        seed: Of the draws.
+        progress: Told of each window.
+        **tables: Further options of `fit_tables`, such as `vectors`.
+
+    Raises:
+        ValueError: A track is neither, or as in `spans` and `fit_tables`.
+    """
+    strange = sorted(set(tracks) - {"any", "new"})
+    if strange or not tracks:
+        raise ValueError(f"tracks={list(tracks)}: give 'any', 'new', or both.")
+    past = events_until(events, until)
+    popularity = PopularityTable.of(past)
+    made: dict[str, list[Examples]] = {"any": [], "new": []}
+    newest = None
+    for start, stop in spans(past, until=until, length=length, most=windows):
+        fitted = fit_tables(past, until=start, popularity=popularity, **tables)
+        newest = newest or fitted
+        queries = drawn(
+            basket_queries(past, after=start, until=stop, actions=actions),
+            most_queries,
+            seed,
+        )
+        for track in tracks:
+            new = track == "new"
+            asked = queries.with_new_targets(past) if new else queries
+            examples = make_examples(fitted, asked, past, exclude_own=new)
+            made[track].append(examples)
+            progress(
+                f"window {len(made[track])}, track {track}: {len(asked):,} queries, "
+                f"{len(examples.features):,} candidates hold {examples.recall:.3f} of "
+                "the targets"
+            )
+    assert newest is not None  # `spans` gives two or more
+    return Windows(made["any"], made["new"], newest)
+
+
+def drawn(queries: Queries, most: int, seed: int) -> Queries:
+    """All of the queries, or so many drawn from them."""
+    if len(queries) <= most:
+        return queries
+    kept = np.zeros(len(queries), bool)
+    kept[np.random.default_rng(seed).choice(len(queries), most, replace=False)] = True
+    return queries.where(kept)
+
+
+def choose(
+    windows: Windows, track: str, *, seed: int = 0, progress: Told = lambda _: None
+) -> Choice:
+    """The best head for a track, by `choose_head`.
+
+    Args:
+        windows: From `make_windows`.
+        track: "any" or "new".
+        seed: Of the training.
+        progress: Told what is tried.
+    """
+    tables = windows.tables
+    return choose_head(
+        windows.any if track == "any" else windows.new,
+        tables.feature_names,
+        lasting=tables.lasting_names,
+        alone=tables.alone_names,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def fit_combined_list(
+    events: Events,
+    *,
+    until: int | None = None,
+    track: str = "any",
+    actions: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: Told = lambda _: None,
+    length: Duration = "30d",
+    windows: int = 6,
+    most_queries: int = 4_000,
+    **tables: Any,
+) -> CombinedList:
+    """Fits all of a combined list to the events up to a cut.
+
+    Args:
+        events: Clean events.
+        until: The cut, seconds since the epoch; the last event when left out.
+        track: "any", or "new" for a list without what the user had.
+        actions: As in `make_windows`.
+        seed: Of the draws and the training.
+        progress: Told what is done.
+        length: Of the windows, as in `spans`.
+        windows: How many at most.
+        most_queries: As in `make_windows`.
+        **tables: Further options of `fit_tables`, such as `vectors`.
+
+    Raises:
+        ValueError: There are too few events, or an argument does not fit.
+        ImportError: SciPy is not installed.
+    """
+    if not len(events):
+        raise ValueError("there are no events to fit.")
+    until = int(events.time.max()) if until is None else until
+    made = make_windows(
+        events,
+        until=until,
+        tracks=[track],
+        actions=actions,
+        length=length,
+        windows=windows,
+        most_queries=most_queries,
+        seed=seed,
+        progress=progress,
+        **tables,
+    )
+    choice = choose(made, track, seed=seed, progress=progress)
+    past = events_until(events, until)
+    candidates = fit_tables(
+        past, until=until, popularity=PopularityTable.of(past), **tables
+    )
+    newest = (made.any or made.new)[0]
+    return CombinedList(candidates, choice, newest.recall)
