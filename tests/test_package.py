@@ -182,6 +182,8 @@ ORDER = [
     "evaluation.two_tower",
     "encoders",
     "serving.native",
+    "serving.requests",
+    "serving.versions",
     "serving.saved_model",
     "serving.combined",
     "serving.asking",

@@ -123,12 +123,7 @@ class OwnItems(NamedTuple):
             [batch, items] int32; as many as there are columns for what a user never
             had.
         """
-        time = tf.shape(self.item)[1]
-        # A column more, so that there is something to look at in no history.
-        item = tf.pad(self.item, [[0, 0], [0, 1]], constant_values=NO_ITEM)
-        place = tf.minimum(first_places(item, candidates), time)
-        had = (tf.gather(item, place, batch_dims=1) == candidates) & (candidates >= 0)
-        return tf.where(had, place, time)
+        return place_among(self.item, candidates)
 
     def strongest(self, score: tf.Tensor, most: int) -> OwnItems:
         """The items of each row with the highest score, best first.
@@ -152,6 +147,23 @@ def _read(values: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
     """What stands at the places of `OwnItems.place_of`: 0 for what was never had."""
     padded = tf.pad(values, [[0, 0], [0, 1]] + [[0, 0]] * (values.shape.rank - 2))
     return tf.gather(padded, place, batch_dims=1)
+
+
+def place_among(rising: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+    """Where places stand among others of their row.
+
+    Args:
+        rising: [batch, n] int32 places, ascending, then `NO_ITEM`.
+        wanted: [batch, x] int32 places; negative for none.
+
+    Returns:
+        [batch, x] int32 columns; n for what is not there.
+    """
+    n = tf.shape(rising)[1]
+    # A column more, so that there is something to look at in a row of none.
+    padded = tf.pad(rising, [[0, 0], [0, 1]], constant_values=NO_ITEM)
+    place = tf.minimum(first_places(padded, wanted), n)
+    return tf.where(tf.gather(padded, place, batch_dims=1) == wanted, place, n)
 
 
 def later_baskets(age: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:

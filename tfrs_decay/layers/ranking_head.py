@@ -87,6 +87,11 @@ class RankingHead(tf_keras.layers.Layer):
         self._last = self._kernel("network", width, 1) if self.hidden else None
         super().build(input_shape)
 
+    @property
+    def n_features(self) -> int:
+        """How many features it reads, once it was built."""
+        return int(self._mean.shape[0])
+
     def _kernel(self, name: str, width: int, units: int) -> tf.Variable:
         return self.add_weight(
             name=name,

@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfrs_decay.serving.combined import CombinedRecommender as CombinedRecommender
+    from tfrs_decay.serving.combined import export_combined as export_combined
     from tfrs_decay.serving.native import NativeModel as NativeModel
     from tfrs_decay.serving.native import text_op_libraries as text_op_libraries
     from tfrs_decay.serving.saved_model import InterestModel as InterestModel
@@ -14,18 +16,22 @@ if TYPE_CHECKING:
 
 # Where each name lives: asking a served model must not load Keras.
 _HOMES = {
+    "CombinedRecommender": "combined",
     "InterestModel": "saved_model",
     "NativeModel": "native",
     "Recommender": "saved_model",
     "export": "saved_model",
+    "export_combined": "combined",
     "text_op_libraries": "native",
 }
 
 __all__ = [
+    "CombinedRecommender",
     "InterestModel",
     "NativeModel",
     "Recommender",
     "export",
+    "export_combined",
     "text_op_libraries",
 ]
 

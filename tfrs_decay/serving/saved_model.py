@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import tempfile
-import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,10 +14,15 @@ from tfrs_decay.layers.history import assert_seconds, places
 from tfrs_decay.layers.item_tower import ItemTower
 from tfrs_decay.layers.repeat import Repeats
 from tfrs_decay.layers.top_k import LOWEST_SCORE, top_k
-from tfrs_decay.models import length_checks
-
-METADATA = "tfrs_decay.json"
-"""In `assets.extra/`: the catalogue's texts and what the export was made with."""
+from tfrs_decay.serving.requests import (
+    CHOICES,
+    HISTORY,
+    Catalogue,
+    how_many,
+    latest,
+    request_checks,
+)
+from tfrs_decay.serving.versions import next_version, write_version
 
 
 class InterestModel(Protocol):
@@ -131,16 +132,8 @@ class Recommender(tf.Module):
         self._pool = None if diversity is None else diversity.pool
         self._weighed_actions = _weighed_actions(model)
         self._popularity = None if popularity is None else tf.constant(popularity)
-        # The last id stands for a place that no item takes.
-        self._ids = tf.constant([*items.ids.tolist(), ""], tf.string)
+        self.catalogue = Catalogue(items.ids)
         self.item_vectors = tf.Variable(vectors, trainable=False, name="item_vectors")
-        self.places = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(
-                tf.constant(items.ids.tolist(), tf.string),
-                tf.range(len(items), dtype=tf.int32),
-            ),
-            default_value=-1,
-        )
 
     def recommend(
         self,
@@ -186,23 +179,17 @@ class Recommender(tf.Module):
             `score` [batch, k] float32, the lowest finite float there.
         """
         within = tf.sequence_mask(history_length, tf.shape(history_item)[1])
-        checks = [
-            *_same_shape(
-                history_item, history_time=history_time, history_action=history_action
-            ),
-            *_same_batch(
-                history_item,
-                history_length=history_length,
-                query_time=query_time,
-                exclude_item=exclude_item,
-                k=k,
-            ),
-            *length_checks(history_length, tf.shape(history_item)[1]),
-        ]
-        if k is not None:
-            checks.append(tf.debugging.assert_positive(k, message="k is below 1."))
-        with tf.control_dependencies([check for check in checks if check is not None]):
-            place = self.places.lookup(history_item)
+        checks = request_checks(
+            history_item,
+            history_time,
+            history_action,
+            history_length,
+            query_time,
+            exclude_item,
+            k,
+        )
+        with tf.control_dependencies(checks):
+            place = self.catalogue.places.lookup(history_item)
         in_seconds = assert_seconds(tf.where(within, history_time, 0), "history_time")
         with tf.control_dependencies([] if in_seconds is None else [in_seconds]):
             history_time = tf.identity(history_time)
@@ -215,7 +202,7 @@ class Recommender(tf.Module):
         if self._weighed_actions is not None:
             action = places(history_action, self._weighed_actions)
             counts &= action < len(self._weighed_actions)
-        order, counts = self._in_order(history_time, counts)
+        order, counts = latest(history_time, counts, self._max_history)
         place, history_time, history_action = (
             tf.gather(column, order, batch_dims=1)
             for column in (place, history_time, history_action)
@@ -252,74 +239,31 @@ class Recommender(tf.Module):
         scores = tf.where(no_interest[:, None], instead, scores)
         return self._answer(scores, k, self._excluded(seen, exclude_item))
 
-    def _in_order(
-        self, history_time: tf.Tensor, counts: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Brings a history into the form that a model is trained on.
-
-        Events that count come first, oldest first, the latest `max_history` of them;
-        of events at one time, those further back in the request are later.
-
-        Returns:
-            [batch, kept] places in the request, and which of them count.
-        """
-        width = tf.shape(history_time)[1]
-        last = tf.where(counts, history_time, history_time.dtype.max)
-        order = tf.argsort(last, axis=1, stable=True)
-        counting = tf.reduce_sum(tf.cast(counts, tf.int32), axis=1)
-        kept = width if self._max_history is None else self._max_history
-        kept = tf.minimum(kept, width)
-        position = tf.maximum(counting - kept, 0)[:, None] + tf.range(kept)[None, :]
-        in_request = tf.gather(order, tf.minimum(position, width - 1), batch_dims=1)
-        return in_request, position < counting[:, None]
-
     def _excluded(
         self, seen: tf.Tensor, exclude_item: tf.Tensor | None
     ) -> tf.Tensor | None:
         excluded = [seen] if self._exclude_seen else []
         if exclude_item is not None:
-            excluded.append(self.places.lookup(exclude_item))
+            excluded.append(self.catalogue.places.lookup(exclude_item))
         return tf.concat(excluded, axis=1) if excluded else None
 
     def _answer(
         self, scores: tf.Tensor, k: tf.Tensor | None, excluded: tf.Tensor | None
     ) -> dict[str, tf.Tensor]:
-        most = self._k
-        if k is not None:
-            # Bounded, for it comes from outside; and a batch of no rows has no largest.
-            most = tf.clip_by_value(tf.reduce_max(k), 1, tf.shape(scores)[1])
+        most = how_many(k, self._k, tf.shape(scores)[1])
         longest = most if self._pool is None else tf.maximum(most, self._pool)
         best, place = top_k(scores, longest, excluded=excluded)
         if self._diversify is not None:
             best, place = self._diversify(best, place, self.item_vectors, most)
-        if k is not None:
-            wanted = tf.range(most)[None, :] < k[:, None]
-            best = tf.where(wanted, best, LOWEST_SCORE)
-            place = tf.where(wanted, place, -1)
-        nothing = tf.size(self._ids, out_type=tf.int32) - 1
-        return {
-            "item_id": tf.gather(self._ids, tf.where(place < 0, nothing, place)),
-            "score": best,
-        }
+        return self.catalogue.answer(best, place, k)
 
     def signatures(self, *, texts: bool) -> dict[str, Any]:
         """Concrete functions by signature name; `texts` adds `recommend_by_text`."""
-        history = {
-            "history_item": tf.TensorSpec([None, None], tf.string, "history_item"),
-            "history_time": tf.TensorSpec([None, None], tf.int64, "history_time"),
-            "history_action": tf.TensorSpec([None, None], tf.string, "history_action"),
-            "history_length": tf.TensorSpec([None], tf.int64, "history_length"),
-            "query_time": tf.TensorSpec([None], tf.int64, "query_time"),
-        }
-        choices = {
-            "exclude_item": tf.TensorSpec([None, None], tf.string, "exclude_item"),
-            "k": tf.TensorSpec([None], tf.int32, "k"),
-        }
         shape = [None, None] if self._fields == 1 else [None, None, self._fields]
         text = {"history_text": tf.TensorSpec(shape, tf.string, "history_text")}
-        inputs = {"serving_default": history, "recommend": {**history, **choices}}
+        inputs = {"serving_default": HISTORY, "recommend": {**HISTORY, **CHOICES}}
         if texts:
-            inputs["recommend_by_text"] = {**history, **choices, **text}
+            inputs["recommend_by_text"] = {**HISTORY, **CHOICES, **text}
         return {
             name: tf.function(self.recommend).get_concrete_function(**specs)
             for name, specs in inputs.items()
@@ -342,29 +286,6 @@ def _weighed_actions(model: InterestModel) -> tuple[str, ...] | None:
     if weights is None or getattr(pooling, "unknown_action", "ignore") == "ignore":
         return None
     return tuple(weights)
-
-
-def _same_shape(expected: tf.Tensor, **columns: tf.Tensor) -> list[Any]:
-    return [
-        tf.debugging.assert_equal(
-            tf.shape(column),
-            tf.shape(expected),
-            message=f"{name} and history_item must have the same shape.",
-        )
-        for name, column in columns.items()
-    ]
-
-
-def _same_batch(expected: tf.Tensor, **columns: tf.Tensor | None) -> list[Any]:
-    return [
-        tf.debugging.assert_equal(
-            tf.shape(column)[0],
-            tf.shape(expected)[0],
-            message=f"{name} and history_item must agree in batch.",
-        )
-        for name, column in columns.items()
-        if column is not None
-    ]
 
 
 def export(
@@ -411,17 +332,7 @@ def export(
         ValueError: An argument does not fit, or `texts` without a text tower.
         TypeError: The model lacks what is exported, or `diversity` is something else.
     """
-    base = Path(directory)
-    there = [int(one.name) for one in base.glob("*") if one.name.isdecimal()]
-    if version is None:
-        version = max([int(time.time()), *(one + 1 for one in there)])
-    if version < 0:
-        raise ValueError(f"version={version} must be 0 or more.")
-    if version in there:
-        raise FileExistsError(
-            f"{base / str(version)} is there already: choose a version above "
-            f"{max(there)}."
-        )
+    version = next_version(directory, version)
     recommender = Recommender(
         model,
         k=k,
@@ -433,36 +344,18 @@ def export(
     if texts and model.item_tower.text is None:
         raise ValueError("texts=True, and the item tower has no text tower.")
     signatures = recommender.signatures(texts=texts)
-    # Whatever the query side reads is saved, and nothing of the model besides: not its
-    # metrics, and not its encoder unless a signature runs it.
-    recommender.captured = [
-        variable for one in signatures.values() for variable in one.variables
-    ]
     if texts:
         recommender.text = model.item_tower.text
-    base.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{version}.", dir=base))
-    try:
-        tf.saved_model.save(recommender, str(partial), signatures=signatures)
-        extra = partial / "assets.extra"
-        extra.mkdir()
-        metadata = {
-            **_metadata(model, k, exclude_seen, texts),
-            "popularity": popularity is not None,
-            "diversity": (
-                None
-                if diversity is None
-                else {"trade_off": diversity.trade_off, "pool": diversity.pool}
-            ),
-        }
-        (extra / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
-        partial.chmod(0o755)
-        target = base / str(version)
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return target
+    metadata = {
+        **_metadata(model, k, exclude_seen, texts),
+        "popularity": popularity is not None,
+        "diversity": (
+            None
+            if diversity is None
+            else {"trade_off": diversity.trade_off, "pool": diversity.pool}
+        ),
+    }
+    return write_version(recommender, signatures, directory, version, metadata)
 
 
 def _metadata(
