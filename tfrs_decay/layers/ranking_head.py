@@ -207,17 +207,20 @@ class RankingHead(tf_keras.layers.Layer):
         if self._last is not None:
             # Each member by itself: a product, its bias and what follows are then one
             # step of TensorFlow's.
-            layers = [(tf.unstack(one), tf.unstack(two)) for one, two in self._layers]
+            layers = [
+                (tf.unstack(kernel), tf.unstack(bias[:, 0]))
+                for kernel, bias in self._layers
+            ]
             found = []
             for member, last in enumerate(tf.unstack(self._last)):
                 one = features
                 for kernels, biases in layers:
-                    one = tf.nn.bias_add(one @ kernels[member], biases[member][0])
+                    one = tf.nn.bias_add(one @ kernels[member], biases[member])
                     one = tf.nn.relu(one)
                     if training and self.dropout:
                         one = self._silenced(one, shape[0], shape[1])
-                found.append((one @ last)[:, 0])
-            scores += tf.stack(found)
+                found.append(one @ last)
+            scores += tf.stack(found)[..., 0]
         return tf.reshape(scores, [self.members, shape[0], shape[1]])
 
     def _silenced(self, found: tf.Tensor, rows: tf.Tensor, width: tf.Tensor) -> Any:

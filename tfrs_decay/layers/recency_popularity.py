@@ -22,11 +22,9 @@ from tfrs_decay.popularity import (
     Reading,
     checked_half_lives,
     checked_period,
-    day_of_key,
     decay_rates,
     feature_columns,
     feature_names,
-    item_of_key,
     key_of,
     most_popular,
     reading,
@@ -347,19 +345,20 @@ class RecencyPopularity(tf_keras.layers.Layer):
     def _read(self, day: tf.Tensor, items: tf.Tensor) -> Reading:
         """[m] days and [m or 1, c] places."""
         day = day[:, None]
-        asked = key_of(tf.maximum(items, 0), day)
+        before = key_of(items, EARLIEST)
         # The row before all others makes sure that there is one before each.
+        asked = before + (day - EARLIEST)
         found = first_places(self._keys[None], tf.reshape(asked, [1, -1]))
         row = tf.reshape(found - 1, tf.shape(asked))
         key = tf.gather(self._keys, row)
-        seen = tf.equal(item_of_key(key), items)
+        seen = key >= before  # or the row is of an item before this one
         first_day = tf.gather(self._first_day, tf.maximum(items, 0))
         return reading(
             TENSORS,
             sums=tf.gather(self._sums, row),
             seen=seen,
             age=_days(seen, day - first_day),
-            idle=_days(seen, day - day_of_key(key)),
+            idle=_days(seen, asked - key),
             rates=decay_rates(self.half_lives, self.period),
         )
 
