@@ -372,17 +372,12 @@ class CandidateFeatures(tf_keras.layers.Layer):
             return tf.zeros(tf.stack([tf.shape(had)[0], 0]), tf.int32)
         of_others = scores[:, : len(most)] * (1 - had)[:, None]
         of_others = tf.reshape(of_others, tf.stack([-1, size]))
-        k = (
-            min(max(most), size)
-            if isinstance(size, int)
-            else tf.minimum(max(most), size)
-        )
-        best, slot = largest(of_others, k)
-        shape = tf.stack([-1, len(most), k])
-        wanted = tf.range(k) < tf.constant(most)[:, None]
-        named = (tf.reshape(best, shape) > 0) & wanted
-        named = tf.where(named, tf.reshape(slot, shape), size)
-        return tf.reshape(named, tf.stack([-1, len(most) * k]))
+        slot = largest(of_others, max(most))
+        k = tf.shape(slot)[1]
+        slot = tf.reshape(slot, tf.stack([tf.shape(had)[0], len(most), k]))
+        named = (slot >= 0) & (tf.range(k) < tf.constant(most)[:, None])
+        rows = tf.stack([tf.shape(had)[0], len(most) * k])
+        return tf.reshape(tf.where(named, slot, size), rows)
 
     def _lists(self, day: tf.Tensor, most_own: tf.Tensor) -> tf.Tensor:
         """[batch, x] places: of each half-life the most popular, and some to spare."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 BLOCK = 16
 """Values that are looked at together, where a few of many are wanted."""
-
-LOWEST = -float("inf")
 
 LOWEST_SCORE = tf.float32.min
 """The score of a place that no item takes: finite, so that JSON can carry it."""
@@ -58,33 +57,44 @@ def top_k(
     return best, tf.where(best > LOWEST_SCORE, places, -1)
 
 
-def largest(
-    values: tf.Tensor, k: tf.Tensor, *, width: int = BLOCK
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """As `tf.math.top_k`, in a quarter of the time where rows are wide.
+def largest(values: tf.Tensor, k: int) -> tf.Tensor:
+    """Places of the k largest numbers above 0 of each row.
 
-    The k largest values lie in the k blocks with the largest maxima, so that all others
-    are passed over after a look at their maximum. Of equal values the earlier one comes
-    first here too: the blocks that are left stand in their order.
+    As by `tf.math.top_k`, in half the time where rows are wide. A row's k-th largest
+    number is no less than the k-th largest maximum of its blocks: what is below that
+    is passed over, block by block and then number by number, and few are sorted.
 
     Args:
         values: [rows, n] float32.
-        k: How many, n at most; a number or a scalar int32.
-        width: Of a block.
+        k: How many at most.
 
     Returns:
-        [rows, k] float32 values and [rows, k] int32 places, largest first.
+        [rows, c] int32, largest first, of equal ones the lower place, -1 where a row
+        has no more; c is k, or less where no row has so many.
     """
     n = values.shape[1] or tf.shape(values)[1]
-    blocks = -(-n // width)
-    values = tf.pad(values, [[0, 0], [0, blocks * width - n]], constant_values=LOWEST)
-    values = tf.reshape(values, tf.stack([-1, blocks, width]))
-    most = tf.minimum(k, blocks)
-    _, block = tf.math.top_k(tf.reduce_max(values, axis=2), most, sorted=False)
-    block = -tf.math.top_k(-block, most)[0]
-    left = tf.reshape(
-        tf.gather(values, block, batch_dims=1), tf.stack([-1, most * width])
+    count = -(-n // BLOCK)
+    values = tf.pad(values, [[0, 0], [0, count * BLOCK - n]])
+    blocks = tf.reshape(values, tf.stack([-1, count, BLOCK]))
+    highest = tf.reduce_max(blocks, axis=2)
+    least = tf.raw_ops.NthElement(
+        input=highest, n=tf.minimum(k, count) - 1, reverse=True
     )
-    best, place = tf.math.top_k(left, k)
-    found = tf.gather(block, place // width, batch_dims=1) * width + place % width
-    return best, found
+    # With fewer blocks than are wanted none can be passed over.
+    least = tf.maximum(tf.where(count < k, 0.0, least), np.finfo(np.float32).tiny)
+    block = tf.where(highest >= least[:, None])
+    left = tf.gather_nd(blocks, block)
+    found = tf.where(left >= tf.gather(least, block[:, 0])[:, None])
+    block = tf.gather(block, found[:, 0])
+    rows = tf.shape(values, tf.int64)[0]
+
+    def by_row(one: tf.Tensor, filling: float) -> tf.Tensor:
+        ragged = tf.RaggedTensor.from_value_rowids(
+            one, block[:, 0], rows, validate=False
+        )
+        return ragged.to_tensor(filling)
+
+    place = tf.cast(block[:, 1] * BLOCK + found[:, 1], tf.int32)
+    number = by_row(tf.gather_nd(left, found), 0.0)
+    _, column = tf.math.top_k(number, tf.minimum(k, tf.shape(number)[1]))
+    return tf.gather(by_row(place, -1), column, batch_dims=1)
