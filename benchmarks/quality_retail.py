@@ -24,7 +24,7 @@ from tfrs_decay import demo, evaluation, layers, ranking, runs, training
 from tfrs_decay.data import basket_queries, clean, open_log, split_by_time
 from tfrs_decay.data.cleaning import Cleaned
 from tfrs_decay.data.events import Events
-from tfrs_decay.data.histories import Queries
+from tfrs_decay.data.histories import Queries, actions_to_predict
 from tfrs_decay.data.split import events_until
 from tfrs_decay.decay import Constant, Exponential, Window
 from tfrs_decay.evaluation.two_tower import GRURetrieval, TwoTowerScores
@@ -187,7 +187,7 @@ def text_vectors(events: Events, arguments: argparse.Namespace) -> np.ndarray | 
     """The encodings of the items' texts; none where there are no texts."""
     if arguments.no_text or not any(events.items.titles):
         return None
-    settings = runs.settings_for(events.actions, encoder_of(arguments))
+    settings = training.Settings(**runs.encoder_handles(encoder_of(arguments)))
     return runs.encode_texts(events, settings, cache=arguments.cache / "texts")
 
 
@@ -260,7 +260,7 @@ def measure(
 ) -> dict[str, dict[str, float]]:
     """The last step: every model on the test period, once."""
     began = time.perf_counter()
-    actions = runs.settings_for(events.actions).target_actions
+    actions = actions_to_predict(events.actions, ())
     asked = basket_queries(events, after=sealed.cut, actions=actions)
     asked = of_track(asked, events, track)
     asked = drawn(asked, arguments.test_queries, 0)
@@ -380,12 +380,11 @@ def main() -> None:
     cleaned = clean(open_log(arguments.data, sample=arguments.sample, seed=0))
     print(cleaned.report())
     sealed = Sealed(cleaned.events, split_by_time(cleaned.events).test)
-    settings = runs.settings_for(cleaned.events.actions)
     vectors = text_vectors(sealed.past, arguments)
     windows = ranking.make_windows(
         sealed.past,
         until=sealed.cut,
-        actions=settings.target_actions,
+        actions=actions_to_predict(cleaned.events.actions, ()),
         windows=arguments.windows,
         most_queries=arguments.queries,
         vectors=vectors,

@@ -20,6 +20,7 @@ import click
 from tfrs_decay.families import NAMED
 from tfrs_decay.options import (
     MODEL_OPTIONS,
+    combined_options,
     decay_options,
     example_options,
     log_options,
@@ -28,6 +29,7 @@ from tfrs_decay.options import (
     read_arms,
     read_columns,
     read_decay,
+    read_events,
     read_log,
     read_rules,
     read_traffic,
@@ -51,7 +53,8 @@ def cli(debug: bool) -> None:
     """Recommendations that follow a user's interest as it fades and shifts.
 
     The road: `train` a model on a shop's log, `evaluate` it beside simple baselines,
-    `export` it for TensorFlow Serving, and ask the export to `recommend`. `tune`
+    `export` it for TensorFlow Serving, and ask the export to `recommend`. `combine`
+    ranks candidates from many sources and writes that instead, in one step. `tune`
     searches how interest fades before; `prepare` writes a log of any size as files of
     training examples; `encoder` makes a text encoder from a checkpoint
     of BERT or its family; `demo` walks the whole road on real purchases. `compare`
@@ -190,6 +193,57 @@ def train(out: str, **options: Any) -> None:
     for name, one in run.about["trained"].items():
         click.echo(f"{name}: {one['decay']}, passes: {one['epochs']}")
     click.echo(f"Run: {run.directory}")
+
+
+@cli.command()
+@combined_options
+@click.option(
+    "--out", required=True, help="The served model's folder; it gets a version."
+)
+@click.option("-k", "k", default=20, show_default=True, help="Items an answer has.")
+def combine(out: str, k: int, **options: Any) -> None:
+    """Fit a combined list to a log, and write it for TensorFlow Serving.
+
+    What a user had, what goes together, what is popular of late and, with --encoder,
+    texts that are alike name a bounded number of candidates; a small network ranks them
+    by how all of it fades. It is trained window by window, each with what was known at
+    its start, and falls back to less where the newest window says that less is better.
+    """
+    with _without_notices():
+        from tfrs_decay import ranking, runs, serving, training
+        from tfrs_decay.data.histories import actions_to_predict
+
+    events = read_events(options).events
+    vectors = runs.encode_texts(
+        events,
+        training.Settings(**runs.encoder_handles(options["encoder_directory"])),
+        cache=options["cache_directory"],
+        say=click.echo,
+    )
+    track = options["track"]
+    found = ranking.fit_combined_list(
+        events,
+        track=track,
+        actions=actions_to_predict(events.actions, options["target_action"]),
+        length=options["length"],
+        windows=options["windows"],
+        seed=options["seed"],
+        progress=click.echo,
+        vectors=vectors,
+    )
+    click.echo(f"Chosen: {found.choice}")
+    version = serving.export_combined(
+        found.candidates,
+        found.choice.head,
+        events.items,
+        out,
+        k=k,
+        exclude_seen=track == "new",
+        recall=found.recall,
+        chosen=found.choice.name,
+        validated=found.choice.validated,
+    )
+    click.echo(f"Written: {version}")
 
 
 @cli.command()

@@ -148,6 +148,45 @@ log_options = _together(
     *_TARGETS,
 )
 
+combined_options = _together(
+    *_SOURCE,
+    click.option(
+        "--target-action",
+        multiple=True,
+        help="Actions to predict.  [default: purchase where a log has it, else all]",
+    ),
+    click.option(
+        "--track",
+        type=click.Choice(["any", "new"]),
+        default="any",
+        show_default=True,
+        help="Whether everything may be recommended, or only what a user never had.",
+    ),
+    click.option(
+        "--windows",
+        default=6,
+        show_default=True,
+        help="Windows before the end of the log that the list is trained on, at most; "
+        "the newest decides what is best.",
+    ),
+    click.option(
+        "--length", default="30d", show_default=True, help="Length of each window."
+    ),
+    click.option(
+        "--encoder",
+        "encoder_directory",
+        help="Folder made by `tfrs-decay encoder`: texts that are alike are a further "
+        "source of candidates.",
+    ),
+    click.option(
+        "--cache",
+        "cache_directory",
+        metavar="DIR",
+        help="Folder that keeps what the encoder made of each text.",
+    ),
+    click.option("--seed", default=0, show_default=True, help="Of everything random."),
+)
+
 example_options = _together(
     *_SOURCE,
     click.option(
@@ -335,7 +374,7 @@ _FIELDS = (
 def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
     """The clean log, its cuts, and what to make models with."""
     from tfrs_decay import runs
-    from tfrs_decay.data import clean, open_log, split_by_time
+    from tfrs_decay.data import split_by_time
 
     if options["cache_directory"] is not None:
         if options["encoder_directory"] is None or options["fine_tune"] is not None:
@@ -343,6 +382,24 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
                 "--cache keeps the vectors of a frozen encoder: it goes with "
                 "--encoder, without --fine-tune."
             )
+    cleaned = read_events(options)
+    split = split_by_time(
+        cleaned.events, test=options["test"], validation=options["validation"]
+    )
+    settings = runs.settings_for(
+        cleaned.events.actions,
+        options["encoder_directory"],
+        action_weights=_weights(options["action_weight"]),
+        target_actions=options["target_action"],
+        **{name: options[name] for name in _FIELDS},
+    )
+    return cleaned, split, settings
+
+
+def read_events(options: Mapping[str, Any]) -> Cleaned:
+    """The clean log alone."""
+    from tfrs_decay.data import clean, open_log
+
     rules = read_rules(options)
     click.echo(f"Reading {options['data']} ...")
     log = open_log(
@@ -357,17 +414,7 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
     # An event that has not happened would move the periods, and leave them empty.
     cleaned = clean(log, now=int(time.time()), rules=rules)
     click.echo(cleaned.report())
-    split = split_by_time(
-        cleaned.events, test=options["test"], validation=options["validation"]
-    )
-    settings = runs.settings_for(
-        cleaned.events.actions,
-        options["encoder_directory"],
-        action_weights=_weights(options["action_weight"]),
-        target_actions=options["target_action"],
-        **{name: options[name] for name in _FIELDS},
-    )
-    return cleaned, split, settings
+    return cleaned
 
 
 def read_traffic(options: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -134,22 +134,32 @@ def settings_for(
     Raises:
         ValueError: Something does not fit the log, or is out of its range.
     """
-    folder = None if encoder_directory is None else Path(encoder_directory).absolute()
-    alone = (
-        folder is not None
-        and (folder / "encoder").is_dir()
-        and not (folder / "preprocessor").exists()
-    )
     return Settings(
-        preprocessor=(
-            None if folder is None or alone else str(folder / "preprocessor")
-        ),
-        encoder=None if folder is None else str(folder / "encoder"),
+        **encoder_handles(encoder_directory),
         action_weights=weights_of_actions(actions, action_weights or {}),
         target_actions=actions_to_predict(actions, target_actions),
         vectors=None if vectors is None else str(Path(vectors).absolute()),
         **others,
     )
+
+
+def encoder_handles(
+    directory: str | os.PathLike[str] | None,
+) -> dict[str, Any]:
+    """The TF-Hub handles in an encoder's folder, as fields of `Settings`.
+
+    Args:
+        directory: Holds `preprocessor` and `encoder`, or `encoder` alone where it reads
+            strings itself; none for no text.
+    """
+    if directory is None:
+        return {"preprocessor": None, "encoder": None}
+    folder = Path(directory).absolute()
+    alone = (folder / "encoder").is_dir() and not (folder / "preprocessor").exists()
+    return {
+        "preprocessor": None if alone else str(folder / "preprocessor"),
+        "encoder": str(folder / "encoder"),
+    }
 
 
 def train_run(

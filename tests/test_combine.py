@@ -1,0 +1,48 @@
+"""`tfrs-decay combine`: from a log to an answer, in one command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tfrs_decay.cli import main
+
+LOG = ["--data", "simulated", "--sample", "40", "--windows", "2"]
+
+
+def test_a_list_is_fitted_written_and_asked(tmp_path, capsys):
+    out = tmp_path / "export"
+    assert main(["combine", *LOG, "--track", "new", "--out", str(out), "-k", "7"]) == 0
+    printed = capsys.readouterr().out
+    assert "window 2, track new: " in printed
+    assert "Chosen: " in printed
+    (version,) = out.iterdir()
+    assert f"Written: {version}" in printed
+    told = json.loads((version / "assets.extra" / "tfrs_decay.json").read_text())
+    assert (told["k"], told["exclude_seen"]) == (7, True)
+    assert 0 < told["combined"]["recall"] <= 1
+    chosen = told["combined"]["head"]["name"]
+    assert f"Chosen: {chosen}: Recall " in printed
+    item = next(iter(told["texts"]))
+    asked = ["--item", f"{item}@2024-06-20", "--at", "2024-06-28", "--k", "3"]
+    assert main(["recommend", "--export", str(version), *asked]) == 0
+    answer = capsys.readouterr().out.partition("Recommended:")[2]
+    assert len(answer.strip().splitlines()) == 3
+    assert item not in answer
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--length", "300d"], "length='300d': fewer than two windows of that length"),
+        (["--length", "soon"], "soon"),
+        (["--target-action", "sold"], "sold"),
+    ],
+)
+def test_bad_input_is_one_line(words, message, tmp_path, capsys):
+    out = tmp_path / "export"
+    assert main(["combine", *LOG, *words, "--out", str(out)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+    assert not out.exists()
