@@ -1,10 +1,10 @@
 """What the combined list costs, beside a bare matmul and top-k in the same process.
 
 The combined list is what `ranking.fit_tables` makes, with as many tables, readings and
-candidates, over a catalogue of random neighbours: a history of fifty events in, twenty
-items out. The peer is what any two-tower model needs at least: one vector times those
-of all items, and the best twenty. Both are graphs of TensorFlow, one query at a time,
-in turns.
+candidates, over a catalogue of random neighbours, and all that is served of it: the ids
+and times of fifty events in, twenty ids out, the request checked. The peer is the least
+that any two-tower model needs: one vector times those of all items, and the best twenty
+places. Both are graphs of TensorFlow, one query at a time, in turns.
 
     python benchmarks/quality_cost.py --json quality_cost.json
 
@@ -39,9 +39,9 @@ from tfrs_decay.layers import (
     RecencyPopularity,
     Repeats,
 )
-from tfrs_decay.layers.history import FOREVER, History
 from tfrs_decay.neighbours import Neighbours
 from tfrs_decay.popularity import NEVER, PopularityTable, key_of
+from tfrs_decay.serving import CombinedRecommender
 
 import numpy as np  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -109,27 +109,17 @@ def candidates_of(
 
 
 def combined_list(candidates: CandidateFeatures) -> Callable[..., Any]:
-    """A history in, the best twenty of its candidates out."""
+    """The signature that `serving.export_combined` writes."""
     head = RankingHead()
     head.build([None, None, len(candidates.feature_names)])
+    items = td.data.Items(names_of(np.arange(candidates.repeats.n_items)))
+    recommender = CombinedRecommender(candidates, head, items, k=K)
+    return recommender.signatures()["serving_default"]
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None], tf.int32),
-            tf.TensorSpec([None, None], tf.int64),
-            tf.TensorSpec([None], tf.int64),
-        ]
-    )
-    def combined(item: tf.Tensor, when: tf.Tensor, now: tf.Tensor) -> Any:
-        age = now[:, None] - when
-        counts = (item >= 0) & (age >= 0)
-        history = History(tf.where(counts, age, FOREVER), counts, when)
-        day = candidates.popularity.nearest_day(now)
-        found = candidates.of_history(item, history, day)
-        score, place = tf.math.top_k(head(found.features), K)
-        return score, tf.gather(found.item, place, batch_dims=1)
 
-    return combined
+def names_of(places: np.ndarray) -> list[str]:
+    """Ids of items."""
+    return [f"item {place}" for place in places.tolist()]
 
 
 def bare_list(n: int, random: np.random.Generator) -> Callable[..., Any]:
@@ -168,18 +158,22 @@ def measured(
     combined = combined_list(candidates_of(like, n, m, random))
     bare = bare_list(n, random)
     asked = [
-        (
-            tf.constant(random.integers(0, n, (1, EVENTS)), tf.int32),
-            tf.constant(NOW - random.integers(0, 300 * DAY, (1, EVENTS)), tf.int64),
-            tf.constant([NOW], tf.int64),
-        )
+        {
+            "history_item": tf.constant([names_of(random.integers(0, n, EVENTS))]),
+            "history_time": tf.constant(
+                NOW - random.integers(0, 300 * DAY, [1, EVENTS])
+            ),
+            "history_action": tf.constant([["purchase"] * EVENTS]),
+            "history_length": tf.constant([EVENTS], tf.int64),
+            "query_time": tf.constant([NOW], tf.int64),
+        }
         for _ in range(64)
     ]
     queries = [tf.constant(random.normal(size=(1, DIM)), tf.float32) for _ in range(64)]
     at = iter(range(10**9))
     spent = turns(
         {
-            "combined": lambda: combined(*asked[next(at) % 64]),
+            "combined": lambda: combined(**asked[next(at) % 64]),
             "bare": lambda: bare(queries[next(at) % 64]),
         },
         rounds,

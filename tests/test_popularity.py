@@ -135,6 +135,8 @@ def test_of_equally_popular_items_the_lower_place_comes_first():
     days, places = table_of([(0, 2), (0, 1), (DAY, 3)]).most_popular(4)
     assert days[1:].tolist() == [1, 2]
     assert places[:, -1].tolist() == [[0, 1, 2, 3], [1, 2, 0, 3], [1, 2, 3, 0]]
+    _, places = table_of([(0, 2), (DAY, 1)]).most_popular(1)
+    assert places[:, -1].tolist() == [[0], [2], [1]]
     with pytest.raises(ValueError, match="most=0 must be 1 or more"):
         table_of([(0, 2)]).most_popular(0)
 
