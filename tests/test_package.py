@@ -165,6 +165,7 @@ ORDER = [
     "layers.ranking_head",
     "layers",
     "similar",
+    "losses",
     "models",
     "evaluation.metrics",
     "evaluation.ranking",

@@ -373,6 +373,13 @@ class ItemTower(tf_keras.layers.Layer):
             return None
         return self._seen.numpy() > 0
 
+    def is_seen(self) -> tf.Tensor:
+        """[n] bool, `seen` in a graph; true for every item of a tower without ids."""
+        self._make()
+        if not self.id_embedding:
+            return tf.ones([len(self.items)], tf.bool)
+        return tf.convert_to_tensor(self._seen) > 0
+
     def set_seen(self, seen: Sequence[float] | np.ndarray) -> None:
         """Says which items were trained on; the ids of the others fall silent.
 
