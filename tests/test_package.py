@@ -107,6 +107,7 @@ ORDER = [
     "data.histories",
     "data.ranges",
     "data.split",
+    "data.weights",
     "data.storage",
     "data.examples",
     "data.dataset",

@@ -17,6 +17,9 @@ from tfrs_decay.layers.precomputed_tower import PrecomputedTower
 from tfrs_decay.layers.tensors import as_strings, checked_ids, id_table
 from tfrs_decay.layers.text_tower import TextTower
 
+ID_EMBEDDING = "id_embedding"
+"""What the table of the ids' vectors is called, as a variable."""
+
 Vectors = PrecomputedTower | Sequence[PrecomputedTower] | Mapping[str, PrecomputedTower]
 Values = Sequence[str | None] | Mapping[str, str | None]
 
@@ -178,7 +181,7 @@ class ItemTower(tf_keras.layers.Layer):
         """Makes the tables; the shape of the input does not matter."""
         if self.id_embedding:
             self._table = self.add_weight(
-                name="id_embedding",
+                name=ID_EMBEDDING,
                 shape=(len(self.items), self.dim),
                 initializer=tf_keras.initializers.RandomNormal(stddev=self._id_spread),
             )
