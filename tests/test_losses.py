@@ -19,6 +19,7 @@ from tfrs_decay.layers import (
 )
 from tfrs_decay.losses import full_softmax
 from tfrs_decay.models import DecayRetrieval
+from tfrs_decay.optimizers import IdDecayAdam
 
 DAY = 86_400
 NOW = 1_700_000_000
@@ -232,6 +233,15 @@ def test_half_precision_stays_finite(shop_events):
     assert np.isfinite(history).all() and history[1] < history[0]
     for weight in model.get_weights():
         assert np.isfinite(weight).all()
+
+
+def test_it_trains_under_a_distribution_strategy(shop_events):
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = make(items=shop_events.items)
+        model.compile(IdDecayAdam(0.02, weight_decay=0.01))
+    data = batches(basket_queries(shop_events), shop_events, batch_size=64)
+    losses = model.fit(data, epochs=2, verbose=0).history["loss"]
+    assert losses[1] < losses[0]
 
 
 def test_factorized_metrics_are_updated(shop_events):

@@ -412,9 +412,11 @@ def train(
     validation period, over the whole catalogue, has not improved for three passes (the
     loss over a batch's own items does not say how they rank in the catalogue). The
     second starts over from the same weights, trains for as many passes as were best,
-    and includes the validation period. The model's sampling probabilities are set for
-    each fit from the targets that it draws, and its item tower's seen items from its
-    histories and targets. Nothing after the test cut is looked at.
+    and includes the validation period. The model's sampling probabilities, where it
+    samples, are set for each fit from the targets that it draws, and its item tower's
+    seen items from its histories and targets. Targets weigh what the settings say, by
+    action and by age at the cut which ends the fit. Nothing after the test cut is
+    looked at.
 
     Args:
         model: Untrained; its weights are changed.
