@@ -544,6 +544,27 @@ def test_help_is_there(command, capsys):
             "'browse' is not ACTION=WEIGHT",
         ),
         (
+            "train --data {log}/events.csv --out {tmp}/r --target-weight purchase=x",
+            "--target-weight 'purchase=x' is not ACTION=WEIGHT",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --target-weight purchase=0",
+            "target_weights['purchase']=0.0 must be finite and above 0",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --target-action purchase "
+            "--target-weight browse=1",
+            "target_weights names ['browse'], and the actions to predict are ['purch",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --example-half-life soon",
+            "example_half_life='soon' is not a duration",
+        ),
+        (
+            "train --data {log}/events.csv --out {tmp}/r --weight-decay -1",
+            "weight_decay=-1.0 must be finite and 0 or more",
+        ),
+        (
             "train --data {log}/events.csv --out {tmp}/r --target-action gaze",
             "['gaze'] not among",
         ),
@@ -664,6 +685,11 @@ def test_vectors_beside_the_text_train_reload_and_export(
         *("--fusion", "concat"),
         *("--id-dropout", "0.3"),
         *("--repeats", "learned"),
+        *("--loss", "sampled"),
+        *("--target-weight", "purchase=1"),
+        *("--target-weight", "browse=0.3"),
+        *("--example-half-life", "120d"),
+        *("--weight-decay", "0.01"),
         *("--out", str(tmp_path / "run")),
         *("--epochs", "1"),
         *("--dim", "4"),
@@ -675,9 +701,16 @@ def test_vectors_beside_the_text_train_reload_and_export(
     settings = about["settings"]
     for one in about["trained"].values():
         assert one["repeats"]["had"] != 0
+        assert one["loss"] == "sampled"
     assert settings["vectors"] == str(tmp_path / "vectors.parquet")
     assert (settings["fusion"], settings["id_dropout"]) == ("concat", 0.3)
     assert settings["repeats"] == "learned"
+    assert (settings["loss"], settings["weight_decay"]) == ("sampled", 0.01)
+    # What has a weight as a target is a target.
+    assert settings["target_weights"] == {"purchase": 1.0, "browse": 0.3}
+    assert sorted(settings["target_actions"]) == ["browse", "purchase"]
+    fading = runs.load_run(tmp_path / "run").settings.example_decay
+    assert fading == td.decay.Exponential("120d")
     # The run does without the file.
     (tmp_path / "vectors.parquet").unlink()
     model = runs.load_run(tmp_path / "run").model()

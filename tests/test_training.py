@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,6 +20,7 @@ from tfrs_decay.training import (
     Settings,
     Validated,
     ValidationRecall,
+    _batches,
     _optimizer,
     make_model,
     queries_by_period,
@@ -329,9 +333,168 @@ def test_vectors_made_elsewhere_and_id_dropout_are_settings(drifting, tmp_path):
     assert np.isfinite(trained.recall).all()
 
 
+def test_a_small_catalogue_is_a_softmax_over_all_of_it(drifting, monkeypatch):
+    events, _ = drifting
+    n = len(events.items)
+    assert Settings().loss_of(5_000) == "full"
+    assert Settings().loss_of(5_001) == "sampled"
+    assert Settings(encoder="e", fine_tune="all").loss_of(n) == "sampled"
+    assert Settings(loss="sampled").loss_of(n) == "sampled"
+    assert Settings(loss="full").loss_of(10**6) == "full"
+    model = make_model(events, SETTINGS, td.decay.Constant())
+    assert model.retrieval_loss == "full"
+    monkeypatch.setattr(training, "FULL_SOFTMAX_ITEMS", n - 1)
+    model = make_model(events, SETTINGS, td.decay.Constant())
+    assert model.retrieval_loss == "sampled"
+
+
+def batch_of(model, queries, events, settings, **options):
+    few = queries.where(np.arange(len(queries)) < 40)
+    settings = dataclasses.replace(settings, batch_size=40)
+    (batch,) = _batches(model, few, events, settings, **options)
+    return few, batch
+
+
+def test_a_large_basket_is_whole_and_weighs_as_much_as_is_drawn(drifting):
+    events, _ = drifting
+    settings = Settings(dim=4, max_targets=2, loss="full")
+    model = make_model(events, settings, td.decay.Constant())
+    day = events.time // 86_400 * 86_400
+    daily = dataclasses.replace(events, time=day)
+    queries, batch = batch_of(model, basket_queries(daily), daily, settings)
+    count = queries.target_count
+    assert sorted(batch["target_length"].numpy()) == sorted(count)
+    weight = batch["target_weight"].numpy().sum(axis=1)
+    share = np.minimum(batch["target_length"], 2)
+    assert set(share) == {1, 2} and count.max() > 4
+    np.testing.assert_allclose(weight / count.sum(), share / share.sum(), rtol=1e-5)
+    # Where no basket is larger, all is as it was; and where targets are drawn.
+    small = dataclasses.replace(settings, max_targets=int(count.max()))
+    _, batch = batch_of(model, queries, daily, small)
+    assert "target_weight" not in batch
+    sampled = make_model(
+        events, dataclasses.replace(settings, loss="sampled"), td.decay.Constant()
+    )
+    _, batch = batch_of(sampled, queries, daily, settings)
+    assert batch["target_length"].numpy().max() == 2
+    assert "target_weight" not in batch
+
+
+def test_each_fit_weighs_its_own_targets(drifting, monkeypatch):
+    events, _ = drifting
+    events = events.where(events.user < 40)
+    split = td.data.split_by_time(events, test="20d", validation="20d")
+    settings = Settings(
+        dim=4,
+        epochs=1,
+        target_weights={"browse": 0.5, "purchase": 2.0},
+        example_decay=td.decay.Exponential("10d"),
+        weight_decay=0.01,
+    )
+    asked, weights = [], training.target_weights
+
+    def watched(queries, events, **options):
+        assert options["by_action"] == settings.target_weights
+        asked.append((len(queries), options["decay"], options["until"]))
+        return weights(queries, events, **options)
+
+    monkeypatch.setattr(training, "target_weights", watched)
+    model = make_model(events, settings, td.decay.Constant())
+    trained = train(model, events, split, settings, verbose=0)
+    assert isinstance(trained.model.optimizer, td.optimizers.IdDecayAdam)
+    periods = queries_by_period(events, split, settings)
+    assert asked == [
+        (len(periods.validation), None, None),
+        (len(periods.training), settings.example_decay, split.validation),
+        (len(periods.both), settings.example_decay, split.test),
+    ]
+    # Of one basket the actions, of two baskets the ages differ.
+    queries, batch = batch_of(
+        model, periods.training, events, settings, until=split.validation
+    )
+    weight = batch["target_weight"].numpy()
+    code = events.action[queries.target]
+    of_action = np.array([settings.target_weights[one] for one in events.actions])[code]
+    age = (split.validation - queries.time)[queries.query_of_target] / 86_400
+    expected = of_action * 0.5 ** (age / 10)
+    np.testing.assert_allclose(
+        np.sort(weight[weight > 0]), np.sort(expected / expected.mean()), rtol=1e-4
+    )
+    # The validation period comes after the cut: its loss is by action alone.
+    _, batch = batch_of(model, periods.validation, events, settings)
+    weight = batch["target_weight"].numpy()
+    assert len(np.unique(weight[weight > 0])) == 2
+
+
+def test_weights_of_targets_change_what_is_learned(drifting):
+    events, split = drifting
+    vectors = []
+    for options in (
+        {},
+        {"target_weights": {"purchase": 7.0}},
+        {"example_decay": td.decay.Exponential("5d")},
+        {"weight_decay": 5.0},
+        {"loss": "sampled"},
+    ):
+        settings = Settings(
+            dim=4, epochs=1, target_actions=["purchase"], batch_size=512, **options
+        )
+        model = make_model(events, settings, td.decay.Constant())
+        periods = queries_by_period(events, split, settings)
+        train_and_validate(model, events, periods, settings, verbose=0)
+        vectors.append(model.item_tower.trainable_weights[0].numpy())
+    # All targets weigh the same: that is no weight.
+    np.testing.assert_allclose(vectors[1], vectors[0], atol=1e-4)
+    for other in vectors[2:]:
+        assert np.abs(other - vectors[0]).max() > 1e-3
+    assert np.linalg.norm(vectors[3]) < 0.95 * np.linalg.norm(vectors[0])
+
+
+def test_settings_are_written_and_read():
+    settings = Settings(
+        loss="full",
+        target_weights={"purchase": 1.0, "cart": 0.3},
+        example_decay=td.decay.Exponential("120d"),
+        weight_decay=0.01,
+    )
+    written = json.loads(json.dumps(settings.to_dict()))
+    assert Settings(**written) == settings
+    assert Settings(**json.loads(json.dumps(Settings().to_dict()))) == Settings()
+
+
+def test_a_weight_for_each_action_of_the_log_is_asked_for(drifting):
+    events, split = drifting
+    settings = Settings(target_weights={"purchase": 1.0})
+    with pytest.raises(
+        ValueError,
+        match=r"names \['purchase'\], .* predict are \['browse', 'purchase'\]: give",
+    ):
+        queries_by_period(events, split, settings)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"loss": "half"}, r"loss='half' is not one of \('auto', 'sampled', 'full'\)"),
+        (
+            {"loss": "full", "encoder": "e", "fine_tune": "all"},
+            r"encode every text at each step, with fine_tune='all'",
+        ),
+        ({"target_weights": {"buy": -1}}, r"target_weights\['buy'\]=-1 must be finite"),
+        (
+            {"target_weights": {"buy": 1, "cart": 1}, "target_actions": ["buy"]},
+            r"target_weights names \['buy', 'cart'\], and .* are \['buy'\]",
+        ),
+        (
+            {"example_decay": td.decay.Exponential(3, by="rank")},
+            r"example_decay=Exponential\(.* must be over the age alone",
+        ),
+        ({"example_decay": {"class": "str"}}, r"{'class': 'str'} is no decay"),
+        ({"weight_decay": -1}, r"weight_decay=-1 must be finite and 0 or more"),
+        (
+            {"weight_decay": 0.1, "encoder": "e", "fine_tune": "all"},
+            r"weight_decay=0.1 is for .* or fine_tune='all' out",
+        ),
         ({"fusion": "mean"}, "fusion='mean' is not one of"),
         ({"id_dropout": -0.1}, "id_dropout=-0.1 must lie in 0 to below 1"),
         ({"id_dropout": 0.1}, "id_dropout=0.1 .* needs an encoder or vectors"),

@@ -16,6 +16,7 @@ from tfrs_decay.layers.item_tower import ItemTower, unit_length
 from tfrs_decay.layers.repeat import MODES, Repeats
 from tfrs_decay.layers.streaming_probability import StreamingProbability
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
+from tfrs_decay.losses import LOSSES, SoftmaxCrossEntropy, full_softmax
 
 LEAST_PROBABILITY = 1e-6
 """TFRS clips sampling probabilities here before it takes their logarithm."""
@@ -34,6 +35,7 @@ _OPTIONAL = {
     "history_weight": ("floating numbers", "[batch, time]"),
     "history_vector": ("floating numbers", "[batch, time, dim]"),
     "target_length": ("integers", "[batch]"),
+    "target_weight": ("floating numbers", "[batch] or [batch, targets]"),
 }
 
 
@@ -46,10 +48,11 @@ class DecayRetrieval(tfrs.Model):
     is no user id: one more event changes the answer, for a user never seen too.
 
     It trains with `fit` on the batches of `tfrs_decay.data.batches`, or on any dict of
-    the same names. The loss is `tfrs.tasks.Retrieval` over the batch's own targets as
-    each other's negatives, corrected for how often an item is drawn (logQ), with the
-    pairs left out that are no negatives: the same item, and the rest of the query's own
-    basket.
+    the same names. The loss is by default `tfrs.tasks.Retrieval` over the batch's own
+    targets as each other's negatives, corrected for how often an item is drawn (logQ),
+    with the pairs left out that are no negatives: the same item, and the rest of the
+    query's own basket. Where the catalogue is small, `loss="full"` takes every item as
+    a negative instead, and corrects nothing.
 
     Override `interest_from_vectors` for another query side: training, evaluation and
     export all go through it.
@@ -64,6 +67,11 @@ class DecayRetrieval(tfrs.Model):
             logQ correction; see `sampling_probability`. Or a
             `layers.StreamingProbability`, which estimates it while the model trains. No
             correction when left out.
+        loss: "sampled", or "full": the softmax over the whole catalogue, but for items
+            that `ItemTower.set_seen` was told are not trained on, which are nobody's
+            negatives. Each step computes all item vectors and [batch, n] scores, so it
+            is for catalogues of thousands, and for towers whose text is baked, if any.
+            Of `task` only the `factorized_metrics` are then of use.
         repeats: What becomes of items that the user had before: the score of
             `layers.Repeats` is added to theirs, in training, evaluation and export. A
             `Repeats` of the same catalogue, or its mode, with the decays that it has by
@@ -73,8 +81,9 @@ class DecayRetrieval(tfrs.Model):
 
     Raises:
         TypeError: The item tower, the pooling or the repeats are something else.
-        ValueError: The temperature is not above 0, or the probabilities, the repeats or
-            the query tower's width do not fit.
+        ValueError: The temperature is not above 0, the loss is none of the two, or the
+            probabilities, the repeats or the query tower's width do not fit; or there
+            are probabilities, or an encoder is fine-tuned, and `loss="full"`.
 
     References:
         X. Yi et al. Sampling-bias-corrected neural modeling for large corpus item
@@ -91,6 +100,7 @@ class DecayRetrieval(tfrs.Model):
         sampling_probability: (
             Sequence[float] | np.ndarray | StreamingProbability | None
         ) = None,
+        loss: str = "sampled",
         repeats: str | Repeats = "off",
         **kwargs: Any,
     ) -> None:
@@ -105,6 +115,7 @@ class DecayRetrieval(tfrs.Model):
                 )
         if not temperature > 0:
             raise ValueError(f"temperature={temperature} must be above 0.")
+        _check_loss(loss, item_tower)
         self.item_tower = item_tower
         self.pooling = pooling
         if pooling.compute_output_shape([None, None, item_tower.dim]).rank != 2:
@@ -115,6 +126,8 @@ class DecayRetrieval(tfrs.Model):
         self.query_tower = query_tower
         self.repeats = _repeats(repeats, len(item_tower.items))
         self.temperature = temperature
+        # `loss` is an attribute of Keras' own, which `compile` sets.
+        self.retrieval_loss = loss
         # All alike correct nothing: the logarithm of 1 is what is taken off.
         self._sampling_probability = tf.Variable(
             np.ones(len(item_tower.items), np.float32),
@@ -122,6 +135,8 @@ class DecayRetrieval(tfrs.Model):
             name="sampling_probability",
         )
         self.streaming_probability = None
+        if sampling_probability is not None:
+            self._refuse_sampling()
         if isinstance(sampling_probability, StreamingProbability):
             self.streaming_probability = sampling_probability
         elif sampling_probability is not None:
@@ -132,7 +147,7 @@ class DecayRetrieval(tfrs.Model):
         tf_keras.mixed_precision.set_global_policy("float32")
         try:
             self.task = tfrs.tasks.Retrieval(
-                loss=_SoftmaxCrossEntropy(), temperature=temperature
+                loss=SoftmaxCrossEntropy(), temperature=temperature
             )
         finally:
             tf_keras.mixed_precision.set_global_policy(policy)
@@ -168,8 +183,9 @@ class DecayRetrieval(tfrs.Model):
 
         Raises:
             ValueError: It does not fit the catalogue, or is out of its range; or this
-                model estimates it itself.
+                model estimates it itself, or samples nothing.
         """
+        self._refuse_sampling()
         if self.streaming_probability is not None:
             raise ValueError(
                 "this model estimates its sampling probabilities while it trains: make "
@@ -178,6 +194,13 @@ class DecayRetrieval(tfrs.Model):
         probability = np.asarray(probability, np.float32)
         _check_probability(probability, len(self.item_tower.items))
         self._sampling_probability.assign(probability)
+
+    def _refuse_sampling(self) -> None:
+        if self.retrieval_loss == "full":
+            raise ValueError(
+                "sampling_probability corrects loss='sampled', and loss='full' takes "
+                "every item: leave it out."
+            )
 
     def with_items(
         self, ids: Sequence[str], texts: Sequence[str] | None = None, **options: Any
@@ -357,12 +380,19 @@ class DecayRetrieval(tfrs.Model):
                 [batch, targets] with `target_length` [batch].
             training: Keras' own.
 
-        Targets that are not in the catalogue are left out; a batch without any target
-        has loss 0.
+        Returns:
+            The mean over the batch's targets; of their losses times `target_weight`,
+            [batch] or [batch, targets] floating, where features hold it: a weight is to
+            be 1 on average, for the sum is divided by the number of targets. Targets
+            that are not in the catalogue are left out; a batch without any target has
+            loss 0.
 
         Raises:
-            ValueError: A feature is missing, or of another kind or rank; or TFRS's
-                metrics are attached and there are repeats, which they do not know of.
+            ValueError: A feature is missing, or of another kind or rank; TFRS's metrics
+                are attached and there are repeats, which they do not know of; or
+                `loss="full"` and a text that is not baked.
+            tf.errors.InvalidArgumentError: At run time: `target_weight` is of another
+                shape than `target_item`, or not finite and 0 or more.
         """
         if self.repeats is not None and self.task.factorized_metrics:
             raise ValueError(
@@ -377,11 +407,33 @@ class DecayRetrieval(tfrs.Model):
         valid = self.item_tower.known(targets)
         if "target_length" in features:
             valid &= tf.sequence_mask(features["target_length"], tf.shape(targets)[1])
-        never = self.repeats is not None and self.repeats.repeats == "never"
-        if never:
+        if self._never:
             valid &= self.repeat_scores(features, self.item_tower.places(targets)) >= 0
         query = tf.cast(tf.where(valid)[:, 0], tf.int32)
         ids = tf.boolean_mask(targets, valid)
+        losses_of = {"sampled": self._sampled, "full": self._full}[self.retrieval_loss]
+        losses = losses_of(features, query, ids, training)
+        if "target_weight" in features:
+            losses *= _weights_of(features, valid)
+        # A mean over the targets, so that the loss reads the same at every batch size;
+        # and over replicas, whose gradients are added up.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return tf.math.divide_no_nan(
+            tf.reduce_sum(losses), tf.cast(tf.size(query) * replicas, losses.dtype)
+        )
+
+    @property
+    def _never(self) -> bool:
+        return self.repeats is not None and self.repeats.repeats == "never"
+
+    def _sampled(
+        self,
+        features: dict[str, tf.Tensor],
+        query: tf.Tensor,
+        ids: tf.Tensor,
+        training: bool,
+    ) -> tf.Tensor:
+        """[targets] losses; `query` and `ids` are each target's row and item."""
         place = self.item_tower.places(ids)
         # Histories and targets at once, so that an item of both is computed once.
         history = features["history_item"]
@@ -389,23 +441,18 @@ class DecayRetrieval(tfrs.Model):
             tf.concat([tf.reshape(history, [-1]), ids], axis=0), training=training
         )
         of_history, candidates = tf.split(vectors, [tf.size(history), tf.size(ids)])
-        shape = tf.concat([tf.shape(history), [self.item_tower.dim]], axis=0)
-        of_history = tf.ensure_shape(
-            tf.reshape(of_history, shape), [*history.shape, self.item_tower.dim]
-        )
-        features["history_vector"] = of_history
-        interest = self(features, training=training)
+        interest = self._interest(features, of_history, training)
         # Scores are summed and compared in float32, whatever the towers compute in.
         candidates = tf.cast(candidates, tf.float32)
         own_basket = query[:, None] == query[None, :]
         same_item = place[:, None] == place[None, :]
         positive = tf.eye(tf.size(query), dtype=tf.bool)
         negative = ~(own_basket | same_item)
-        queries = tf.gather(tf.cast(interest, tf.float32), query)
+        queries = tf.gather(interest, query)
         if self.repeats is not None:
             batch = tf.shape(interest)[0]
             term = self.repeat_scores(features, tf.tile(place[None, :], [batch, 1]))
-            if never:
+            if self._never:
                 negative &= tf.gather(term, query, axis=0) >= 0
             else:
                 # The task scores by the product of vectors: in a column for each query,
@@ -416,19 +463,60 @@ class DecayRetrieval(tfrs.Model):
             probability = tf.gather(self._sampling_probability, place)
         else:
             probability = self.streaming_probability(place, training=training)
-        # A mean over the targets, so that the loss reads the same at every batch size;
-        # and over replicas, whose gradients are added up.
-        losses = self.task(
+        return self.task(
             queries,
             candidates,
             candidate_sampling_probability=probability,
             score_mask=positive | negative,
             compute_metrics=not training,
         )
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return tf.math.divide_no_nan(
-            tf.reduce_sum(losses), tf.cast(tf.size(query) * replicas, losses.dtype)
-        )
+
+    def _full(
+        self,
+        features: dict[str, tf.Tensor],
+        query: tf.Tensor,
+        ids: tf.Tensor,
+        training: bool,
+    ) -> tf.Tensor:
+        """As `_sampled`, with every item as a candidate of every query."""
+        tower = self.item_tower
+        if tower.text is not None and not tower.baked:
+            raise ValueError(
+                f"loss='full' would encode all {len(tower.items):,} texts at each "
+                "step: bake the item tower (ItemTower.bake), or take loss='sampled'."
+            )
+        # The history is looked up in the catalogue, which is computed once.
+        catalogue = tower(tf.constant(tower.items.ids.tolist()), training=training)
+        past = tf.reshape(tower.places(features["history_item"]), [-1])
+        of_history = tf.gather(catalogue, tf.maximum(past, 0))
+        of_history *= tf.cast(past >= 0, of_history.dtype)[:, None]
+        interest = self._interest(features, of_history, training)
+        catalogue = tf.cast(catalogue, tf.float32)
+        scores = tf.matmul(interest, catalogue, transpose_b=True)
+        negative = tower.is_seen()
+        if self.repeats is not None:
+            term = self.repeat_scores(features)
+            if self._never:
+                negative &= term >= 0
+            else:
+                scores += term
+        place = tower.places(ids)
+        if not training:
+            for metric in self.task.factorized_metrics:
+                metric.update_state(
+                    tf.gather(interest, query), tf.gather(catalogue, place)
+                )
+        return full_softmax(scores / self.temperature, query, place, negative)
+
+    def _interest(
+        self, features: dict[str, tf.Tensor], of_history: tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        """[batch, dim] float32, of [batch * time, dim] vectors of the histories."""
+        history, dim = features["history_item"], self.item_tower.dim
+        shape = tf.concat([tf.shape(history), [dim]], axis=0)
+        vectors = tf.ensure_shape(tf.reshape(of_history, shape), [*history.shape, dim])
+        interest = self({**features, "history_vector": vectors}, training=training)
+        return tf.cast(interest, tf.float32)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
@@ -452,8 +540,13 @@ class DecayRetrieval(tfrs.Model):
         }
 
     def _further(self, written: Callable[[Repeats], Any]) -> dict[str, Any]:
-        """The argument `repeats`; none where it is off: a subclass may not take it."""
-        return {} if self.repeats is None else {"repeats": written(self.repeats)}
+        """The arguments that are not at their default: a subclass may not take them."""
+        further: dict[str, Any] = {}
+        if self.retrieval_loss != "sampled":
+            further["loss"] = self.retrieval_loss
+        if self.repeats is not None:
+            further["repeats"] = written(self.repeats)
+        return further
 
     @classmethod
     def from_config(
@@ -470,23 +563,6 @@ class DecayRetrieval(tfrs.Model):
             if isinstance(value, Mapping) and name in layers
         }
         return cls(**{**config, **made})
-
-
-class _SoftmaxCrossEntropy(tf_keras.losses.Loss):
-    """Keras' own, for one-hot labels, one number a target, and for no target none.
-
-    Keras refuses to take the mean itself under `tf.distribute`.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            reduction=tf_keras.losses.Reduction.NONE, name="softmax_cross_entropy"
-        )
-
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """[batch, candidates] labels and logits -> [batch]."""
-        positive = tf.reduce_sum(tf.where(y_true > 0, y_pred, 0.0), axis=1)
-        return tf.reduce_logsumexp(y_pred, axis=1) - positive
 
 
 def sampling_probability(target_counts: np.ndarray) -> np.ndarray:
@@ -580,6 +656,38 @@ def _repeats(repeats: str | Repeats, n_items: int) -> Repeats | None:
             f"{n_items:,}: make them for the same."
         )
     return repeats
+
+
+def _check_loss(loss: str, item_tower: ItemTower) -> None:
+    if loss not in LOSSES:
+        raise ValueError(f"loss={loss!r} is not one of {LOSSES}.")
+    text = item_tower.text
+    if loss == "full" and text is not None and text.fine_tune is not False:
+        raise ValueError(
+            f"loss='full' would encode all {len(item_tower.items):,} texts at each "
+            f"step, for the encoder is fine-tuned (fine_tune={text.fine_tune}): take "
+            "loss='sampled', or a frozen encoder."
+        )
+
+
+def _weights_of(features: Mapping[str, tf.Tensor], valid: tf.Tensor) -> tf.Tensor:
+    """[targets] float32, the weights of the targets that are valid."""
+    weight = features["target_weight"]
+    checks = [
+        tf.debugging.assert_equal(
+            tf.shape(weight),
+            tf.shape(features["target_item"]),
+            message="target_weight is not of the shape of target_item.",
+        )
+    ]
+    with tf.control_dependencies([one for one in checks if one is not None]):
+        weight = tf.boolean_mask(tf.reshape(weight, tf.shape(valid)), valid)
+    check = tf.debugging.Assert(
+        tf.reduce_all(tf.math.is_finite(weight) & (weight >= 0)),
+        ["target_weight must be finite and 0 or more, and is", weight],
+    )
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.cast(weight, tf.float32)
 
 
 def _check_probability(probability: np.ndarray, n: int) -> None:

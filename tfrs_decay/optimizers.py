@@ -1,4 +1,4 @@
-"""An optimizer for models whose text encoder is trained with the rest of them."""
+"""Optimizers: a rate for a text encoder that is trained, weight decay for ids."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrs_decay.layers.fine_tuning import is_marked
+from tfrs_decay.layers.item_tower import ID_EMBEDDING
 
 _Schedule = tf_keras.optimizers.schedules.LearningRateSchedule
 
@@ -147,6 +148,56 @@ class FineTuningAdam(tf_keras.optimizers.Adam):
         return super().from_config(
             {**config, "encoder_learning_rate": rate}, custom_objects
         )
+
+
+@tf_keras.saving.register_keras_serializable("tfrs_decay")
+class IdDecayAdam(tf_keras.optimizers.Adam):
+    """Adam, with weight decay of the id embeddings and of nothing else.
+
+    At each step an id's vector loses learning_rate * weight_decay of itself: what few
+    events say of an item stays small beside its text. It is decoupled from the
+    gradients, as in AdamW, and saved with a model.
+
+    Args:
+        learning_rate: A number or a Keras schedule.
+        weight_decay: 0 or more.
+        **kwargs: Those of Keras' Adam.
+
+    Raises:
+        ValueError: `weight_decay` is not finite and 0 or more; or, when the optimizer
+            is built, none of the variables is an `ItemTower`'s id embedding.
+
+    References:
+        I. Loshchilov, F. Hutter. Decoupled weight decay regularization. ICLR 2019.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        weight_decay: float = 0.0,
+        name: str = "IdDecayAdam",
+        **kwargs: Any,
+    ) -> None:
+        if not 0 <= weight_decay < float("inf"):
+            raise ValueError(
+                f"weight_decay={weight_decay} must be finite and 0 or more."
+            )
+        super().__init__(
+            learning_rate, weight_decay=float(weight_decay), name=name, **kwargs
+        )
+
+    def build(self, var_list: Sequence[tf.Variable]) -> None:
+        """Makes Adam's variables, and looks for an id embedding among the others."""
+        super().build(var_list)
+        if not any(map(self._use_weight_decay, var_list)):
+            raise ValueError(
+                f"weight_decay={self.weight_decay}: none of the {len(var_list)} "
+                "variables is an id embedding; use Keras' Adam."
+            )
+
+    def _use_weight_decay(self, variable: tf.Variable) -> bool:
+        # By its name, which it has again after loading.
+        return variable.name.split(":")[0].split("/")[-1] == ID_EMBEDDING
 
 
 def _check_rate(rate: Any) -> None:

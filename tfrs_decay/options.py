@@ -279,6 +279,33 @@ model_options = _together(
         help="Share of the steps in which the encoder's rate rises from 0, with "
         "--fine-tune.",
     ),
+    click.option(
+        "--loss",
+        type=click.Choice(["auto", "full", "sampled"]),
+        default="sampled",
+        show_default=True,
+        help="What a target is told from: every item, or the targets of its batch, "
+        "corrected for how often they are drawn; auto takes every item up to 5,000.",
+    ),
+    click.option(
+        "--target-weight",
+        multiple=True,
+        metavar="ACTION=WEIGHT",
+        help="What a target weighs in the loss by its action, such as cart=0.3; for "
+        "each action to predict.  [default: all the same]",
+    ),
+    click.option(
+        "--example-half-life",
+        metavar="TIME",
+        help="The training set fades: a basket this long before the end of training, "
+        "as in 120d, weighs half.  [default: it does not]",
+    ),
+    click.option(
+        "--weight-decay",
+        default=0.0,
+        show_default=True,
+        help="How fast the ids' vectors shrink in training, times the learning rate.",
+    ),
     click.option("--epochs", default=8, show_default=True, help="Most passes."),
     click.option("--dim", default=64, show_default=True, help="Width of the vectors."),
 )
@@ -293,6 +320,10 @@ MODEL_OPTIONS = (
     "fine_tune",
     "encoder_learning_rate",
     "warm_up",
+    "loss",
+    "target_weight",
+    "example_half_life",
+    "weight_decay",
     "epochs",
     "dim",
 )
@@ -365,7 +396,11 @@ outcome_options = _together(
 
 # The options that are fields of `Settings` under the same names.
 _FIELDS = (
-    *(name for name in MODEL_OPTIONS if not name.endswith("_directory")),
+    *(
+        name
+        for name in MODEL_OPTIONS
+        if not name.endswith(("_directory", "target_weight", "half_life"))
+    ),
     "max_history",
     "seed",
 )
@@ -375,6 +410,7 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
     """The clean log, its cuts, and what to make models with."""
     from tfrs_decay import runs
     from tfrs_decay.data import split_by_time
+    from tfrs_decay.decay import Exponential
 
     if options["cache_directory"] is not None:
         if options["encoder_directory"] is None or options["fine_tune"] is not None:
@@ -382,6 +418,11 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
                 "--cache keeps the vectors of a frozen encoder: it goes with "
                 "--encoder, without --fine-tune."
             )
+    fading = None
+    if options["example_half_life"] is not None:
+        fading = Exponential(
+            to_seconds(options["example_half_life"], "example_half_life")
+        )
     cleaned = read_events(options)
     split = split_by_time(
         cleaned.events, test=options["test"], validation=options["validation"]
@@ -389,8 +430,10 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
     settings = runs.settings_for(
         cleaned.events.actions,
         options["encoder_directory"],
-        action_weights=_weights(options["action_weight"]),
+        action_weights=_weights("--action-weight", options["action_weight"]),
         target_actions=options["target_action"],
+        target_weights=_weights("--target-weight", options["target_weight"]),
+        example_decay=fading,
         **{name: options[name] for name in _FIELDS},
     )
     return cleaned, split, settings
@@ -546,8 +589,8 @@ def read_columns(written: Iterable[str]) -> dict[str, str]:
     return _pairs("--column", written, "NAME=COLUMN, as in user=customer_id")
 
 
-def _weights(written: Iterable[str]) -> dict[str, float]:
-    return _numbers("--action-weight", written, "ACTION=WEIGHT, as in browse=0.2")
+def _weights(option: str, written: Iterable[str]) -> dict[str, float]:
+    return _numbers(option, written, "ACTION=WEIGHT, as in cart=0.3")
 
 
 def _numbers(option: str, written: Iterable[str], form: str) -> dict[str, float]:

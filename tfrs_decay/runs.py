@@ -117,6 +117,7 @@ def settings_for(
     *,
     action_weights: Mapping[str, float] | None = None,
     target_actions: Sequence[str] = (),
+    target_weights: Mapping[str, float] | None = None,
     vectors: str | os.PathLike[str] | None = None,
     **others: Any,
 ) -> Settings:
@@ -127,7 +128,10 @@ def settings_for(
         encoder_directory: Holds `preprocessor` and `encoder`, or `encoder` alone where
             it reads strings itself; no text when left out.
         action_weights: As `weights_of_actions` takes them.
-        target_actions: As `actions_to_predict` takes them.
+        target_actions: As `actions_to_predict` takes them; those with a weight when
+            left out.
+        target_weights: What targets of each action weigh in the loss; all the same when
+            left out.
         vectors: A file of vectors made elsewhere; none when left out.
         **others: Further fields of `Settings`.
 
@@ -137,7 +141,10 @@ def settings_for(
     return Settings(
         **encoder_handles(encoder_directory),
         action_weights=weights_of_actions(actions, action_weights or {}),
-        target_actions=actions_to_predict(actions, target_actions),
+        target_actions=actions_to_predict(
+            actions, target_actions or tuple(target_weights or ())
+        ),
+        target_weights=dict(target_weights) if target_weights else None,
         vectors=None if vectors is None else str(Path(vectors).absolute()),
         **others,
     )
@@ -227,6 +234,7 @@ def train_run(
             "trained": {
                 name: {
                     "decay": one.model.pooling.describe(),
+                    "loss": one.model.retrieval_loss,
                     "epochs": one.epochs,
                     "validation_recall_at_20": one.recall,
                     "learned": {

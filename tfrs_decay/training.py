@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +19,15 @@ from tfrs_decay.data.histories import Queries, basket_queries
 from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.data.times import days_of
 from tfrs_decay.data.vectors import ItemVectors
+from tfrs_decay.data.weights import (
+    check_action_weights,
+    check_example_decay,
+    target_weights,
+)
 from tfrs_decay.decay import Decay
 from tfrs_decay.evaluation import Figures, evaluate
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
+from tfrs_decay.families import as_dict, from_dict
 from tfrs_decay.layers import (
     ItemTower,
     LowRank,
@@ -31,8 +38,9 @@ from tfrs_decay.layers import (
 )
 from tfrs_decay.layers.fusion import FUSIONS
 from tfrs_decay.layers.repeat import MODES
+from tfrs_decay.losses import LOSSES
 from tfrs_decay.models import DecayRetrieval, sampling_probability
-from tfrs_decay.optimizers import FineTuningAdam
+from tfrs_decay.optimizers import FineTuningAdam, IdDecayAdam
 
 RECALL = "val_recall_at_20"
 """The name under which Keras logs the validation period's Recall@20."""
@@ -45,6 +53,12 @@ ENCODER_RATE, ADAPTER_RATE = 2e-5, 2e-4
 
 WARM_UP = 0.1
 """Share of the steps in which an encoder's rate rises, where none is given."""
+
+FULL_SOFTMAX_ITEMS = 5_000
+"""Most items of a catalogue whose loss is by itself the full softmax. On a CPU core a
+step then takes as long as one that samples: 128 baskets of up to 16 targets, which are
+each other's negatives, vectors of 384 numbers an item, projected to 64. At 10,000 items
+it takes half as long again."""
 
 MOST_VALIDATION_QUERIES = 2_000
 """Queries that are ranked after each pass; more are drawn from."""
@@ -60,7 +74,8 @@ class Settings:
         encoder: TF-Hub handle; None for a model without text.
         dim: Width of item vectors and interest.
         max_history: Latest events of a history that are read.
-        max_targets: Most targets of a basket in one epoch, drawn anew in each.
+        max_targets: Most targets of a basket in one epoch, drawn anew in each. The full
+            softmax takes all of a larger basket, and they weigh as much as so many.
         action_weights: What each action of the log weighs in a history, 0 for one that
             does not count; None: all the same.
         target_actions: The actions to predict; None: all.
@@ -82,6 +97,15 @@ class Settings:
             fine-tuned rises from 0.
         repeats: What becomes of items that the user had before: see
             `models.DecayRetrieval`.
+        loss: "full" for the softmax over the whole catalogue, "sampled" for one over
+            the batch's targets, corrected; "auto" for the former where the catalogue
+            has at most 5,000 items and no encoder is fine-tuned, else the latter.
+        target_weights: What a target of each action to predict weighs in the loss,
+            above 0; None: all the same.
+        example_decay: How the training set fades: a target weighs what is left of its
+            query at the cut which ends the training, over the age alone; None: all
+            the same. Or a decay as `families.as_dict` writes it.
+        weight_decay: AdamW's for the id embeddings, and for nothing else.
     """
 
     preprocessor: str | None = None
@@ -103,6 +127,10 @@ class Settings:
     encoder_learning_rate: float | None = None
     warm_up: float = WARM_UP
     repeats: str = "off"
+    loss: str = "sampled"
+    target_weights: dict[str, float] | None = None
+    example_decay: Decay | None = None
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuses what cannot be trained with, before anything is spent on it."""
@@ -131,6 +159,34 @@ class Settings:
                 "it needs an encoder or vectors."
             )
         self._check_fine_tuning()
+        self._check_loss()
+
+    def _check_loss(self) -> None:
+        if self.loss not in ("auto", *LOSSES):
+            raise ValueError(f"loss={self.loss!r} is not one of {('auto', *LOSSES)}.")
+        if self.loss == "full" and self.fine_tune is not None:
+            raise ValueError(
+                "loss='full' would encode every text at each step, with fine_tune="
+                f"{self.fine_tune!r}: take loss='sampled', or a frozen encoder."
+            )
+        if self.target_weights is not None:
+            check_action_weights(self.target_weights, "target_weights")
+            if self.target_actions is not None:
+                _refuse_other_targets(self.target_weights, self.target_actions)
+        if isinstance(self.example_decay, Mapping):
+            # As a run's JSON has it.
+            object.__setattr__(self, "example_decay", from_dict(self.example_decay))
+        if self.example_decay is not None:
+            check_example_decay(self.example_decay, "example_decay")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(
+                f"weight_decay={self.weight_decay} must be finite and 0 or more."
+            )
+        if self.weight_decay and self.fine_tune is not None:
+            raise ValueError(
+                f"weight_decay={self.weight_decay} is for the optimizer of a frozen "
+                f"encoder: leave it or fine_tune={self.fine_tune!r} out."
+            )
 
     def _check_fine_tuning(self) -> None:
         rate = self.encoder_learning_rate
@@ -155,7 +211,17 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        written = asdict(self)
+        if self.example_decay is not None:
+            written["example_decay"] = as_dict(self.example_decay)
+        return written
+
+    def loss_of(self, n_items: int) -> str:
+        """The loss of a catalogue of so many items: "full" or "sampled"."""
+        if self.loss != "auto":
+            return self.loss
+        small = n_items <= FULL_SOFTMAX_ITEMS
+        return "full" if small and self.fine_tune is None else "sampled"
 
 
 class Trained(NamedTuple):
@@ -219,6 +285,7 @@ def make_model(
     )
     if text is not None and settings.fine_tune is None:
         item_tower.bake(encoded)
+    loss = settings.loss_of(len(events.items))
     # Evenly, until `train` counts the targets that it draws.
     evenly = np.full(len(events.items), 1 / len(events.items))
     return DecayRetrieval(
@@ -229,17 +296,19 @@ def make_model(
             settings.dim, kernel_initializer="identity", name="query_tower"
         ),
         temperature=settings.temperature,
-        sampling_probability=evenly,
+        sampling_probability=evenly if loss == "sampled" else None,
+        loss=loss,
         repeats=settings.repeats,
     )
 
 
 class Periods(NamedTuple):
-    """Queries to train on, to choose by, and both of them for the last fit."""
+    """Queries to train on, to choose by, and both for the last fit; and the cuts."""
 
     training: Queries
     validation: Queries
     both: Queries
+    split: TimeSplit
 
 
 def queries_by_period(events: Events, split: TimeSplit, settings: Settings) -> Periods:
@@ -252,24 +321,25 @@ def queries_by_period(events: Events, split: TimeSplit, settings: Settings) -> P
 
     Raises:
         ValueError: A period holds no query, a target's action is none of the log's, or
-            an action of the log has no weight.
+            an action of the log has no weight, in a history or as a target.
     """
     _refuse_unweighed(events, settings)
+    if settings.target_weights is not None and settings.target_actions is None:
+        _refuse_other_targets(settings.target_weights, events.actions)
     cuts = (
         (None, split.validation),
         (split.validation, split.test),
         (None, split.test),
     )
-    periods = Periods(
-        *(
-            basket_queries(
-                events, after=after, until=until, actions=settings.target_actions
-            )
-            for after, until in cuts
+    training, validation, both = (
+        basket_queries(
+            events, after=after, until=until, actions=settings.target_actions
         )
+        for after, until in cuts
     )
-    for name, queries in periods._asdict().items():
-        refuse_no_queries(queries, events, name)
+    periods = Periods(training, validation, both, split)
+    for name in ("training", "validation", "both"):
+        refuse_no_queries(getattr(periods, name), events, name)
     return periods
 
 
@@ -319,6 +389,14 @@ def _refuse_unweighed(events: Events, settings: Settings) -> None:
         )
 
 
+def _refuse_other_targets(weights: Mapping[str, float], targets: Sequence[str]) -> None:
+    if set(weights) != set(targets):
+        raise ValueError(
+            f"target_weights names {sorted(weights)}, and the actions to predict are "
+            f"{sorted(targets)}: give a weight for each of these."
+        )
+
+
 def train(
     model: DecayRetrieval,
     events: Events,
@@ -334,9 +412,11 @@ def train(
     validation period, over the whole catalogue, has not improved for three passes (the
     loss over a batch's own items does not say how they rank in the catalogue). The
     second starts over from the same weights, trains for as many passes as were best,
-    and includes the validation period. The model's sampling probabilities are set for
-    each fit from the targets that it draws, and its item tower's seen items from its
-    histories and targets. Nothing after the test cut is looked at.
+    and includes the validation period. The model's sampling probabilities, where it
+    samples, are set for each fit from the targets that it draws, and its item tower's
+    seen items from its histories and targets. Targets weigh what the settings say, by
+    action and by age at the cut which ends the fit. Nothing after the test cut is
+    looked at.
 
     Args:
         model: Untrained; its weights are changed.
@@ -372,6 +452,7 @@ def train(
         events,
         epochs,
         settings,
+        until=split.test,
         callbacks=[],
         verbose=verbose,
     )
@@ -419,7 +500,9 @@ def train_and_validate(
         events,
         settings.epochs,
         settings,
-        validation=_batches(queries.validation, events, settings),
+        until=queries.split.validation,
+        # Of the future of the training set, nothing has faded.
+        validation=_batches(model, queries.validation, events, settings),
         callbacks=[watching, *_callbacks(directory)],
         verbose=_shown(verbose),
     )
@@ -479,7 +562,7 @@ def _count(
     model: DecayRetrieval, queries: Queries, events: Events, settings: Settings
 ) -> None:
     """Tells a model which items it is about to be trained on, and how often."""
-    if model.streaming_probability is None:
+    if model.retrieval_loss == "sampled" and model.streaming_probability is None:
         model.set_sampling_probability(_drawn(queries, events, settings))
     if model.item_tower.id_embedding:
         model.item_tower.set_seen(_read(queries, events, settings))
@@ -501,25 +584,49 @@ def _read(queries: Queries, events: Events, settings: Settings) -> np.ndarray:
 
 def _drawn(queries: Queries, events: Events, settings: Settings) -> np.ndarray:
     """[n] how likely each item is to be drawn: a large basket gives some targets."""
-    basket = queries.target_count
-    chance = np.minimum(settings.max_targets / basket, 1.0)
     return sampling_probability(
         np.bincount(
             events.item[queries.target],
-            weights=np.repeat(chance, basket),
+            weights=_chance(queries, settings),
             minlength=len(events.items),
         )
     )
 
 
-def _batches(queries: Queries, events: Events, settings: Settings) -> tf.data.Dataset:
+def _chance(queries: Queries, settings: Settings) -> np.ndarray:
+    """[t] how likely each target is to be drawn in an epoch."""
+    basket = queries.target_count
+    return np.repeat(np.minimum(settings.max_targets / basket, 1.0), basket)
+
+
+def _batches(
+    model: DecayRetrieval,
+    queries: Queries,
+    events: Events,
+    settings: Settings,
+    *,
+    until: int | None = None,
+) -> tf.data.Dataset:
+    """The batches of a period; a training period, which `until` ends, has faded."""
+    decay = None if until is None else settings.example_decay
+    weights = target_weights(
+        queries, events, by_action=settings.target_weights, decay=decay, until=until
+    )
+    weighed = settings.target_weights is not None or decay is not None
+    every = model.retrieval_loss == "full"
+    if every and (queries.target_count > settings.max_targets).any():
+        # What is not drawn of a basket would be a negative of what is.
+        weights = weights * _chance(queries, settings)
+        weights = weights / weights.mean()
+        weighed = True
     return batches(
         queries,
         events,
         batch_size=settings.batch_size,
         max_history=settings.max_history,
-        max_targets=settings.max_targets,
+        max_targets=None if every else settings.max_targets,
         shuffle_seed=settings.seed,
+        target_weights=weights if weighed else None,
     )
 
 
@@ -530,13 +637,14 @@ def _fit(
     epochs: int,
     settings: Settings,
     *,
+    until: int,
     callbacks: list[tf_keras.callbacks.Callback],
     verbose: int,
     validation: tf.data.Dataset | None = None,
 ) -> tf_keras.callbacks.History:
     model.compile(optimizer=_optimizer(settings, len(queries)))
     history = model.fit(
-        _batches(queries, events, settings),
+        _batches(model, queries, events, settings, until=until),
         epochs=epochs,
         validation_data=validation,
         callbacks=[*callbacks, tf_keras.callbacks.TerminateOnNaN()],
@@ -553,6 +661,8 @@ def _fit(
 
 def _optimizer(settings: Settings, queries: int) -> tf_keras.optimizers.Optimizer:
     """Adam; with a rate of the encoder's own, which warms up, where it is trained."""
+    if settings.weight_decay:
+        return IdDecayAdam(settings.learning_rate, settings.weight_decay)
     if settings.fine_tune is None:
         return tf_keras.optimizers.Adam(settings.learning_rate)
     rate: Any = settings.encoder_learning_rate

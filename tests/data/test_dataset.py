@@ -145,3 +145,22 @@ def test_a_number_below_one_is_named(events, name):
 def test_no_queries_are_named(events):
     with pytest.raises(ValueError, match="there are no queries to batch"):
         batches(basket_queries(events, after=99), events)
+
+
+def test_weights_stay_with_their_targets(events):
+    queries = basket_queries(events)
+    assert events.items.ids[events.item[queries.target]].tolist() == [*"bcda"]
+    weights = np.array([0.1, 0.2, 0.3, 0.4])
+    (batch,) = batches(queries, events, target_weights=weights)
+    expected = np.float32([[0.1, 0.2], [0.3, 0], [0.4, 0]])
+    np.testing.assert_array_equal(batch["target_weight"], expected)
+    drawn = batches(queries, events, target_weights=weights, max_targets=1)
+    of_item = dict(zip("bcda", np.float32(weights).tolist(), strict=True))
+    for _ in range(5):
+        for batch in drawn.shuffle(3):
+            (weight,) = batch["target_weight"].numpy().T.tolist()
+            assert weight == [of_item[one] for (one,) in text(batch["target_item"])]
+    (plain,) = batches(queries, events)
+    assert "target_weight" not in plain
+    with pytest.raises(ValueError, match=r"shape \(3,\): give one for each of the 4 t"):
+        batches(queries, events, target_weights=weights[:3])

@@ -37,6 +37,7 @@ from tfrs_decay.data.split import (
 )
 from tfrs_decay.data.storage import load_events, save_events
 from tfrs_decay.data.vectors import ItemVectors, read_vectors
+from tfrs_decay.data.weights import target_weights
 
 if TYPE_CHECKING:
     from tfrs_decay.data.dataset import batches as batches
@@ -78,6 +79,7 @@ __all__ = [
     "sessions",
     "simulated_shop",
     "split_by_time",
+    "target_weights",
     "with_actions",
     "write_examples",
 ]

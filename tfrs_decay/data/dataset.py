@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_decay.data.events import Events
@@ -17,6 +18,7 @@ def batches(
     max_history: int = 100,
     max_targets: int | None = None,
     shuffle_seed: int | None = None,
+    target_weights: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Batches queries as the features that `DecayRetrieval` reads.
 
@@ -43,6 +45,9 @@ def batches(
     `target_NAME`       string   [batch, targets]  likewise
     ==================  =======  ================  ====================================
 
+    With `target_weights` there is also `target_weight`, float32 [batch, targets], by
+    which `DecayRetrieval` multiplies the losses of targets; padding is 0.
+
     What goes with a target is known only once it has happened: it can weigh an example
     or a loss, but a query tower that sees it has seen the answer. `DecayRetrieval`
     reads none of these but `history_category`, as categories.
@@ -56,10 +61,12 @@ def batches(
         shuffle_seed: Shuffle, in another order each epoch, repeatably from this seed
             and TensorFlow's global one (`tf.random.set_seed`); in the queries' own
             order when left out.
+        target_weights: [t] what each of the queries' targets weighs in the loss, such
+            as `target_weights` gives; none when left out.
 
     Raises:
-        ValueError: A number is below 1, there are no queries, or a value is too large
-            for float32.
+        ValueError: A number is below 1, there are no queries, a value is too large for
+            float32, or there is not a weight for each target.
     """
     check_numbers(
         batch_size=batch_size, max_history=max_history, max_targets=max_targets
@@ -72,6 +79,14 @@ def batches(
     stop = tf.constant(queries.history_stop, tf.int64)
     target = tf.constant(queries.target, tf.int64)
     target_offset = tf.constant(queries.target_offset, tf.int64)
+    weight = None
+    if target_weights is not None:
+        if np.shape(target_weights) != queries.target.shape:
+            raise ValueError(
+                f"target_weights has the shape {np.shape(target_weights)}: give one "
+                f"for each of the {len(queries.target):,} targets."
+            )
+        weight = tf.constant(target_weights, tf.float32)
 
     def features(query: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         target_first = tf.gather(target_offset, query)
@@ -81,6 +96,10 @@ def batches(
             basket, in_basket = _sample(basket, in_basket, max_targets, seed)
             target_length = tf.minimum(target_length, max_targets)
         event = tf.gather(target, basket)
+        weights = {}
+        if weight is not None:
+            own = tf.where(in_basket, tf.gather(weight, basket), 0.0)
+            weights["target_weight"] = own
         return {
             **columns.histories(
                 tf.gather(start, query), tf.gather(stop, query), max_history
@@ -88,6 +107,7 @@ def batches(
             "query_time": tf.gather(query_time, query),
             "target_item": tf.where(in_basket, columns.ids_of(event), ""),
             "target_length": target_length,
+            **weights,
             **columns.further("target", event, in_basket),
         }
 

@@ -17,6 +17,9 @@ from tfrs_decay.layers.precomputed_tower import PrecomputedTower
 from tfrs_decay.layers.tensors import as_strings, checked_ids, id_table
 from tfrs_decay.layers.text_tower import TextTower
 
+ID_EMBEDDING = "id_embedding"
+"""What the table of the ids' vectors is called, as a variable."""
+
 Vectors = PrecomputedTower | Sequence[PrecomputedTower] | Mapping[str, PrecomputedTower]
 Values = Sequence[str | None] | Mapping[str, str | None]
 
@@ -178,7 +181,7 @@ class ItemTower(tf_keras.layers.Layer):
         """Makes the tables; the shape of the input does not matter."""
         if self.id_embedding:
             self._table = self.add_weight(
-                name="id_embedding",
+                name=ID_EMBEDDING,
                 shape=(len(self.items), self.dim),
                 initializer=tf_keras.initializers.RandomNormal(stddev=self._id_spread),
             )
@@ -372,6 +375,13 @@ class ItemTower(tf_keras.layers.Layer):
         if not (self.id_embedding and self.built):
             return None
         return self._seen.numpy() > 0
+
+    def is_seen(self) -> tf.Tensor:
+        """[n] bool, `seen` in a graph; true for every item of a tower without ids."""
+        self._make()
+        if not self.id_embedding:
+            return tf.ones([len(self.items)], tf.bool)
+        return tf.convert_to_tensor(self._seen) > 0
 
     def set_seen(self, seen: Sequence[float] | np.ndarray) -> None:
         """Says which items were trained on; the ids of the others fall silent.
