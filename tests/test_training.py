@@ -336,15 +336,16 @@ def test_vectors_made_elsewhere_and_id_dropout_are_settings(drifting, tmp_path):
 def test_a_small_catalogue_is_a_softmax_over_all_of_it(drifting, monkeypatch):
     events, _ = drifting
     n = len(events.items)
-    assert Settings().loss_of(5_000) == "full"
-    assert Settings().loss_of(5_001) == "sampled"
-    assert Settings(encoder="e", fine_tune="all").loss_of(n) == "sampled"
-    assert Settings(loss="sampled").loss_of(n) == "sampled"
+    assert Settings(loss="auto").loss_of(5_000) == "full"
+    assert Settings(loss="auto").loss_of(5_001) == "sampled"
+    assert Settings(loss="auto", encoder="e", fine_tune="all").loss_of(n) == "sampled"
+    assert Settings().loss_of(n) == Settings(loss="sampled").loss_of(n) == "sampled"
     assert Settings(loss="full").loss_of(10**6) == "full"
-    model = make_model(events, SETTINGS, td.decay.Constant())
+    auto = dataclasses.replace(SETTINGS, loss="auto")
+    model = make_model(events, auto, td.decay.Constant())
     assert model.retrieval_loss == "full"
     monkeypatch.setattr(training, "FULL_SOFTMAX_ITEMS", n - 1)
-    model = make_model(events, SETTINGS, td.decay.Constant())
+    model = make_model(events, auto, td.decay.Constant())
     assert model.retrieval_loss == "sampled"
 
 
@@ -434,7 +435,7 @@ def test_weights_of_targets_change_what_is_learned(drifting):
         {"target_weights": {"purchase": 7.0}},
         {"example_decay": td.decay.Exponential("5d")},
         {"weight_decay": 5.0},
-        {"loss": "sampled"},
+        {"loss": "full"},
     ):
         settings = Settings(
             dim=4, epochs=1, target_actions=["purchase"], batch_size=512, **options
