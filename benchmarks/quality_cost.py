@@ -40,7 +40,7 @@ from tfrs_decay.layers import (
     Repeats,
 )
 from tfrs_decay.neighbours import Neighbours
-from tfrs_decay.popularity import NEVER, PopularityTable, key_of
+from tfrs_decay.popularity import PopularityTable, key_of
 from tfrs_decay.serving import CombinedRecommender
 
 import numpy as np  # isort: skip
@@ -83,7 +83,7 @@ def popularity_of(n: int, random: np.random.Generator) -> PopularityTable:
     return PopularityTable(
         keys=key_of(np.arange(n), day),
         sums=sums,
-        first_day=np.minimum(day - random.integers(0, 300, n), NEVER),
+        first_day=day - random.integers(0, 300, n),
         ids=np.array([f"i{place}" for place in range(n)], object),
         half_lives=td.popularity.checked_half_lives(td.popularity.HALF_LIVES),
         period=DAY,

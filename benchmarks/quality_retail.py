@@ -22,16 +22,15 @@ from printed import machine, write_json
 
 from tfrs_decay import demo, evaluation, layers, ranking, runs, training
 from tfrs_decay.data import basket_queries, clean, open_log, split_by_time
-from tfrs_decay.data.cleaning import Cleaned
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries, actions_to_predict
-from tfrs_decay.data.split import events_until
+from tfrs_decay.data.split import TimeSplit, events_until
 from tfrs_decay.decay import Constant, Exponential, Window
 from tfrs_decay.evaluation.two_tower import GRURetrieval, TwoTowerScores
 from tfrs_decay.families import DEFAULT, named_decay
+from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.neighbours import fit_ease
 from tfrs_decay.popularity import PopularityTable
-from tfrs_decay.ranking.fitting import drawn
 
 K = 20
 TRACKS = ("any", "new")
@@ -76,7 +75,11 @@ class Sealed:
 
     def opened(self, choices: Mapping[str, Any]) -> Events:
         """The whole log, for the last step."""
-        missing = [track for track in TRACKS if not choices.get(track)]
+        missing = [
+            track
+            for track in TRACKS
+            if track not in choices or not choices[track].heads.get(OURS)
+        ]
         if missing:
             raise RuntimeError(
                 f"nothing was chosen yet for {', '.join(missing)}: what lies after the "
@@ -151,15 +154,14 @@ def peers(events: Events, cut: int, track: str) -> dict[str, evaluation.Scorer]:
 
 
 def two_towers(
-    cleaned: Cleaned, arguments: argparse.Namespace, seed: int
-) -> dict[str, evaluation.Scorer]:
+    past: Events, split: TimeSplit, arguments: argparse.Namespace, seed: int
+) -> dict[str, DecayRetrieval]:
     """Two-tower models that pool in four ways, trained up to the cut."""
-    events, split = cleaned.events, split_by_time(cleaned.events)
-    # Training reads the split, and nothing after its test cut.
-    folder = None if arguments.no_text else encoder_of(arguments)
+    events = past
+    folder = encoder_of(arguments) if reads_texts(past, arguments) else None
     settings = runs.settings_for(events.actions, folder, seed=seed)
     encoded = runs.encode_texts(events, settings, cache=arguments.cache / "texts")
-    found: dict[str, evaluation.Scorer] = {}
+    found: dict[str, DecayRetrieval] = {}
     for name, decay in {
         "two towers, decay": named_decay(DEFAULT, trainable=True),
         "two towers, mean": Constant(),
@@ -173,7 +175,7 @@ def two_towers(
                 model.item_tower, model.pooling, temperature=settings.temperature
             )
         training.train(model, events, split, settings, verbose=0)
-        found[name] = TwoTowerScores(model, events, max_history=settings.max_history)
+        found[name] = model
         timed(f"seed {seed}, {name}: trained", began)
     return found
 
@@ -183,9 +185,14 @@ def encoder_of(arguments: argparse.Namespace) -> Path:
     return demo.text_encoder(arguments.cache).encoder.parent
 
 
+def reads_texts(events: Events, arguments: argparse.Namespace) -> bool:
+    """Whether items have texts, and these are wanted."""
+    return not arguments.no_text and any(events.items.titles)
+
+
 def text_vectors(events: Events, arguments: argparse.Namespace) -> np.ndarray | None:
     """The encodings of the items' texts; none where there are no texts."""
-    if arguments.no_text or not any(events.items.titles):
+    if not reads_texts(events, arguments):
         return None
     settings = training.Settings(**runs.encoder_handles(encoder_of(arguments)))
     return runs.encode_texts(events, settings, cache=arguments.cache / "texts")
@@ -227,6 +234,7 @@ def choose(
                 if not one.startswith(prefixes) and (prefixes or one in lasting)
             ]
             if len(columns) == len(names):
+                print(f"track {track}, {name}: there is no such feature", flush=True)
                 continue
             head = layers.RankingHead()
             ranking.fit_head(head, together, columns=columns)
@@ -255,7 +263,7 @@ def measure(
     sealed: Sealed,
     candidates: layers.CandidateFeatures,
     chosen: Chosen,
-    towers: Sequence[Mapping[str, evaluation.Scorer]],
+    towers: Sequence[Mapping[str, DecayRetrieval]],
     arguments: argparse.Namespace,
 ) -> dict[str, dict[str, float]]:
     """The last step: every model on the test period, once."""
@@ -263,7 +271,7 @@ def measure(
     actions = actions_to_predict(events.actions, ())
     asked = basket_queries(events, after=sealed.cut, actions=actions)
     asked = of_track(asked, events, track)
-    asked = drawn(asked, arguments.test_queries, 0)
+    asked = asked.drawn(arguments.test_queries, 0)
     new = track == "new"
     examples = ranking.make_examples(candidates, asked, events, exclude_own=new)
     timed(
@@ -287,7 +295,10 @@ def measure(
         )
         figures[name] = mean_figures(list(found.values()))
     for name in towers[0] if towers else ():
-        of_seeds = {str(seed): one[name] for seed, one in enumerate(towers)}
+        of_seeds = {
+            str(seed): TwoTowerScores(one[name], events)
+            for seed, one in enumerate(towers)
+        }
         found = evaluation.evaluate(of_seeds, asked, events, k=K, exclude_seen=new)
         figures[name] = mean_figures(list(found.values()))
     timed(f"track {track}: measured", began)
@@ -379,7 +390,8 @@ def main() -> None:
     began = time.perf_counter()
     cleaned = clean(open_log(arguments.data, sample=arguments.sample, seed=0))
     print(cleaned.report())
-    sealed = Sealed(cleaned.events, split_by_time(cleaned.events).test)
+    split = split_by_time(cleaned.events)
+    sealed = Sealed(cleaned.events, split.test)
     vectors = text_vectors(sealed.past, arguments)
     windows = ranking.make_windows(
         sealed.past,
@@ -404,7 +416,7 @@ def main() -> None:
     towers = (
         []
         if arguments.no_towers
-        else [two_towers(cleaned, arguments, seed) for seed in seeds]
+        else [two_towers(sealed.past, split, arguments, seed) for seed in seeds]
     )
     events = sealed.opened(choices)
     candidates = ranking.fit_tables(

@@ -38,6 +38,7 @@ def test_a_list_is_fitted_written_and_asked(tmp_path, capsys):
         (["--length", "300d"], "length='300d': fewer than two windows of that length"),
         (["--length", "soon"], "soon"),
         (["--target-action", "sold"], "sold"),
+        (["--windows", "1"], "1 windows: give two or more"),
     ],
 )
 def test_bad_input_is_one_line(words, message, tmp_path, capsys):
@@ -46,3 +47,17 @@ def test_bad_input_is_one_line(words, message, tmp_path, capsys):
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-k", "0"], "-k 0 must be 1 or more"),
+        (["--cache", "somewhere"], "--cache keeps what an encoder made: give --enc"),
+    ],
+)
+def test_what_is_refused_before_the_log_is_read(words, message, tmp_path, capsys):
+    assert main(["combine", *LOG, *words, "--out", str(tmp_path / "export")]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Reading" not in captured.out

@@ -184,7 +184,7 @@ ORDER = [
     "evaluation.two_tower",
     "encoders",
     "serving.native",
-    "serving.requests",
+    "serving.signatures",
     "serving.versions",
     "serving.saved_model",
     "serving.combined",

@@ -208,23 +208,30 @@ def combine(out: str, k: int, **options: Any) -> None:
     texts that are alike name a bounded number of candidates; a small network ranks them
     by how all of it fades. It is trained window by window, each with what was known at
     its start, and falls back to less where the newest window says that less is better.
+
+    The export knows what is popular up to the log's end: write a new version daily.
     """
+    if options["cache_directory"] and not options["encoder_directory"]:
+        raise click.UsageError("--cache keeps what an encoder made: give --encoder.")
+    if k < 1:
+        raise click.UsageError(f"-k {k} must be 1 or more.")
     with _without_notices():
         from tfrs_decay import ranking, runs, serving, training
-        from tfrs_decay.data.histories import actions_to_predict
+        from tfrs_decay.data.histories import actions_to_predict, with_actions
 
     events = read_events(options).events
+    actions = actions_to_predict(events.actions, options["target_action"])
+    with_actions(events, actions or ())  # refuses what the log does not have
     vectors = runs.encode_texts(
         events,
         training.Settings(**runs.encoder_handles(options["encoder_directory"])),
         cache=options["cache_directory"],
         say=click.echo,
     )
-    track = options["track"]
     found = ranking.fit_combined_list(
         events,
-        track=track,
-        actions=actions_to_predict(events.actions, options["target_action"]),
+        track=options["track"],
+        actions=actions,
         length=options["length"],
         windows=options["windows"],
         seed=options["seed"],
@@ -238,7 +245,8 @@ def combine(out: str, k: int, **options: Any) -> None:
         events.items,
         out,
         k=k,
-        exclude_seen=track == "new",
+        exclude_seen=found.exclude_own,
+        max_history=found.max_history,
         recall=found.recall,
         chosen=found.choice.name,
         validated=found.choice.validated,

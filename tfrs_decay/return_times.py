@@ -42,8 +42,9 @@ class ReturnTimes:
         peak: [n] float64 seconds, the mean of the normal part.
         width: [n] float64 seconds, its standard deviation.
         gaps: [n] int64, how many gaps of the item's own it was fitted to.
-        usual: [n] float64, the mean of log(1 + days) of a gap.
-        again: [n] float64 in 0 to 1, the share of the item's users who came back to it.
+        usual: [n] float64, the mean of log(1 + days) of a gap, drawn towards the log's.
+        again: [n] float64 in 0 to 1, the share of the item's users who came back to it,
+            drawn towards the log's.
     """
 
     share: np.ndarray

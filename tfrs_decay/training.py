@@ -55,9 +55,9 @@ WARM_UP = 0.1
 """Share of the steps in which an encoder's rate rises, where none is given."""
 
 FULL_SOFTMAX_ITEMS = 5_000
-"""Most items of a catalogue whose loss is by itself the full softmax. On a CPU core a
-step then takes as long as one that samples: 128 baskets of up to 16 targets, which are
-each other's negatives, vectors of 384 numbers an item, projected to 64. At 10,000 items
+"""Most items of a catalogue for which `loss="auto"` is the full softmax. On a CPU core
+a step then takes as long as one that samples: 128 baskets of up to 16 targets, each
+other's negatives, and vectors of 384 numbers an item, projected to 64. At 10,000 items
 it takes half as long again."""
 
 MOST_VALIDATION_QUERIES = 2_000
@@ -512,14 +512,7 @@ def train_and_validate(
 
 def drawn_queries(queries: Queries, seed: int) -> Queries:
     """The queries that choices are made by: 2,000, drawn, where there are more."""
-    if len(queries) <= MOST_VALIDATION_QUERIES:
-        return queries
-    drawn = np.zeros(len(queries), bool)
-    some = np.random.default_rng(seed).choice(
-        len(queries), MOST_VALIDATION_QUERIES, replace=False
-    )
-    drawn[some] = True
-    return queries.where(drawn)
+    return queries.drawn(MOST_VALIDATION_QUERIES, seed)
 
 
 class ValidationRecall(tf_keras.callbacks.Callback):

@@ -42,3 +42,10 @@ def test_a_batch_without_rows(most_dense, monkeypatch):
     found, (first, second) = numbered(N, [one[:0] for one in PARTS])
     assert (first.shape, second.shape) == ([0, 3], [0, 1])
     assert found.items_of(tf.zeros([0, 2], tf.int32)).shape == [0, 2]
+
+
+def test_rows_without_anything(monkeypatch):
+    monkeypatch.setattr(slots, "MOST_DENSE", 0)
+    found, (first,) = numbered(N, [tf.zeros([2, 0], tf.int32)])
+    assert first.shape == [2, 0]
+    assert found.items_of(tf.zeros([2, 1], tf.int32)).shape == [2, 1]

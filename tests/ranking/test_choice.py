@@ -156,6 +156,8 @@ def test_windows_go_back_from_the_cut():
     assert len(spans(events, until=until, length="10d", most=99)) == 7
     with pytest.raises(ValueError, match="fewer than two windows of that length"):
         spans(events, until=until, length="60d")
+    with pytest.raises(ValueError, match="1 windows: give two or more"):
+        spans(events, until=until, length="10d", most=1)
 
 
 def test_what_cannot_be_chosen_from():

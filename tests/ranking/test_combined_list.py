@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -18,6 +19,7 @@ from tfrs_decay.ranking import (
     fit_head,
     fit_tables,
     make_examples,
+    make_windows,
 )
 
 
@@ -181,3 +183,40 @@ def test_what_cannot_be_fitted(shop_events):
         fit_combined_list(shop_events, track="old")
     with pytest.raises(ValueError, match="there are no events to fit"):
         fit_combined_list(shop_events.where(shop_events.time < 0))
+
+
+def test_windows_without_a_query_are_left_out(shop_events):
+    """A season in which the shop is closed is no error; two windows are needed."""
+    last = int(shop_events.time.max())
+    closed = (shop_events.time > last - 28 * 86_400) & (
+        shop_events.time <= last - 14 * 86_400
+    )
+    told = []
+    options = {"until": last, "length": "14d", "progress": told.append}
+    options |= {"m": 4, "own": 4, "most": 2, "popular": 2, "most_queries": 20}
+    found = make_windows(
+        shop_events.where(~closed), tracks=["any"], windows=3, **options
+    )
+    assert len(found.any) == 2 and not found.new
+    assert "a window without queries of track any is left out" in told
+    with pytest.raises(ValueError, match="track any: 1 windows before the cut hold"):
+        make_windows(shop_events.where(~closed), tracks=["any"], windows=2, **options)
+
+
+def test_an_item_that_is_wanted_twice_is_one_target(shop_events, tables, queries):
+    again = dataclasses.replace(
+        queries[0],
+        target=np.repeat(queries[0].target, 2),
+        target_offset=queries[0].target_offset * 2,
+    )
+    once, twice = (
+        make_examples(tables[0], one.between(0, 20), shop_events)
+        for one in (queries[0], again)
+    )
+    np.testing.assert_array_equal(twice.targets, once.targets)
+    assert twice.recall == once.recall
+
+
+def test_no_query_makes_no_example(shop_events, tables, queries):
+    with pytest.raises(ValueError, match="there is no query to make examples of"):
+        make_examples(tables[0], queries[0].between(0, 0), shop_events)

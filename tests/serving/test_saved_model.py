@@ -409,6 +409,25 @@ def test_what_is_had_again_is_served_as_it_is_evaluated(tmp_path, shop_events, r
     assert about["repeats"] == repeats
 
 
+def test_what_was_had_comes_back_though_its_actions_weigh_nothing(
+    tmp_path, shop_events
+):
+    nothing = dict.fromkeys(shop_events.actions, 0.0)
+    model = DecayRetrieval(
+        ItemTower(shop_events.items, dim=4),
+        TimeDecayPooling(Exponential("3d"), action_weights=nothing),
+        repeats="on",
+    )
+    popularity = np.linspace(0, 1, len(shop_events.items))
+    version = export(model, tmp_path, k=1, popularity=popularity)
+    ids = shop_events.items.ids
+    row = [(ids[3], NOW - DAY, "purchase"), (ids[3], NOW - 2 * DAY, "purchase")]
+    with NativeModel(version) as loaded:
+        answer = loaded("serving_default", inputs(row, []))
+    assert answer["item_id"].tolist() == [[ids[3].encode()], [ids[-1].encode()]]
+    assert answer["score"][0, 0] > 0
+
+
 def test_what_never_comes_back_is_left_out(tmp_path, shop_events):
     model = repeating(shop_events, "never")
     ids = shop_events.items.ids

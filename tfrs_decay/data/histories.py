@@ -100,6 +100,20 @@ class Queries:
         """The queries that `kept`, [q] bool, is true for."""
         return self._with_targets(np.repeat(kept, self.target_count), kept)
 
+    def drawn(self, most: int, seed: int) -> Queries:
+        """All of the queries where there are at most so many, else so many of them.
+
+        Args:
+            most: How many, 1 or more.
+            seed: Of the draws, which are without replacement; the order stays.
+        """
+        if len(self) <= most:
+            return self
+        kept = np.zeros(len(self), bool)
+        some = np.random.default_rng(seed).choice(len(self), most, replace=False)
+        kept[some] = True
+        return self.where(kept)
+
     def with_new_targets(self, events: Events) -> Queries:
         """Leaves only targets that their user has no earlier event of.
 

@@ -94,8 +94,8 @@ class CandidateFeatures(tf_keras.layers.Layer):
         own_column: The decayed count by which they are chosen, by its decay's place.
         popular: How many of the most popular items at each half-life.
         most_history: How many of a user's own items are read by tables of neighbours,
-            and how many of the most popular ones may be passed over because the user
-            had them: those with the highest decayed counts.
+            those with the highest decayed counts; and how many of the most popular
+            items may be passed over because the user had them.
         **kwargs: Keras' own, such as `name`.
 
     Raises:

@@ -58,6 +58,8 @@ def numbered(n_items: int, parts: Sequence[tf.Tensor]) -> tuple[Slots, list[tf.T
     size = tf.maximum(tf.reduce_max(ends - begins), 1)
     rank = tf.gather(tf.math.invert_permutation(order), index)
     slots = tf.where(none, size, tf.reshape(rank, shape) - begins[:, None])
+    # One more, so that there is something to look at where nothing was asked.
+    distinct = tf.concat([distinct, tf.zeros([1], distinct.dtype)], axis=0)
     taken = tf.minimum(begins[:, None] + tf.range(size), tf.size(distinct) - 1)
     item = tf.cast(tf.gather(distinct, taken) - first[:, None], tf.int32)
     widths = [tf.shape(one)[1] for one in parts]

@@ -13,6 +13,9 @@ from tfrs_decay.data.histories import Queries
 from tfrs_decay.data.ranges import flat_ranges
 from tfrs_decay.layers.candidates import CandidateFeatures, Candidates
 
+MAX_HISTORY = 500
+"""Latest events of a history that are read, in training and in serving."""
+
 
 class Examples(NamedTuple):
     """Queries with their candidates, which stand end to end.
@@ -21,7 +24,7 @@ class Examples(NamedTuple):
     wanted: [n] bool, whether the candidate was a target.
     item: [n] int32 places in the catalogue.
     splits: [q + 1] int64, where a query's candidates begin.
-    targets: [q] int64, how many targets the query has, candidates or not.
+    targets: [q] int64, how many items the query wants, candidates or not.
     """
 
     features: np.ndarray
@@ -117,7 +120,7 @@ def make_examples(
     queries: Queries,
     events: Events,
     *,
-    max_history: int = 500,
+    max_history: int = MAX_HISTORY,
     exclude_own: bool = False,
     block: int = 64,
     progress: Callable[[list[Queries]], Iterator[Queries]] | None = None,
@@ -132,10 +135,15 @@ def make_examples(
         exclude_own: Leave out what the user had, from candidates.
         block: Queries at a time.
         progress: Wraps the list of blocks.
+
+    Raises:
+        ValueError: There is no query.
     """
     asked = Asked(candidates, events, max_history, exclude_own)
     n = len(events.items)
-    features, wanted, items, counts = [], [], [], []
+    if not len(queries):
+        raise ValueError("there is no query to make examples of.")
+    features, wanted, items, counts, targets = [], [], [], [], []
     blocks = [
         queries.between(one, min(one + block, len(queries)))
         for one in range(0, len(queries), block)
@@ -151,10 +159,12 @@ def make_examples(
         features.append(answer.features.numpy()[there])
         items.append(item[there])
         counts.append(there.sum(axis=1))
+        # An item that was, say, both viewed and liked at once is one target.
+        targets.append(np.bincount(target // n, minlength=len(some)))
     return Examples(
         np.concatenate(features),
         np.concatenate(wanted),
         np.concatenate(items),
         np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
-        queries.target_count,
+        np.concatenate(targets),
     )

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrs_decay.data.events import Events
-from tfrs_decay.data.histories import Queries, basket_queries
+from tfrs_decay.data.histories import basket_queries
 from tfrs_decay.data.split import events_until
 from tfrs_decay.durations import Duration, to_seconds
 from tfrs_decay.layers.candidates import CandidateFeatures
 from tfrs_decay.popularity import PopularityTable
 from tfrs_decay.ranking.choice import Choice, choose_head
-from tfrs_decay.ranking.examples import Examples, make_examples
+from tfrs_decay.ranking.examples import MAX_HISTORY, Examples, make_examples
 from tfrs_decay.ranking.tables import fit_tables
 
 Told = Callable[[str], None]
@@ -39,11 +39,15 @@ class CombinedList(NamedTuple):
     candidates: Their tables are of all events up to the cut.
     choice: The head, and what it was chosen among.
     recall: The share of targets that were among the candidates in the newest window.
+    exclude_own: Whether what a user had was no candidate; serve it likewise.
+    max_history: Latest events of a history that were read; serve as many.
     """
 
     candidates: CandidateFeatures
     choice: Choice
     recall: float
+    exclude_own: bool
+    max_history: int
 
 
 def spans(
@@ -69,8 +73,12 @@ def spans(
 
     Raises:
         ValueError: Not even two windows have so many events before them: one to train
-            on, and one to choose by.
+            on, and one to choose by; or fewer than two are asked for.
     """
+    if most < 2:
+        raise ValueError(
+            f"{most} windows: give two or more, one to train on and one to choose by."
+        )
     seconds = int(to_seconds(length, "length"))
     time = np.sort(events.time[events.time <= until])
     enough = time[int(before * len(time))] if len(time) else until
@@ -103,6 +111,10 @@ def make_windows(
 ) -> Windows:
     """Examples of the windows before a cut, each with the tables of its own start.
 
+    A window in which nothing was asked is left out. The catalogue is that of all events
+    given: what was first sold after a window has no event there, and is named by its
+    vector alone, if at all.
+
     Args:
         events: Clean events; those after `until` are not looked at.
         until: The cut, seconds since the epoch.
@@ -116,7 +128,8 @@ def make_windows(
         **tables: Further options of `fit_tables`, such as `vectors`.
 
     Raises:
-        ValueError: A track is neither, or as in `spans` and `fit_tables`.
+        ValueError: A track is neither, fewer than two windows have a query, or as in
+            `spans` and `fit_tables`.
     """
     strange = sorted(set(tracks) - {"any", "new"})
     if strange or not tracks:
@@ -128,14 +141,14 @@ def make_windows(
     for start, stop in spans(past, until=until, length=length, most=windows):
         fitted = fit_tables(past, until=start, popularity=popularity, **tables)
         newest = newest or fitted
-        queries = drawn(
-            basket_queries(past, after=start, until=stop, actions=actions),
-            most_queries,
-            seed,
-        )
+        queries = basket_queries(past, after=start, until=stop, actions=actions)
+        queries = queries.drawn(most_queries, seed)
         for track in tracks:
             new = track == "new"
             asked = queries.with_new_targets(past) if new else queries
+            if not len(asked):
+                progress(f"a window without queries of track {track} is left out")
+                continue
             examples = make_examples(fitted, asked, past, exclude_own=new)
             made[track].append(examples)
             progress(
@@ -143,17 +156,15 @@ def make_windows(
                 f"{len(examples.features):,} candidates hold {examples.recall:.3f} of "
                 "the targets"
             )
+    for track in tracks:
+        if len(made[track]) < 2:
+            raise ValueError(
+                f"track {track}: {len(made[track])} windows before the cut hold a query"
+                + ("" if actions is None else f" for {list(actions)}")
+                + "; two are needed, one to train on and one to choose by."
+            )
     assert newest is not None  # `spans` gives two or more
     return Windows(made["any"], made["new"], newest)
-
-
-def drawn(queries: Queries, most: int, seed: int) -> Queries:
-    """All of the queries, or so many drawn from them."""
-    if len(queries) <= most:
-        return queries
-    kept = np.zeros(len(queries), bool)
-    kept[np.random.default_rng(seed).choice(len(queries), most, replace=False)] = True
-    return queries.where(kept)
 
 
 def choose(
@@ -230,4 +241,4 @@ def fit_combined_list(
         past, until=until, popularity=PopularityTable.of(past), **tables
     )
     newest = (made.any or made.new)[0]
-    return CombinedList(candidates, choice, newest.recall)
+    return CombinedList(candidates, choice, newest.recall, track == "new", MAX_HISTORY)

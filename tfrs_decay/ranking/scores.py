@@ -8,7 +8,7 @@ from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
 from tfrs_decay.layers.candidates import CandidateFeatures
 from tfrs_decay.layers.ranking_head import RankingHead
-from tfrs_decay.ranking.examples import Asked
+from tfrs_decay.ranking.examples import MAX_HISTORY, Asked
 
 
 class RankedScores:
@@ -28,7 +28,7 @@ class RankedScores:
         head: RankingHead,
         events: Events,
         *,
-        max_history: int = 500,
+        max_history: int = MAX_HISTORY,
         exclude_own: bool = False,
     ) -> None:
         self._asked = Asked(candidates, events, max_history, exclude_own)

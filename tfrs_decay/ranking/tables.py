@@ -26,10 +26,10 @@ DECAYS = (
     *(Exponential(float(-1 / np.log2(one)), by="rank") for one in LEFT),
 )
 
-LAST_BASKET = 5
+LAST_BASKET = len(DECAYS) - len(LEFT) - 1
 """Which of the decays is 1 in a user's last basket, and 0 before."""
 
-BY_BASKET = {one: 6 + number for number, one in enumerate(LEFT)}
+BY_BASKET = {one: LAST_BASKET + 1 + number for number, one in enumerate(LEFT)}
 """Which of the decays leaves so much."""
 
 

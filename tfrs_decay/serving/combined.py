@@ -15,7 +15,7 @@ from tfrs_decay.layers.history import FOREVER, History, assert_seconds
 from tfrs_decay.layers.own_items import NO_ITEM, place_among
 from tfrs_decay.layers.ranking_head import RankingHead
 from tfrs_decay.layers.top_k import LOWEST_SCORE, top_k
-from tfrs_decay.serving.requests import (
+from tfrs_decay.serving.signatures import (
     CHOICES,
     HISTORY,
     Catalogue,
@@ -203,9 +203,14 @@ def export_combined(
     at all. The tables go with it: where `popularity.latest()` was put in by `refresh`
     before, only its last row an item.
 
+    What is popular is known up to the cut, and grows old with the version, where in
+    training each query saw the day before it: write a version daily, from
+    `candidates.popularity.refresh` with the table rolled forward. Nothing is trained
+    again for that.
+
     Args:
         candidates: As in `CombinedRecommender`; and so are the next two.
-        head: Of them.
+        head: Trained on such candidates.
         items: The catalogue.
         directory: The model's folder, which holds a folder a version.
         k: Items an answer has where the request does not say.

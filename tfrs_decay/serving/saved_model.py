@@ -14,7 +14,7 @@ from tfrs_decay.layers.history import assert_seconds, places
 from tfrs_decay.layers.item_tower import ItemTower
 from tfrs_decay.layers.repeat import Repeats
 from tfrs_decay.layers.top_k import LOWEST_SCORE, top_k
-from tfrs_decay.serving.requests import (
+from tfrs_decay.serving.signatures import (
     CHOICES,
     HISTORY,
     Catalogue,
@@ -230,9 +230,11 @@ class Recommender(tf.Module):
         )
         if self._repeat_scores is not None:
             scores += self._repeat_scores(place, history_time, query_time, mask=counts)
-        # Events may count and still weigh nothing: their actions weigh 0.
-        no_interest = tf.reduce_all(tf.equal(interest, 0), axis=1)
-        no_interest |= ~tf.reduce_any(counts, axis=1)
+        no_interest = ~tf.reduce_any(counts, axis=1)
+        if self._repeat_scores is None:
+            # Events may count and still weigh nothing: their actions weigh 0. What was
+            # had comes back all the same.
+            no_interest |= tf.reduce_all(tf.equal(interest, 0), axis=1)
         instead = (
             LOWEST_SCORE if self._popularity is None else self._popularity[None, :]
         )
