@@ -723,6 +723,7 @@ def test_vectors_beside_the_text_train_reload_and_export(
     assert cli.main(export) == 0
 
 
+@pytest.mark.integration  # slow
 def test_items_of_two_texts_and_a_cache(log, tiny_encoder, tmp_path, capsys):
     items = pd.read_parquet(log / "items.parquet")
     half = items["text"].str.split(n=1, expand=True)
@@ -770,6 +771,7 @@ def test_items_of_two_texts_and_a_cache(log, tiny_encoder, tmp_path, capsys):
         )
 
 
+@pytest.mark.integration  # slow
 def test_a_fine_tuned_encoder_trains_reloads_and_answers_texts(
     log, tiny_encoder, tmp_path, capsys
 ):

@@ -489,6 +489,7 @@ def test_where_people_come_back_an_item_speaks_for_itself():
     assert objective(Constant()).recall().mean() == 1
 
 
+@pytest.mark.integration  # slow
 def test_the_two_tower_objective_is_the_best_pass_of_training(shop_events):
     events = shop_events
     split = td.data.split_by_time(events, test="15d", validation="15d")

@@ -22,6 +22,7 @@ def test_one_half_life_for_all_is_found(example):
     np.testing.assert_allclose(found.learned, found.planted, rtol=0.15)
 
 
+@pytest.mark.integration  # slow
 def test_a_half_life_for_each_feature_is_found(example):
     found = example["learn"](("1d", "3d", "10d", "30d"), users=1_500)
     np.testing.assert_array_equal(found.planted, [1.0, 3.0, 10.0, 30.0])
