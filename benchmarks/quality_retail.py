@@ -159,7 +159,11 @@ def two_towers(
     """Two-tower models that pool in four ways, trained up to the cut."""
     events = past
     folder = encoder_of(arguments) if reads_texts(past, arguments) else None
-    settings = runs.settings_for(events.actions, folder, seed=seed)
+    # Actions that are not a shop's usual ones count as much as a purchase.
+    others = [one for one in events.actions if one not in runs.USUAL_WEIGHTS]
+    settings = runs.settings_for(
+        events.actions, folder, action_weights=dict.fromkeys(others, 1.0), seed=seed
+    )
     encoded = runs.encode_texts(events, settings, cache=arguments.cache / "texts")
     found: dict[str, DecayRetrieval] = {}
     for name, decay in {

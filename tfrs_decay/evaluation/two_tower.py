@@ -25,7 +25,7 @@ class GRURetrieval(DecayRetrieval):
     Args:
         item_tower: As in `DecayRetrieval`; and so are the others.
         pooling: Not used.
-        **kwargs: Those of `DecayRetrieval`, but for `query_tower`.
+        **kwargs: Those of `DecayRetrieval`; a query tower is not used either.
 
     References:
         B. Hidasi et al. Session-based recommendations with recurrent neural networks
