@@ -35,6 +35,7 @@ from tfrs_decay.popularity import PopularityTable
 K = 20
 TRACKS = ("any", "new")
 OURS, TREES = "tfrs_decay", "lightgbm"
+FROZEN = f"{OURS}, popularity as of the cut"
 
 TREE_OPTIONS = {
     "objective": "lambdarank",
@@ -265,7 +266,7 @@ def measure(
     track: str,
     events: Events,
     sealed: Sealed,
-    candidates: layers.CandidateFeatures,
+    candidates: Mapping[str, layers.CandidateFeatures],
     chosen: Chosen,
     towers: Sequence[Mapping[str, DecayRetrieval]],
     arguments: argparse.Namespace,
@@ -277,22 +278,31 @@ def measure(
     asked = of_track(asked, events, track)
     asked = asked.drawn(arguments.test_queries, 0)
     new = track == "new"
-    examples = ranking.make_examples(candidates, asked, events, exclude_own=new)
-    timed(
-        f"track {track}: {len(asked):,} test queries, whose candidates hold "
-        f"{examples.recall:.3f} of the targets",
-        began,
-    )
     figures: dict[str, dict[str, np.ndarray]] = {}
-    for name, heads in chosen.heads.items():
-        scorers: dict[str, evaluation.Scorer] = {
-            str(seed): _Listed(
-                examples, _scores(head, examples), asked, len(events.items)
-            )
-            for seed, head in enumerate(heads)
-        }
-        found = evaluation.evaluate(scorers, asked, events, k=K, exclude_seen=new)
-        figures[name] = mean_figures(list(found.values()))
+
+    def measure_heads(
+        examples: ranking.Examples, heads: Mapping[str, Sequence[Any]]
+    ) -> None:
+        for name, of_seeds in heads.items():
+            scorers: dict[str, evaluation.Scorer] = {
+                str(seed): _Listed(
+                    examples, _scores(head, examples), asked, len(events.items)
+                )
+                for seed, head in enumerate(of_seeds)
+            }
+            found = evaluation.evaluate(scorers, asked, events, k=K, exclude_seen=new)
+            figures[name] = mean_figures(list(found.values()))
+
+    for name, heads in ((OURS, chosen.heads), (FROZEN, {FROZEN: chosen.heads[OURS]})):
+        examples = ranking.make_examples(
+            candidates[name], asked, events, exclude_own=new
+        )
+        timed(
+            f"track {track}, {name}: {len(asked):,} test queries, whose candidates "
+            f"hold {examples.recall:.3f} of the targets",
+            began,
+        )
+        measure_heads(examples, heads)
     for name, scorer in peers(events, sealed.cut, track).items():
         found = evaluation.evaluate(
             {name: scorer}, asked, events, k=K, exclude_seen=new
@@ -319,7 +329,7 @@ def report(
         {name: one[f"ndcg@{K}"] for name, one in figures.items()}, users, against=OURS
     )
     print(f"\ntrack {track}: {len(users):,} queries, intervals of 95% over users")
-    print(f"  {'':36}Recall@{K}                   NDCG@{K}    NDCG beside {OURS}")
+    print(f"  {"":38}Recall@{K}                   NDCG@{K}    NDCG beside {OURS}")
     for name, one in figures.items():
         recall, ndcg = (
             evaluation.compare(one[f"{figure}@{K}"], nothing, users)
@@ -327,7 +337,7 @@ def report(
         )
         verdict = str(verdicts[name]) if name in verdicts else ""
         print(
-            f"  {name:36}{recall.difference:.4f} [{recall.low:.4f}, {recall.high:.4f}]"
+            f"  {name:38}{recall.difference:.4f} [{recall.low:.4f}, {recall.high:.4f}]"
             f"  {ndcg.difference:.4f}  {verdict}"
         )
         numbers[name] = {
@@ -423,12 +433,15 @@ def main() -> None:
         else [two_towers(sealed.past, split, arguments, seed) for seed in seeds]
     )
     events = sealed.opened(choices)
-    candidates = ranking.fit_tables(
-        sealed.past,
-        until=sealed.cut,
-        popularity=PopularityTable.of(events),
-        vectors=vectors,
-    )
+    candidates = {
+        name: ranking.fit_tables(
+            sealed.past,
+            until=sealed.cut,
+            popularity=PopularityTable.of(counted),
+            vectors=vectors,
+        )
+        for name, counted in ((OURS, events), (FROZEN, sealed.past))
+    }
     results = {
         track: measure(
             track, events, sealed, candidates, choices[track], towers, arguments
