@@ -329,7 +329,7 @@ def report(
         {name: one[f"ndcg@{K}"] for name, one in figures.items()}, users, against=OURS
     )
     print(f"\ntrack {track}: {len(users):,} queries, intervals of 95% over users")
-    print(f"  {"":38}Recall@{K}                   NDCG@{K}    NDCG beside {OURS}")
+    print(f"  {'':38}Recall@{K}                   NDCG@{K}    NDCG beside {OURS}")
     for name, one in figures.items():
         recall, ndcg = (
             evaluation.compare(one[f"{figure}@{K}"], nothing, users)
