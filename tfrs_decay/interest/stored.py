@@ -49,6 +49,19 @@ class Dimensions(NamedTuple):
         return _HEADER.size + terms + clock_and_dropped + kept + _CHECKSUM.size
 
 
+class Header(NamedTuple):
+    """What a state says of itself, without the decays it was written under.
+
+    version: Of the way in which it is written.
+    fingerprint: 32 hexadecimal digits, those of `InterestState.fingerprint`.
+    dimensions: What its length follows from.
+    """
+
+    version: int
+    fingerprint: str
+    dimensions: Dimensions
+
+
 def dimensions(formulas: Formulas, kept: int) -> Dimensions:
     """Those of a state with so many recent events."""
     terms, width = formulas.rates.shape
@@ -81,6 +94,46 @@ def write(state: State, formulas: Formulas) -> bytes:
         parts.append(values.astype(dtype.newbyteorder("<")).tobytes())
     body = b"".join(parts)
     return body + _CHECKSUM.pack(zlib.crc32(body))
+
+
+def header(data: bytes) -> Header:
+    """Reads what a state says of itself, if the bytes are sound.
+
+    Args:
+        data: What `write` wrote, perhaps, under any decays.
+
+    Raises:
+        ValueError: The bytes are something else, cut off, damaged or of another
+            version.
+    """
+    if data[: len(MAGIC)] != MAGIC[: len(data)]:
+        raise ValueError(
+            f"data is no state of a user: it begins with {data[: len(MAGIC)]!r}, and a "
+            f"state with {MAGIC!r}."
+        )
+    version = data[len(MAGIC)] if len(data) > len(MAGIC) else VERSION
+    if version != VERSION:
+        raise ValueError(
+            f"data is of version {version}, and this tfrs_decay reads version "
+            f"{VERSION}: read it with the one that wrote it, or replay the user's "
+            "events."
+        )
+    if len(data) < _HEADER.size:
+        raise ValueError(f"data has {len(data)} bytes only: it was cut off.")
+    _, _, fingerprint, *sizes = _HEADER.unpack_from(data)
+    said = Dimensions(*sizes)
+    if len(data) != said.length:
+        raise ValueError(
+            f"data has {len(data)} bytes and says that it has {said.length}: it was "
+            "cut off, or damaged."
+        )
+    body, checksum = data[: -_CHECKSUM.size], data[-_CHECKSUM.size :]
+    if _CHECKSUM.pack(zlib.crc32(body)) != checksum:
+        raise ValueError(
+            "data is damaged: its checksum does not fit. Fetch it again, or replay the "
+            "user's events."
+        )
+    return Header(version, fingerprint.hex(), said)
 
 
 def read(data: bytes, formulas: Formulas, empty: State) -> State:
@@ -140,38 +193,12 @@ def impossible(state: State, formulas: Formulas) -> dict[str, np.ndarray]:
 
 
 def _checked(data: bytes, formulas: Formulas) -> Dimensions:
-    """The dimensions in the header, if the bytes are sound."""
-    if data[: len(MAGIC)] != MAGIC[: len(data)]:
-        raise ValueError(
-            f"data is no state of a user: it begins with {data[: len(MAGIC)]!r}, and a "
-            f"state with {MAGIC!r}."
-        )
-    version = data[len(MAGIC)] if len(data) > len(MAGIC) else VERSION
-    if version != VERSION:
-        raise ValueError(
-            f"data is of version {version}, and this tfrs_decay reads version "
-            f"{VERSION}: read it with the one that wrote it, or replay the user's "
-            "events."
-        )
-    if len(data) < _HEADER.size:
-        raise ValueError(f"data has {len(data)} bytes only: it was cut off.")
-    _, _, fingerprint, *sizes = _HEADER.unpack_from(data)
-    said = Dimensions(*sizes)
-    if len(data) != said.length:
-        raise ValueError(
-            f"data has {len(data)} bytes and says that it has {said.length}: it was "
-            "cut off, or damaged."
-        )
-    body, checksum = data[: -_CHECKSUM.size], data[-_CHECKSUM.size :]
-    if _CHECKSUM.pack(zlib.crc32(body)) != checksum:
-        raise ValueError(
-            "data is damaged: its checksum does not fit. Fetch it again, or replay the "
-            "user's events."
-        )
-    if fingerprint.hex() != formulas.fingerprint:
+    """The dimensions in the header, if these formulas wrote it."""
+    _, fingerprint, said = header(data)
+    if fingerprint != formulas.fingerprint:
         raise ValueError(
             "data was written under other rates: its fingerprint is "
-            f"{fingerprint.hex()}, and this InterestState's is {formulas.fingerprint}. "
+            f"{fingerprint}, and this InterestState's is {formulas.fingerprint}. "
             "Replay the user's events, or read it with the model that wrote it."
         )
     # With that fingerprint only `kept` is left to differ; a hand-made state can lie.

@@ -1,4 +1,4 @@
-"""A trained model to a server, and questions to what is served."""
+"""A trained model to a server, questions to what is served, and users' states."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ if TYPE_CHECKING:
     from tfrs_decay.serving.combined import export_combined as export_combined
     from tfrs_decay.serving.native import NativeModel as NativeModel
     from tfrs_decay.serving.native import text_op_libraries as text_op_libraries
+    from tfrs_decay.serving.redis_home import RedisHome as RedisHome
     from tfrs_decay.serving.saved_model import InterestModel as InterestModel
     from tfrs_decay.serving.saved_model import Recommender as Recommender
     from tfrs_decay.serving.saved_model import export as export
+    from tfrs_decay.serving.sqlite_home import SQLiteHome as SQLiteHome
+    from tfrs_decay.serving.store import InterestStore as InterestStore
 
 # Where each name lives: asking a served model must not load Keras.
 _HOMES = {
     "CombinedRecommender": "combined",
     "InterestModel": "saved_model",
+    "InterestStore": "store",
     "NativeModel": "native",
     "Recommender": "saved_model",
+    "RedisHome": "redis_home",
+    "SQLiteHome": "sqlite_home",
     "export": "saved_model",
     "export_combined": "combined",
     "text_op_libraries": "native",
@@ -28,8 +34,11 @@ _HOMES = {
 __all__ = [
     "CombinedRecommender",
     "InterestModel",
+    "InterestStore",
     "NativeModel",
     "Recommender",
+    "RedisHome",
+    "SQLiteHome",
     "export",
     "export_combined",
     "text_op_libraries",
