@@ -174,7 +174,9 @@ class RedisHome:
         try:
             yield
         except redis.AuthenticationError as error:
-            raise PermissionError(f"{self.name}: {error}.") from error
+            raise PermissionError(
+                f"{self.name} refuses this user or password, or lack of them: {error}."
+            ) from error
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise ConnectionError(
                 f"{self.name} does not answer ({error}): see that it runs, and that "
