@@ -53,6 +53,7 @@ MOST_TREES, TREES_APART = 400, 25
 WITHOUT: dict[str, tuple[str, ...]] = {
     "without decay": (),
     "without text": ("alike",),
+    "without two towers": ("two towers",),
     "without repeats": (
         *("had", "count,", "since last", "since first", "baskets since last"),
         *("over its", "return time", "comes back", "share of baskets"),
@@ -154,17 +155,40 @@ def peers(events: Events, cut: int, track: str) -> dict[str, evaluation.Scorer]:
     return found
 
 
+def tower_settings(
+    events: Events, arguments: argparse.Namespace, seed: int
+) -> training.Settings:
+    """How two towers are made and trained."""
+    return runs.settings_for(
+        events.actions,
+        encoder_of(arguments) if reads_texts(events, arguments) else None,
+        # Actions that are not a shop's usual ones count as much as a purchase.
+        action_weights=runs.unusual_in_full(events.actions),
+        seed=seed,
+    )
+
+
+def tower_candidates(
+    sealed: Sealed, encoded: np.ndarray | None, arguments: argparse.Namespace
+) -> dict[int, ranking.TowerVectors]:
+    """What two towers know at the start of each window, and at the cut."""
+    began = time.perf_counter()
+    return ranking.tower_vectors(
+        sealed.past,
+        tower_settings(sealed.past, arguments, 0),
+        named_decay(DEFAULT, trainable=True),
+        ranking.cuts(sealed.past, until=sealed.cut, windows=arguments.windows),
+        encoded=encoded,
+        progress=lambda line: timed(line, began),
+    )
+
+
 def two_towers(
     past: Events, split: TimeSplit, arguments: argparse.Namespace, seed: int
 ) -> dict[str, DecayRetrieval]:
     """Two-tower models that pool in four ways, trained up to the cut."""
     events = past
-    folder = encoder_of(arguments) if reads_texts(past, arguments) else None
-    # Actions that are not a shop's usual ones count as much as a purchase.
-    others = [one for one in events.actions if one not in runs.USUAL_WEIGHTS]
-    settings = runs.settings_for(
-        events.actions, folder, action_weights=dict.fromkeys(others, 1.0), seed=seed
-    )
+    settings = tower_settings(past, arguments, seed)
     encoded = runs.encode_texts(events, settings, cache=arguments.cache / "texts")
     found: dict[str, DecayRetrieval] = {}
     for name, decay in {
@@ -396,6 +420,11 @@ def main() -> None:
     parser.add_argument("--test-queries", type=int, default=4_000, help="at most")
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     parser.add_argument("--no-text", action="store_true", help="no item texts")
+    parser.add_argument(
+        "--tower-candidates",
+        action="store_true",
+        help="two towers name candidates of the combined list, too",
+    )
     for part in ("ablations", "trees", "towers"):
         parser.add_argument(f"--no-{part}", action="store_true")
     parser.add_argument("--json", type=Path, help="write {track: {model: figures}}")
@@ -407,6 +436,9 @@ def main() -> None:
     split = split_by_time(cleaned.events)
     sealed = Sealed(cleaned.events, split.test)
     vectors = text_vectors(sealed.past, arguments)
+    by_cut = None
+    if arguments.tower_candidates:
+        by_cut = tower_candidates(sealed, vectors, arguments)
     windows = ranking.make_windows(
         sealed.past,
         until=sealed.cut,
@@ -414,6 +446,7 @@ def main() -> None:
         windows=arguments.windows,
         most_queries=arguments.queries,
         vectors=vectors,
+        towers=by_cut,
         progress=lambda line: timed(line, began),
     )
     seeds = range(arguments.seeds)
@@ -439,6 +472,7 @@ def main() -> None:
             until=sealed.cut,
             popularity=PopularityTable.of(counted),
             vectors=vectors,
+            towers=None if by_cut is None else by_cut[sealed.cut],
         )
         for name, counted in ((OURS, events), (FROZEN, sealed.past))
     }

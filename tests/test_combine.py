@@ -32,6 +32,38 @@ def test_a_list_is_fitted_written_and_asked(tmp_path, capsys):
     assert item not in answer
 
 
+@pytest.mark.parametrize("words", [[], ["--towers"]])
+def test_towers_of_every_cut_are_handed_on(words, tmp_path, capsys, monkeypatch):
+    from tfrs_decay import ranking
+
+    def trained(events, settings, decay, cuts, **_):
+        assert settings.action_weights == {"browse": 0.2, "purchase": 1.0}
+        return dict.fromkeys(cuts, settings.target_actions)
+
+    def fitted(events, *, towers, **_):
+        last = int(events.time.max())
+        of_each = {last - n * 30 * 86_400: ["purchase"] for n in range(3)}
+        assert towers == (of_each if words else None)
+        raise ValueError("that is all")
+
+    monkeypatch.setattr(ranking, "tower_vectors", trained)
+    monkeypatch.setattr(ranking, "fit_combined_list", fitted)
+    assert main(["combine", *LOG, *words, "--out", str(tmp_path / "export")]) == 2
+    assert "that is all" in capsys.readouterr().err
+
+
+@pytest.mark.integration
+def test_two_towers_name_candidates_too(tmp_path, capsys):
+    out = tmp_path / "export"
+    small = ["--data", "simulated", "--sample", "20", "--windows", "2"]
+    assert main(["combine", *small, "--towers", "--out", str(out)]) == 0
+    # Up to the start of each window, and to the end of the log.
+    assert capsys.readouterr().out.count("two towers are trained up to 20") == 3
+    (version,) = out.iterdir()
+    told = json.loads((version / "assets.extra" / "tfrs_decay.json").read_text())
+    assert "two towers" in told["combined"]["head"]["features"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tfrs_decay.families import NAMED
+from tfrs_decay.families import DEFAULT, NAMED, named_decay
 from tfrs_decay.options import (
     MODEL_OPTIONS,
     combined_options,
@@ -204,10 +204,11 @@ def train(out: str, **options: Any) -> None:
 def combine(out: str, k: int, **options: Any) -> None:
     """Fit a combined list to a log, and write it for TensorFlow Serving.
 
-    What a user had, what goes together, what is popular of late and, with --encoder,
-    texts that are alike name a bounded number of candidates; a small network ranks them
-    by how all of it fades. It is trained window by window, each with what was known at
-    its start, and falls back to less where the newest window says that less is better.
+    What a user had, what goes together, what is popular of late, with --encoder texts
+    that are alike and with --towers what two towers learned name a bounded number of
+    candidates; a small network ranks them by how all of it fades. It is trained window
+    by window, each with what was known at its start, and falls back to less where the
+    newest window says that less is better.
 
     The export knows what is popular up to the log's end: write a new version daily.
     """
@@ -216,27 +217,42 @@ def combine(out: str, k: int, **options: Any) -> None:
     if k < 1:
         raise click.UsageError(f"-k {k} must be 1 or more.")
     with _without_notices():
-        from tfrs_decay import ranking, runs, serving, training
+        from tfrs_decay import ranking, runs, serving
         from tfrs_decay.data.histories import actions_to_predict, with_actions
 
     events = read_events(options).events
     actions = actions_to_predict(events.actions, options["target_action"])
     with_actions(events, actions or ())  # refuses what the log does not have
-    vectors = runs.encode_texts(
-        events,
-        training.Settings(**runs.encoder_handles(options["encoder_directory"])),
-        cache=options["cache_directory"],
-        say=click.echo,
+    settings = runs.settings_for(
+        events.actions,
+        options["encoder_directory"],
+        action_weights=runs.unusual_in_full(events.actions),
+        target_actions=actions or (),
+        seed=options["seed"],
     )
+    vectors = runs.encode_texts(
+        events, settings, cache=options["cache_directory"], say=click.echo
+    )
+    windows = {"length": options["length"], "windows": options["windows"]}
+    towers = None
+    if options["towers"]:
+        towers = ranking.tower_vectors(
+            events,
+            settings,
+            named_decay(DEFAULT, trainable=True),
+            ranking.cuts(events, **windows),
+            encoded=vectors,
+            progress=click.echo,
+        )
     found = ranking.fit_combined_list(
         events,
         track=options["track"],
         actions=actions,
-        length=options["length"],
-        windows=options["windows"],
         seed=options["seed"],
         progress=click.echo,
         vectors=vectors,
+        towers=towers,
+        **windows,
     )
     click.echo(f"Chosen: {found.choice}")
     version = serving.export_combined(

@@ -179,6 +179,12 @@ combined_options = _together(
         "source of candidates.",
     ),
     click.option(
+        "--towers",
+        is_flag=True,
+        help="Also train two towers, up to each window's start: what they score high "
+        "is a further source of candidates. Takes minutes more.",
+    ),
+    click.option(
         "--cache",
         "cache_directory",
         metavar="DIR",

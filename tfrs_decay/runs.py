@@ -111,6 +111,15 @@ def weights_of_actions(
     return {one: {**USUAL_WEIGHTS, **given}[one] for one in actions}
 
 
+def unusual_in_full(actions: Sequence[str]) -> dict[str, float]:
+    """Weight 1 for each action of a log that is none of a shop's usual ones.
+
+    Args:
+        actions: The log's.
+    """
+    return {one: 1.0 for one in actions if one not in USUAL_WEIGHTS}
+
+
 def settings_for(
     actions: Sequence[str],
     encoder_directory: str | os.PathLike[str] | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -445,7 +445,6 @@ def train(
         )
     for variable, value in start:
         variable.assign(value)
-    _count(model, queries.both, events, settings)
     _fit(
         model,
         queries.both,
@@ -453,7 +452,6 @@ def train(
         epochs,
         settings,
         until=split.test,
-        callbacks=[],
         verbose=verbose,
     )
     return Trained(model, epochs, recall)
@@ -492,7 +490,6 @@ def train_and_validate(
     Raises:
         RuntimeError: The loss is no longer a number.
     """
-    _count(model, queries.training, events, settings)
     watching = ValidationRecall(queries.validation, events, settings)
     searched = _fit(
         model,
@@ -508,6 +505,51 @@ def train_and_validate(
     )
     assert watching.best is not None  # or the fit had raised
     return Validated([float(one) for one in searched.history[RECALL]], watching.best)
+
+
+def fit_through(
+    model: DecayRetrieval,
+    events: Events,
+    cuts: Iterable[int],
+    settings: Settings,
+    *,
+    first_passes: int = 5,
+    later_passes: int = 2,
+    verbose: int = 0,
+) -> Iterator[int]:
+    """Fits a model up to one cut after the other, each time from where it stands.
+
+    For models of many days at the price of little more than one: at each cut the model
+    knows what came before it, and nothing else. No period decides how long it trains.
+
+    Args:
+        model: Its weights are changed.
+        events: Clean events.
+        cuts: Seconds since the epoch, in any order; the oldest comes first.
+        settings: How to train, but for `epochs`.
+        first_passes: Over all queries up to the oldest cut.
+        later_passes: Over all queries up to each of the others.
+        verbose: Keras' own.
+
+    Yields:
+        Each cut, when the model is fitted up to it.
+
+    Raises:
+        ValueError: No query is at or before the oldest cut, an action has no weight, or
+            a number of passes is below 1.
+        RuntimeError: The loss is no longer a number.
+    """
+    for name, number in (("first", first_passes), ("later", later_passes)):
+        if number < 1:
+            raise ValueError(f"{name}_passes={number} must be 1 or more.")
+    _refuse_unweighed(events, settings)
+    passes = first_passes
+    for cut in sorted({int(one) for one in cuts}):
+        queries = basket_queries(events, until=cut, actions=settings.target_actions)
+        refuse_no_queries(queries, events, "training")
+        _fit(model, queries, events, passes, settings, until=cut, verbose=verbose)
+        yield cut
+        passes = later_passes
 
 
 def drawn_queries(queries: Queries, seed: int) -> Queries:
@@ -631,10 +673,12 @@ def _fit(
     settings: Settings,
     *,
     until: int,
-    callbacks: list[tf_keras.callbacks.Callback],
     verbose: int,
+    callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     validation: tf.data.Dataset | None = None,
 ) -> tf_keras.callbacks.History:
+    """Some passes over the queries of a period that `until` ends, from where it is."""
+    _count(model, queries, events, settings)
     model.compile(optimizer=_optimizer(settings, len(queries)))
     history = model.fit(
         _batches(model, queries, events, settings, until=until),

@@ -15,7 +15,7 @@ from tfrs_decay.data import Items, basket_queries
 from tfrs_decay.layers import RankingHead
 from tfrs_decay.layers.top_k import LOWEST_SCORE
 from tfrs_decay.popularity import PopularityTable
-from tfrs_decay.ranking import RankedScores, fit_tables, make_examples
+from tfrs_decay.ranking import RankedScores, TowerVectors, fit_tables, make_examples
 from tfrs_decay.serving import (
     CombinedRecommender,
     NativeModel,
@@ -36,6 +36,7 @@ def cut(shop_events):
 
 @pytest.fixture(scope="module")
 def candidates(shop_events, cut):
+    n = len(shop_events.items)
     return fit_tables(
         shop_events,
         until=cut,
@@ -44,6 +45,7 @@ def candidates(shop_events, cut):
         own=8,
         most=4,
         popular=3,
+        towers=TowerVectors(*np.random.default_rng(0).normal(size=[2, n, 4])),
     )
 
 

@@ -12,6 +12,7 @@ fit_next_basket         a linear map from the faded history to the next basket
 fit_cosine              how often two items are in the same baskets, or with the same
                         users, beside how often they would be anyhow
 fit_vectors             how alike their vectors are, such as those of their texts
+fit_products            what a linear two-tower model scores each item after another
 ======================  ==============================================================
 
 All actions count alike: fit `events.where(data.with_actions(events, ["purchase"]))` for
@@ -24,7 +25,7 @@ from tfrs_decay.neighbours.cosine import fit_cosine
 from tfrs_decay.neighbours.ease import fit_ease
 from tfrs_decay.neighbours.next_basket import fit_next_basket
 from tfrs_decay.neighbours.record import NO_NEIGHBOUR, Cost, Neighbours
-from tfrs_decay.neighbours.vectors import fit_vectors
+from tfrs_decay.neighbours.vectors import fit_products, fit_vectors
 
 __all__ = [
     "NO_NEIGHBOUR",
@@ -33,5 +34,6 @@ __all__ = [
     "fit_cosine",
     "fit_ease",
     "fit_next_basket",
+    "fit_products",
     "fit_vectors",
 ]

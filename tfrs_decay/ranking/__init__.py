@@ -16,6 +16,7 @@ from tfrs_decay.ranking.fitting import (
     CombinedList,
     Windows,
     choose,
+    cuts,
     fit_combined_list,
     make_windows,
     spans,
@@ -23,15 +24,18 @@ from tfrs_decay.ranking.fitting import (
 from tfrs_decay.ranking.head import fit_head, head_scores
 from tfrs_decay.ranking.scores import RankedScores
 from tfrs_decay.ranking.tables import fit_tables
+from tfrs_decay.ranking.towers import TowerVectors, tower_vectors
 
 __all__ = [
     "Choice",
     "CombinedList",
     "Examples",
     "RankedScores",
+    "TowerVectors",
     "Windows",
     "choose",
     "choose_head",
+    "cuts",
     "fit_combined_list",
     "fit_head",
     "fit_tables",
@@ -39,4 +43,5 @@ __all__ = [
     "make_examples",
     "make_windows",
     "spans",
+    "tower_vectors",
 ]

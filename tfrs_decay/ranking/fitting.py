@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from tfrs_decay.popularity import PopularityTable
 from tfrs_decay.ranking.choice import Choice, choose_head
 from tfrs_decay.ranking.examples import MAX_HISTORY, Examples, make_examples
 from tfrs_decay.ranking.tables import fit_tables
+from tfrs_decay.ranking.towers import TowerVectors
 
 Told = Callable[[str], None]
 
@@ -96,6 +97,31 @@ def spans(
     return found
 
 
+def cuts(
+    events: Events,
+    *,
+    until: int | None = None,
+    length: Duration = "30d",
+    windows: int = 6,
+) -> list[int]:
+    """The cuts of which `fit_combined_list` takes towers, the oldest first.
+
+    Args:
+        events: Clean events.
+        until: As in `fit_combined_list`, and so are the others.
+        length: Of the windows.
+        windows: How many at most.
+
+    Returns:
+        The start of each window, and the cut that ends the newest.
+
+    Raises:
+        ValueError: There are no events, or as in `spans`.
+    """
+    until = _end(events, until)
+    return np.unique(spans(events, until=until, length=length, most=windows)).tolist()
+
+
 def make_windows(
     events: Events,
     *,
@@ -107,6 +133,7 @@ def make_windows(
     most_queries: int = 4_000,
     seed: int = 0,
     progress: Told = lambda _: None,
+    towers: Mapping[int, TowerVectors] | None = None,
     **tables: Any,
 ) -> Windows:
     """Examples of the windows before a cut, each with the tables of its own start.
@@ -125,11 +152,13 @@ def make_windows(
         most_queries: Drawn from a window that has more.
         seed: Of the draws.
         progress: Told of each window.
+        towers: By cut, from `tower_vectors`: those of each window's start make one
+            table more there.
         **tables: Further options of `fit_tables`, such as `vectors`.
 
     Raises:
-        ValueError: A track is neither, fewer than two windows have a query, or as in
-            `spans` and `fit_tables`.
+        ValueError: A track is neither, fewer than two windows have a query, a cut has
+            no towers, or as in `spans` and `fit_tables`.
     """
     strange = sorted(set(tracks) - {"any", "new"})
     if strange or not tracks:
@@ -138,8 +167,12 @@ def make_windows(
     popularity = PopularityTable.of(past)
     made: dict[str, list[Examples]] = {"any": [], "new": []}
     newest = None
-    for start, stop in spans(past, until=until, length=length, most=windows):
-        fitted = fit_tables(past, until=start, popularity=popularity, **tables)
+    found = spans(past, until=until, length=length, most=windows)
+    of_cut = _towers_by_cut(towers, [start for start, _ in found])
+    for start, stop in found:
+        fitted = fit_tables(
+            past, until=start, popularity=popularity, towers=of_cut[start], **tables
+        )
         newest = newest or fitted
         queries = basket_queries(past, after=start, until=stop, actions=actions)
         queries = queries.drawn(most_queries, seed)
@@ -200,6 +233,7 @@ def fit_combined_list(
     length: Duration = "30d",
     windows: int = 6,
     most_queries: int = 4_000,
+    towers: Mapping[int, TowerVectors] | None = None,
     **tables: Any,
 ) -> CombinedList:
     """Fits all of a combined list to the events up to a cut.
@@ -214,15 +248,15 @@ def fit_combined_list(
         length: Of the windows, as in `spans`.
         windows: How many at most.
         most_queries: As in `make_windows`.
+        towers: As in `make_windows`, with those of the cut itself.
         **tables: Further options of `fit_tables`, such as `vectors`.
 
     Raises:
         ValueError: There are too few events, or an argument does not fit.
         ImportError: SciPy is not installed.
     """
-    if not len(events):
-        raise ValueError("there are no events to fit.")
-    until = int(events.time.max()) if until is None else until
+    until = _end(events, until)
+    serving = _towers_by_cut(towers, [until])[until]
     made = make_windows(
         events,
         until=until,
@@ -233,12 +267,38 @@ def fit_combined_list(
         most_queries=most_queries,
         seed=seed,
         progress=progress,
+        towers=towers,
         **tables,
     )
     choice = choose(made, track, seed=seed, progress=progress)
     past = events_until(events, until)
     candidates = fit_tables(
-        past, until=until, popularity=PopularityTable.of(past), **tables
+        past,
+        until=until,
+        popularity=PopularityTable.of(past),
+        towers=serving,
+        **tables,
     )
     newest = (made.any or made.new)[0]
     return CombinedList(candidates, choice, newest.recall, track == "new", MAX_HISTORY)
+
+
+def _end(events: Events, until: int | None) -> int:
+    if not len(events):
+        raise ValueError("there are no events to fit.")
+    return int(events.time.max()) if until is None else until
+
+
+def _towers_by_cut(
+    towers: Mapping[int, TowerVectors] | None, cuts: Sequence[int]
+) -> dict[int, TowerVectors | None]:
+    """The towers of each cut; None for each where there are none at all."""
+    if towers is None:
+        return dict.fromkeys(cuts)
+    missing = [cut for cut in cuts if cut not in towers]
+    if missing:
+        raise ValueError(
+            f"towers are of the cuts {sorted(towers)}, and none is of {missing}: give "
+            "those of every window's start and of the cut that ends the newest."
+        )
+    return {cut: towers[cut] for cut in cuts}

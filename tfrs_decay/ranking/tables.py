@@ -12,8 +12,15 @@ from tfrs_decay.layers.candidates import CandidateFeatures, Reading
 from tfrs_decay.layers.neighbours import ItemNeighbours
 from tfrs_decay.layers.recency_popularity import RecencyPopularity
 from tfrs_decay.layers.repeat import Repeats
-from tfrs_decay.neighbours import fit_cosine, fit_ease, fit_next_basket, fit_vectors
+from tfrs_decay.neighbours import (
+    fit_cosine,
+    fit_ease,
+    fit_next_basket,
+    fit_products,
+    fit_vectors,
+)
 from tfrs_decay.popularity import PopularityTable
+from tfrs_decay.ranking.towers import TowerVectors
 from tfrs_decay.return_times import NoGapError, ReturnTimes, fit_return_times
 
 LEFT = (0.5, 0.7, 0.8, 0.9)
@@ -44,6 +51,7 @@ def fit_tables(
     popular: int = 40,
     most_items: int | None = 6_000,
     vectors: np.ndarray | None = None,
+    towers: TowerVectors | None = None,
 ) -> CandidateFeatures:
     """Fits what candidates are named and described by, to the events up to a cut.
 
@@ -61,6 +69,8 @@ def fit_tables(
             matrices of items x items; None for all.
         vectors: [n_items, dim], such as what `TextTower` makes of the items' texts: a
             further table, and what makes a new item a candidate at once.
+        towers: Of two towers that were trained up to the cut, such as `tower_vectors`
+            has them: a further table.
 
     Raises:
         ValueError: There are too few events up to the cut for one of the fits.
@@ -105,6 +115,10 @@ def fit_tables(
         fits["vectors"] = fit_vectors(vectors, m=m)
         readings["alike"] = Reading("vectors", BY_BASKET[0.9], most // 2)
         readings["alike of late"] = Reading("vectors", BY_BASKET[0.5], 0)
+    if towers is not None:
+        fits["towers"] = fit_products(*towers, m=m)
+        readings["two towers"] = Reading("towers", BY_BASKET[0.9], most // 2)
+        readings["two towers of late"] = Reading("towers", BY_BASKET[0.5], 0)
     return CandidateFeatures(
         Repeats(
             len(events.items),
