@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import sqlite3
@@ -384,10 +385,17 @@ def test_recommend_to_a_new_user_is_popular(exported, capsys):
 
 def test_the_demo_at_a_small_size(tiny_encoder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "text_encoder", lambda cache: tiny_encoder)
+    small = functools.partial(runs.settings_for, epochs=1, dim=8)
+    monkeypatch.setattr(runs, "settings_for", small)
     arguments = ["demo", "--data", "simulated", "--sample", "60"]
     out = tmp_path / "demo"
-    for _ in range(2):  # the second replaces what the first wrote
-        assert cli.main([*arguments, "--out", str(out)]) == 0
+    # What an earlier one wrote is replaced.
+    for earlier in ("run", "export/1"):
+        (out / earlier).mkdir(parents=True)
+    (out / demo.MARKER).touch()
+    assert cli.main([*arguments, "--out", str(out)]) == 0
+    assert not (out / "export" / "1").exists()
+    assert (out / demo.MARKER).is_file()
     printed = capsys.readouterr().out
     assert "asked in a second process" in printed
     for picture in ("history.png", "recommended.png"):
@@ -668,9 +676,9 @@ def test_rows_left_out_are_printed(tmp_path, capsys, log):
     assert printed.count("s/step") == 4
 
 
-def test_vectors_beside_the_text_train_reload_and_export(
-    log, tiny_encoder, tmp_path, capsys
-):
+@pytest.fixture
+def with_vectors(log, tiny_encoder, tmp_path):
+    """A command that trains with vectors beside the text, the ids and the vectors."""
     ids = pd.read_parquet(log / "items.parquet")["item"].astype(str).tolist()
     ids.append("of another shop")
     vectors = np.random.default_rng(3).normal(size=[len(ids), 6])
@@ -696,19 +704,41 @@ def test_vectors_beside_the_text_train_reload_and_export(
         *("--test", "20d"),
         *("--validation", "20d"),
     ]
+    return arguments, ids, vectors
+
+
+def test_how_a_model_is_trained_is_told_on_the_command_line(
+    with_vectors, tmp_path, monkeypatch
+):
+    told = []
+
+    def train_run(out, cleaned, split, settings, decay, **others):
+        told.append(settings)
+        raise RuntimeError("that is all")
+
+    monkeypatch.setattr(runs, "train_run", train_run)
+    assert cli.main(with_vectors[0]) == 2
+    (settings,) = told
+    assert settings.vectors == str(tmp_path / "vectors.parquet")
+    assert (settings.fusion, settings.id_dropout) == ("concat", 0.3)
+    assert settings.repeats == "learned"
+    assert (settings.loss, settings.weight_decay) == ("sampled", 0.01)
+    # What has a weight as a target is a target.
+    assert settings.target_weights == {"purchase": 1.0, "browse": 0.3}
+    assert sorted(settings.target_actions) == ["browse", "purchase"]
+    assert settings.example_decay == td.decay.Exponential("120d")
+
+
+@pytest.mark.integration  # slow
+def test_vectors_beside_the_text_train_reload_and_export(
+    with_vectors, tmp_path, capsys
+):
+    arguments, ids, vectors = with_vectors
     assert cli.main(arguments) == 0, capsys.readouterr().err
     about = json.loads((tmp_path / "run" / "run.json").read_text())
-    settings = about["settings"]
     for one in about["trained"].values():
         assert one["repeats"]["had"] != 0
         assert one["loss"] == "sampled"
-    assert settings["vectors"] == str(tmp_path / "vectors.parquet")
-    assert (settings["fusion"], settings["id_dropout"]) == ("concat", 0.3)
-    assert settings["repeats"] == "learned"
-    assert (settings["loss"], settings["weight_decay"]) == ("sampled", 0.01)
-    # What has a weight as a target is a target.
-    assert settings["target_weights"] == {"purchase": 1.0, "browse": 0.3}
-    assert sorted(settings["target_actions"]) == ["browse", "purchase"]
     fading = runs.load_run(tmp_path / "run").settings.example_decay
     assert fading == td.decay.Exponential("120d")
     # The run does without the file.

@@ -627,8 +627,7 @@ def fused(events, encoder, **options):
     return tower.bake()
 
 
-@pytest.mark.parametrize("made", [DecayRetrieval, Tilted])
-@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize(("loaded", "made"), [(False, DecayRetrieval), (True, Tilted)])
 def test_new_items_without_training(shop_events, tiny_encoder, tmp_path, loaded, made):
     tf_keras.utils.set_random_seed(2)
     model = made(

@@ -29,12 +29,17 @@ from tfrs_decay.training import (
 )
 
 
-@pytest.fixture(scope="module")
-def drifting():
+def shop_of(users):
     """A shop whose users' interest halves in a week, and its cuts."""
-    shop = td.data.simulated_shop(users=500, days=120, seed=4)
+    shop = td.data.simulated_shop(users=users, days=120, seed=4)
     events = td.data.clean(shop.log).events
     return events, td.data.split_by_time(events, test="20d", validation="20d")
+
+
+@pytest.fixture(scope="module")
+def drifting():
+    """A shop as small as tells anything."""
+    return shop_of(100)
 
 
 SETTINGS = Settings(
@@ -46,8 +51,9 @@ SETTINGS = Settings(
 )
 
 
-def test_where_interest_drifts_decay_wins(drifting):
-    events, split = drifting
+@pytest.mark.integration  # slow
+def test_where_interest_drifts_decay_wins():
+    events, split = shop_of(500)
     scorers = {
         "own": OwnCounts(events),
         "popular": Popularity(events, until=split.test),
@@ -436,7 +442,7 @@ def test_weights_of_targets_change_what_is_learned(drifting):
         {"loss": "full"},
     ):
         settings = Settings(
-            dim=4, epochs=1, target_actions=["purchase"], batch_size=512, **options
+            dim=4, epochs=1, target_actions=["purchase"], batch_size=100, **options
         )
         model = make_model(events, settings, td.decay.Constant())
         periods = queries_by_period(events, split, settings)

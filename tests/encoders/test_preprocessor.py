@@ -46,15 +46,24 @@ KINDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def of_all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """By kind: a folder's tokenizer in the library, and as a SavedModel."""
+    found = {}
+    for kind, (write, reference) in KINDS.items():
+        folder = write(tmp_path_factory.mktemp("tokenizer"))
+        rows = len(VOCAB) if kind == "WordPiece" else 20_000
+        read = read_tokenizer(folder, "bert", rows)
+        path = folder / "preprocessor"
+        Preprocessor(read.tokenizer, read.added, read.packing, LENGTH).save(str(path))
+        found[kind] = reference, folder, path
+    return found
+
+
 @pytest.fixture(scope="module", params=KINDS)
-def saved(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A folder's tokenizer in the library, and as a SavedModel."""
-    write, reference = KINDS[request.param]
-    folder = write(tmp_path_factory.mktemp("tokenizer"))
-    rows = len(VOCAB) if request.param == "WordPiece" else 20_000
-    read = read_tokenizer(folder, "bert", rows)
-    path = folder / "preprocessor"
-    Preprocessor(read.tokenizer, read.added, read.packing, LENGTH).save(str(path))
+def saved(request: Any, of_all_kinds: Any) -> Any:
+    """Its kind, a folder's tokenizer in the library, and as a SavedModel."""
+    reference, folder, path = of_all_kinds[request.param]
     return request.param, reference(folder), path
 
 
@@ -162,20 +171,22 @@ def test_texts_can_be_cut_to_the_longest_of_the_batch(
 
 
 def test_a_process_without_this_package_gives_the_same(
-    saved: Any, plain: list[str]
+    of_all_kinds: Any, plain: list[str]
 ) -> None:
     """TensorFlow and TF Text alone, then TensorFlow's C++ loader with no Python."""
-    path = saved[2]
-    expected = hub.load(str(path))(plain)["input_word_ids"].numpy().tolist()
+    paths = [path for _, _, path in of_all_kinds.values()]
+    expected = [
+        hub.load(str(path))(plain)["input_word_ids"].numpy().tolist() for path in paths
+    ]
     code = (
         "import sys, json, tensorflow as tf, tensorflow_text\n"
-        "texts = json.load(sys.stdin)\n"
-        "made = tf.saved_model.load(sys.argv[1])(tf.constant(texts))\n"
-        "print(json.dumps(made['input_word_ids'].numpy().tolist()))\n"
+        "texts = tf.constant(json.load(sys.stdin))\n"
+        "made = [tf.saved_model.load(path)(texts) for path in sys.argv[1:]]\n"
+        "print(json.dumps([one['input_word_ids'].numpy().tolist() for one in made]))\n"
         "assert 'tfrs_decay' not in sys.modules\n"
     )
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(path)],
+        [sys.executable, "-W", "ignore", "-c", code, *map(str, paths)],
         input=json.dumps(plain),
         env={**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": ""},
         capture_output=True,
@@ -183,9 +194,10 @@ def test_a_process_without_this_package_gives_the_same(
         check=True,
     )
     assert json.loads(done.stdout.splitlines()[-1]) == expected
-    with NativeModel(path, op_libraries=text_op_libraries()) as native:
-        answer = native("serving_default", {"texts": plain})
-    assert answer["input_word_ids"].tolist() == expected
+    for path, ids in zip(paths, expected, strict=True):
+        with NativeModel(path, op_libraries=text_op_libraries()) as native:
+            answer = native("serving_default", {"texts": plain})
+        assert answer["input_word_ids"].tolist() == ids
 
 
 def test_a_model_around_it_saves_and_loads(

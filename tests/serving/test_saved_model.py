@@ -706,7 +706,17 @@ def test_texts_need_a_text_tower(tmp_path, shop_events):
         export(own, tmp_path, texts=True)
 
 
-@pytest.mark.parametrize("fusion", ["sum", "concat", "gated"])
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        # Slow, and what is exported of them differs by the fusion alone.
+        *(
+            pytest.param(one, marks=pytest.mark.integration)
+            for one in ("sum", "concat")
+        ),
+        "gated",
+    ],
+)
 def test_a_fused_tower_exports_with_items_that_came_later(
     tmp_path, shop_events, tiny_encoder, fusion
 ):
