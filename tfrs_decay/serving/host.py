@@ -7,6 +7,7 @@ TensorFlow is loaded.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -84,6 +85,7 @@ class Host:
         if not poll > 0:
             raise ValueError(f"poll={poll} must be more than 0 seconds.")
         self._say = say
+        self._address = address
         self._poll = poll
         self._op_libraries = tuple(op_libraries)
         self.live = LiveModel(path, load=self._load, say=say)
@@ -94,12 +96,12 @@ class Host:
                 f"{path} has no version that loads: "
                 f"{ {one: why.message for one, why in self.live.statuses().items()} }"
             )
-        self._rest = RestServer((address, rest_port), self.service)
-        try:
+        with contextlib.ExitStack() as opened:
+            opened.callback(self.live.close)
+            self._rest = RestServer((address, rest_port), self.service)
+            opened.callback(self._rest.server_close)
             self._grpc = GrpcServer((address, grpc_port), self.service)
-        except BaseException:
-            self._rest.server_close()
-            raise
+            opened.pop_all()  # All that is needed is there: it stays open.
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
@@ -115,6 +117,19 @@ class Host:
     def grpc_port(self) -> int:
         """The port of gRPC."""
         return self._grpc.port
+
+    def report(self) -> str:
+        """What is served where, and which versions do not load."""
+        name = self.service.name
+        lines = [
+            f"Model {name}, version {self.live.version}: "
+            f"http://{self._address}:{self.rest_port}/v1/models/{name} and "
+            f"grpc://{self._address}:{self.grpc_port}"
+        ]
+        for version, one in self.live.statuses().items():
+            if one.code != "OK":
+                lines.append(f"Version {version} does not load: {one.message}")
+        return "\n".join(lines)
 
     def start(self) -> None:
         """Answers from now on."""

@@ -157,7 +157,7 @@ def array_of(proto: Any, where: str, *, most: int | None = None) -> NDArray[Any]
                 f"{where} has {len(proto.tensor_content)} bytes, and its shape {shape} "
                 f"of {name} takes {places * dtype.itemsize}."
             )
-        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
+        return np.frombuffer(proto.tensor_content, dtype).reshape(shape).copy()
     values = getattr(proto, _FIELDS[name])
     if len(values) > places or (places and not len(values)):
         raise ValueError(

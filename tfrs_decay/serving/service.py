@@ -32,7 +32,7 @@ class Limits(NamedTuple):
 
     def running(self) -> int:
         """Requests that run at once, as a number."""
-        return self.concurrent or os.cpu_count() or 1
+        return (os.cpu_count() or 1) if self.concurrent is None else self.concurrent
 
 
 class Prediction(NamedTuple):
@@ -155,7 +155,8 @@ class Service:
                 http=HTTP_STATUS["UNAVAILABLE"],
             )
         try:
-            if not self._running.acquire(timeout=-1 if seconds is None else seconds):
+            wait = -1 if seconds is None else max(0.0, seconds)
+            if not self._running.acquire(timeout=wait):
                 raise Refused("DEADLINE_EXCEEDED", "the deadline passed in the queue.")
             try:
                 yield
