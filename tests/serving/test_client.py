@@ -315,7 +315,7 @@ def test_what_passes_is_tried_again(pauses):
     ]
     with (
         scripted(*script) as (address, asked),
-        Client(address, model="shop", retries=Retries(4, 1.0)) as ask,
+        Client(address, model="shop", retries=Retries(5, 1.0)) as ask,
     ):
         ask.predict("plus", {"x": [1]}, timeout=60)
         # The connection that was kept is closed: that is no try.

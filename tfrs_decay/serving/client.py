@@ -83,6 +83,7 @@ _KINDS: dict[str, type[ServingError]] = {
 }
 _OF_HTTP = {
     **{status: code for code, status in reversed(HTTP_STATUS.items())},
+    500: "INTERNAL",
     # Not of the model, but of what stands before it.
     408: "DEADLINE_EXCEEDED",
     502: "UNAVAILABLE",
@@ -608,15 +609,8 @@ class _Rest:
         seconds: float,
         inputs: Mapping[str, Any],
     ) -> bytes:
-        with self._lock:
-            kept = self._idle.pop() if self._idle else None
         try:
-            if kept is not None:
-                # The server may have closed it meanwhile.
-                with contextlib.suppress(ConnectionError, http.client.HTTPException):
-                    return self._read(kept, method, path, body, seconds, inputs)
-            made = self._connection(seconds)
-            return self._read(made, method, path, body, seconds, inputs)
+            status, answer = self._exchange(method, path, body, seconds)
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"no answer within {seconds:g} s.", "DEADLINE_EXCEEDED"
@@ -627,21 +621,34 @@ class _Rest:
                 f"{error or type(error).__name__}",
                 "UNAVAILABLE",
             ) from error
+        if status != 200:
+            raise _http_error(status, answer, inputs)
+        return answer
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, seconds: float
+    ) -> tuple[int, bytes]:
+        with self._lock:
+            kept = self._idle.pop() if self._idle else None
+        if kept is not None:
+            # The server may have closed it meanwhile.
+            with contextlib.suppress(ConnectionError, http.client.HTTPException):
+                return self._over(kept, method, path, body, seconds)
+        return self._over(self._connection(seconds), method, path, body, seconds)
 
     def _connection(self, seconds: float) -> http.client.HTTPConnection:
         secure = self._address.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         return kind(self._address.host, self._address.port, timeout=seconds)
 
-    def _read(
+    def _over(
         self,
         connection: http.client.HTTPConnection,
         method: str,
         path: str,
         body: bytes | None,
         seconds: float,
-        inputs: Mapping[str, Any],
-    ) -> bytes:
+    ) -> tuple[int, bytes]:
         try:
             if connection.sock is not None:
                 connection.sock.settimeout(seconds)
@@ -656,9 +663,7 @@ class _Rest:
         if connection.sock is not None:
             with self._lock:
                 self._idle.append(connection)
-        if response.status != 200:
-            raise _http_error(response.status, answer, inputs)
-        return answer
+        return response.status, answer
 
 
 def _http_error(status: int, body: bytes, inputs: Mapping[str, Any]) -> ServingError:

@@ -141,7 +141,7 @@ class Host:
         """Accepts nothing more, finishes what runs, and closes the model.
 
         Args:
-            grace: Seconds to wait at most.
+            grace: Seconds to wait at most for what runs.
         """
         self._stopping.set()
         rest = threading.Thread(target=self._rest.stop, args=(grace,), name="stop")
@@ -150,7 +150,8 @@ class Host:
         rest.join()
         for thread in self._threads:
             thread.join()
-        self.live.close()
+        # Both surfaces have waited for it.
+        self.live.close(timeout=0)
 
     def __enter__(self) -> Host:
         self.start()

@@ -144,10 +144,15 @@ class LiveModel:
                 self._failed[version] = files
             return False
 
-    def close(self) -> None:
-        """Serves nothing any more, once the last request that has it is answered."""
+    def close(self, timeout: float | None = None) -> None:
+        """Serves nothing any more, and closes what was served.
+
+        Args:
+            timeout: Seconds to wait for the last request that has it, which is else
+                left to itself; no end when left out.
+        """
         with self._refreshing:
-            self._switch(None)
+            self._switch(None, timeout)
 
     def _try(self, version: int, path: Path) -> Loaded | None:
         self._set(version, VersionStatus("LOADING"))
@@ -163,7 +168,7 @@ class LiveModel:
             return None
         return Loaded(version, model)
 
-    def _switch(self, loaded: Loaded | None) -> None:
+    def _switch(self, loaded: Loaded | None, timeout: float | None = None) -> None:
         with self._changed:
             old, self._current = self._current, loaded
             if loaded is not None:
@@ -176,7 +181,9 @@ class LiveModel:
         if old is None:
             return
         with self._changed:
-            self._changed.wait_for(lambda: not old.leases)
+            if not self._changed.wait_for(lambda: not old.leases, timeout):
+                self._say(f"Version {old.version} is still asked: it is left open.")
+                return
         old.model.close()
         self._set(old.version, VersionStatus("END"))
         self._say(f"Version {old.version} is closed.")

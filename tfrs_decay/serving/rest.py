@@ -10,6 +10,7 @@ import socketserver
 import sys
 import threading
 import traceback
+import urllib.parse
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -187,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get(self) -> tuple[bytes, str]:
         service = self.server.service
-        path = self.path.partition("?")[0]
+        path = self._path()
         if path == METRICS_PATH:
             return service.metrics.page(), CONTENT_TYPE
         if found := _METADATA.fullmatch(path):
@@ -200,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
         return json.dumps(answer).encode(), "application/json"
 
     def _post(self) -> tuple[bytes, str]:
-        found = _PREDICT.fullmatch(self.path.partition("?")[0])
+        found = _PREDICT.fullmatch(self._path())
         body = self._body()
         if not found:
             raise self._malformed()
@@ -255,6 +256,9 @@ class _Handler(BaseHTTPRequestHandler):
         unread = min(int(self.headers["Content-Length"]), _MOST_UNREAD)
         while unread and (piece := self.rfile.read(min(unread, 1 << 16))):
             unread -= len(piece)
+
+    def _path(self) -> str:
+        return urllib.parse.unquote(self.path.partition("?")[0])
 
     def _malformed(self) -> Refused:
         return Refused(

@@ -155,8 +155,8 @@ class Service:
                 http=HTTP_STATUS["UNAVAILABLE"],
             )
         try:
-            wait = -1 if seconds is None else max(0.0, seconds)
-            if not self._running.acquire(timeout=wait):
+            left = None if seconds is None else max(0.0, seconds)
+            if not self._running.acquire(timeout=left):
                 raise Refused("DEADLINE_EXCEEDED", "the deadline passed in the queue.")
             try:
                 yield
