@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny_served import write_tiny
 
+from tfrs_decay import cli
 from tfrs_decay.serving import Host, Limits, NativeModel, host
 from tfrs_decay.serving.protos import (
     get_model_metadata_pb2,
@@ -560,15 +561,14 @@ def test_stopping_finishes_what_runs(exported, held):
     running = ask_beside(up, answers)
     assert held.asked.wait(60)
     stopping = threading.Thread(target=up.stop)
-    stopping.start()
     with grpc.insecure_channel(f"127.0.0.1:{up.grpc_port}") as channel:
         # Those who watch are told first.
         watch = health_pb2_grpc.HealthStub(channel).Watch(
-            health_pb2.HealthCheckRequest()
+            health_pb2.HealthCheckRequest(), wait_for_ready=True
         )
-        for answer in watch:
-            if answer.status == health_pb2.HealthCheckResponse.NOT_SERVING:
-                break
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        stopping.start()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         watch.cancel()
     assert stopping.is_alive()
     held.let.set()
@@ -625,7 +625,9 @@ def test_warm_up_requests_come_first(tmp_path, monkeypatch):
 
     class Asked(NativeModel):
         def __call__(self, signature, inputs):
-            asked.append((signature, inputs["x"].tolist()))
+            asked.append(
+                (signature, {key: one.tolist() for key, one in inputs.items()})
+            )
             return super().__call__(signature, inputs)
 
     monkeypatch.setattr(host, "NativeModel", Asked)
@@ -634,7 +636,7 @@ def test_warm_up_requests_come_first(tmp_path, monkeypatch):
     ask = request("plus", x=[1.0]), request("plus", x=[2.0, 3.0])
     write_warm_up(write_tiny(base, 1), *ask)
     up = make_host(base)
-    assert asked == [("plus", [1.0]), ("plus", [2.0, 3.0])]
+    assert asked == [("plus", {"x": [1.0]}), ("plus", {"x": [2.0, 3.0]})]
     # One whose warm-up fails is not served.
     write_warm_up(write_tiny(base, 2, added=1), request("plus", y=[1.0]))
     assert not up.live.refresh()
@@ -672,6 +674,28 @@ def test_what_cannot_be_served_says_why(exported, tmp_path):
         Host(exported, limits=Limits(queued=-1))
     with pytest.raises(ValueError, match=r"poll=0 must be more than 0 seconds"):
         Host(exported, poll=0)
+
+
+def test_the_command(exported, tmp_path, monkeypatch, capsys):
+    assert cli.main(["serve", str(tmp_path / "nowhere")]) == 2
+    assert "tfrs-decay: There is no directory" in capsys.readouterr().err
+    assert cli.main(["serve", str(exported), "--max-concurrent", "0"]) == 2
+    assert "concurrent=0 must be 1 or more" in capsys.readouterr().err
+    assert cli.main(["serve", str(exported), "--poll", "often"]) == 2
+    assert "--poll='often' is not a duration" in capsys.readouterr().err
+
+    def ask(served, grace):
+        assert (served.service.limits, grace) == (Limits(900, 3, 5), 2.0)
+        with served:
+            body = {"signature_name": "plus", "inputs": [1]}
+            assert predicted(served, body, "/v1/models/other:predict")
+
+    monkeypatch.setattr(host, "serve", ask)
+    told = ["serve", str(exported), "--name", "other", "--grace", "2s"]
+    told += ["--rest-port", "0", "--grpc-port", "0", "--max-request-bytes", "900"]
+    assert cli.main([*told, "--max-concurrent", "3", "--max-queued", "5"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Model other, version 7: http://127.0.0.1:")
 
 
 def test_a_port_that_is_taken(exported, served):

@@ -17,6 +17,9 @@ from tfrs_decay.serving.native import Signature, TensorFlowError
 from tfrs_decay.serving.rest_format import BYTES_SUFFIX
 from tfrs_decay.serving.statuses import HTTP_STATUS, Refused
 
+# gRPC says of a request without a deadline that it has 292 years, which no clock has.
+_LONGEST_WAIT = 86_400.0
+
 
 class Limits(NamedTuple):
     """How much a host takes on.
@@ -155,7 +158,7 @@ class Service:
                 http=HTTP_STATUS["UNAVAILABLE"],
             )
         try:
-            left = None if seconds is None else max(0.0, seconds)
+            left = None if seconds is None else min(max(0.0, seconds), _LONGEST_WAIT)
             if not self._running.acquire(timeout=left):
                 raise Refused("DEADLINE_EXCEEDED", "the deadline passed in the queue.")
             try:
