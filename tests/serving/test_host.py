@@ -528,7 +528,7 @@ def test_beyond_the_queue_requests_are_refused(exported, held, monkeypatch):
             waiting = stub.Predict.future(mixed(), wait_for_ready=True)
             assert waits.wait(60)  # one runs and one waits
             with pytest.raises(grpc.RpcError) as refused:
-                stub.Predict(mixed())
+                stub.Predict(mixed(), timeout=20)
             assert refused.value.code() == CODE.RESOURCE_EXHAUSTED
             assert "1 requests run and 1 wait" in refused.value.details()
             status, answer = over_http(

@@ -123,6 +123,8 @@ class Recommendations(NamedTuple):
 class _Client:
     """What `Client` and `AsyncClient` have in common: all but waiting."""
 
+    _transports: list[Any]
+
     def __init__(
         self,
         address: str,
@@ -137,14 +139,19 @@ class _Client:
             raise ValueError(f"timeout={timeout} must be more than 0 seconds.")
         if retries.attempts < 1:
             raise ValueError(f"retries.attempts={retries.attempts} must be 1 or more.")
-        self._addresses = [
-            _parts(one) for one in (address, fallback) if one is not None
+        served = _Model(model, version)
+        self._transports = [
+            self._way(_parts(one), served)
+            for one in (address, fallback)
+            if one is not None
         ]
-        self._model = _Model(model, version)
         self._timeout = timeout
         self._retries = retries
         # Of the version that answered last; read again when something does not fit.
         self._known: dict[str, Signature] = {}
+
+    def _way(self, address: _Address, model: _Model) -> Any:
+        raise NotImplementedError
 
     def _patience(self, timeout: float | None) -> _Patience:
         return _Patience(self._timeout if timeout is None else timeout, self._retries)
@@ -203,7 +210,7 @@ class Client(_Client):
             servers behind TLS.
         model: What the server calls the model.
         version: The version to ask; the server's choice when left out.
-        fallback: A second address, asked where the first is not reached.
+        fallback: A second address, asked where the first is not reached or is full.
         timeout: Seconds for a call, all its tries together.
         retries: How to try again.
 
@@ -216,12 +223,12 @@ class Client(_Client):
             client.recommend([Event("85123A", "", 1_764_000_000, "purchase")], k=5)
     """
 
-    def __init__(self, address: str, *, model: str, **options: Any) -> None:
-        super().__init__(address, model=model, **options)
-        self._transports: list[_Transport] = [
-            _Grpc(one, self._model) if one.scheme in _GRPC else _Rest(one, self._model)
-            for one in self._addresses
-        ]
+    _transports: list[_Transport]
+
+    def _way(self, address: _Address, model: _Model) -> _Transport:
+        if address.scheme in _GRPC:
+            return _Grpc(address, model)
+        return _Rest(address, model)
 
     def signatures(self, *, timeout: float | None = None) -> dict[str, Signature]:
         """What the served version offers.
@@ -232,10 +239,7 @@ class Client(_Client):
         Raises:
             ServingError: The server does not answer.
         """
-        self._known = self._ask(
-            self._patience(timeout),
-            lambda transport, left: transport.signatures(left),
-        )
+        self._read(self._patience(timeout))
         return dict(self._known)
 
     def predict(
@@ -359,14 +363,12 @@ class AsyncClient(_Client):
     runs in threads.
     """
 
-    def __init__(self, address: str, *, model: str, **options: Any) -> None:
-        super().__init__(address, model=model, **options)
-        self._transports: list[_AsyncTransport] = [
-            _AsyncGrpc(one, self._model)
-            if one.scheme in _GRPC
-            else _AsyncRest(one, self._model)
-            for one in self._addresses
-        ]
+    _transports: list[_AsyncTransport]
+
+    def _way(self, address: _Address, model: _Model) -> _AsyncTransport:
+        if address.scheme in _GRPC:
+            return _AsyncGrpc(address, model)
+        return _AsyncRest(address, model)
 
     async def signatures(self, *, timeout: float | None = None) -> dict[str, Signature]:
         """What the served version offers; see `Client.signatures`."""
