@@ -570,6 +570,8 @@ def test_stopping_finishes_what_runs(exported, held):
         stopping.start()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         watch.cancel()
+    # Longer than it waits for those who have connected and not asked.
+    stopping.join(3)
     assert stopping.is_alive()
     held.let.set()
     stopping.join(60)
