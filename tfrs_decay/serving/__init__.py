@@ -6,8 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfrs_decay.serving.asking import Event as Event
+    from tfrs_decay.serving.client import AsyncClient as AsyncClient
+    from tfrs_decay.serving.client import Client as Client
+    from tfrs_decay.serving.client import DeadlineExceeded as DeadlineExceeded
+    from tfrs_decay.serving.client import InvalidRequest as InvalidRequest
+    from tfrs_decay.serving.client import NotServed as NotServed
+    from tfrs_decay.serving.client import Recommendations as Recommendations
+    from tfrs_decay.serving.client import Retries as Retries
+    from tfrs_decay.serving.client import ServingError as ServingError
+    from tfrs_decay.serving.client import Unavailable as Unavailable
     from tfrs_decay.serving.combined import CombinedRecommender as CombinedRecommender
     from tfrs_decay.serving.combined import export_combined as export_combined
+    from tfrs_decay.serving.host import Host as Host
+    from tfrs_decay.serving.host import Limits as Limits
     from tfrs_decay.serving.native import NativeModel as NativeModel
     from tfrs_decay.serving.native import text_op_libraries as text_op_libraries
     from tfrs_decay.serving.redis_home import RedisHome as RedisHome
@@ -19,26 +31,50 @@ if TYPE_CHECKING:
 
 # Where each name lives: asking a served model must not load Keras.
 _HOMES = {
+    "AsyncClient": "client",
+    "Client": "client",
     "CombinedRecommender": "combined",
+    "DeadlineExceeded": "client",
+    "Event": "asking",
+    "Host": "host",
     "InterestModel": "saved_model",
     "InterestStore": "store",
+    "InvalidRequest": "client",
+    "Limits": "host",
     "NativeModel": "native",
+    "NotServed": "client",
+    "Recommendations": "client",
     "Recommender": "saved_model",
     "RedisHome": "redis_home",
+    "Retries": "client",
     "SQLiteHome": "sqlite_home",
+    "ServingError": "client",
+    "Unavailable": "client",
     "export": "saved_model",
     "export_combined": "combined",
     "text_op_libraries": "native",
 }
 
 __all__ = [
+    "AsyncClient",
+    "Client",
     "CombinedRecommender",
+    "DeadlineExceeded",
+    "Event",
+    "Host",
     "InterestModel",
     "InterestStore",
+    "InvalidRequest",
+    "Limits",
     "NativeModel",
+    "NotServed",
+    "Recommendations",
     "Recommender",
     "RedisHome",
+    "Retries",
     "SQLiteHome",
+    "ServingError",
+    "Unavailable",
     "export",
     "export_combined",
     "text_op_libraries",

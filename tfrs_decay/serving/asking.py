@@ -38,6 +38,10 @@ NO_POPULARITY = (
 """Said where nothing is known of a user, and nothing of what is popular."""
 
 
+# The name is spelt here again so that asking does not import what exports.
+_METADATA = Path("assets.extra") / "tfrs_decay.json"
+
+
 class Event(NamedTuple):
     """One thing a user did.
 
@@ -203,7 +207,7 @@ def ask(
             "which would count for nothing: give one of them (--action, as in "
             f"--action {known[0]})."
         )
-    by_text = any(event.text for event in history)
+    by_text = has_texts(history)
     libraries = text_op_libraries() if by_text or metadata["reads_texts"] else []
     with NativeModel(export_directory, op_libraries=libraries) as model:
         name = "recommend_by_text" if by_text else "recommend"
@@ -217,16 +221,12 @@ def ask(
         answer = model(
             name, request(history, query_time, k=k, by_text=by_text, fields=fields)
         )
-    ids = [one.decode() for one in answer["item_id"][0]]
+    found = ranked(answer)
     return Answer(
         history=history,
         query_time=query_time,
-        item_ids=[one for one in ids if one],
-        scores=[
-            float(score)
-            for one, score in zip(ids, answer["score"][0], strict=True)
-            if one
-        ],
+        item_ids=[item for item, _ in found],
+        scores=[score for _, score in found],
         texts=metadata["texts"],
         has_popularity=metadata.get("popularity"),
     )
@@ -239,6 +239,7 @@ def request(
     k: int,
     by_text: bool = False,
     fields: int = 1,
+    exclude: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The inputs of signature `recommend`, or `recommend_by_text`, for one user.
 
@@ -253,7 +254,7 @@ def request(
         "history_action": [[event.action for event in events]],
         "history_length": [len(history)],
         "query_time": [query_time],
-        "exclude_item": [[""]],
+        "exclude_item": [list(exclude) or [""]],
         "k": [k],
     }
     if by_text:
@@ -262,6 +263,25 @@ def request(
             texts = [[text, *[""] * (fields - 1)] for text in texts]
         inputs["history_text"] = [texts]
     return inputs
+
+
+def has_texts(history: Sequence[Event]) -> bool:
+    """Whether `recommend_by_text` must be asked: an event is of an item by its text."""
+    return any(event.text for event in history)
+
+
+def ranked(answer: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """What was recommended to the only user of a request, best first.
+
+    Args:
+        answer: The outputs of `recommend` or `recommend_by_text`. Places that no item
+            takes are left out.
+    """
+    return [
+        (item.decode(), float(score))
+        for item, score in zip(answer["item_id"][0], answer["score"][0], strict=True)
+        if item
+    ]
 
 
 def _history_of_user(run_directory: str, user: str) -> tuple[list[Event], int]:
@@ -346,6 +366,17 @@ def unweighed(metadata: Mapping[str, Any], actions: Iterable[str]) -> list[str]:
     return [] if known is None else sorted({*actions} - {*known})
 
 
+def reads_texts(version: Path) -> bool:
+    """Whether a version needs TensorFlow Text's ops, as far as it says so.
+
+    Args:
+        version: A version's folder, of this package or another.
+    """
+    if not (version / _METADATA).is_file():
+        return False
+    return bool(metadata_of(version).get("reads_texts"))
+
+
 def metadata_of(version: Path) -> dict[str, Any]:
     """What an export says of itself.
 
@@ -355,8 +386,7 @@ def metadata_of(version: Path) -> dict[str, Any]:
     Raises:
         ValueError: It is no export of this package.
     """
-    # The name is spelt here again so that asking does not import what exports.
-    path = version / "assets.extra" / "tfrs_decay.json"
+    path = version / _METADATA
     if not path.is_file():
         raise ValueError(
             f"{version} was not exported by tfrs_decay: {path} is missing."

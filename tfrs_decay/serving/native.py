@@ -46,8 +46,10 @@ from numpy.typing import NDArray
 __all__ = [
     "NativeModel",
     "Signature",
+    "TensorFlowError",
     "TensorSpec",
     "text_op_libraries",
+    "version_directories",
     "version_directory",
 ]
 
@@ -135,6 +137,49 @@ class Signature:
     method_name: str
     optional: frozenset[str] = frozenset()
 
+    def arrays(self, inputs: Mapping[str, Any], name: str) -> dict[str, NDArray[Any]]:
+        """What a call gives, as the arrays that the inputs take.
+
+        Args:
+            inputs: For each input an array or nested lists; see `NativeModel.__call__`.
+            name: What this signature is called, for messages.
+
+        Raises:
+            ValueError: An input is missing or unknown, its dtype or shape does not fit,
+                or a dtype is one that NumPy lacks.
+        """
+        for kind, specs in (("Input", self.inputs), ("Output", self.outputs)):
+            for key, spec in specs.items():
+                if spec.dtype not in _NUMBERS:
+                    raise ValueError(
+                        f"{kind} {key!r} of signature {name!r} is {spec.dtype}, which "
+                        f"NumPy cannot hold here; {', '.join(sorted(_NUMBERS))} can be."
+                    )
+        missing = sorted(set(self.inputs) - set(inputs) - self.optional)
+        unknown = sorted(set(inputs) - set(self.inputs))
+        if missing or unknown:
+            raise ValueError(
+                f"Signature {name!r} takes the inputs {sorted(self.inputs)}: "
+                f"missing are {missing}, unknown are {unknown}."
+            )
+        return {
+            key: _convert(
+                value, self.inputs[key], f"Input {key!r} of signature {name!r}"
+            )
+            for key, value in inputs.items()
+        }
+
+
+class TensorFlowError(RuntimeError):
+    """TensorFlow refused or failed.
+
+    code: its status code's name, such as "INVALID_ARGUMENT".
+    """
+
+    def __init__(self, doing: str, code: str, message: str) -> None:
+        super().__init__(f"{doing}: {code}: {message}")
+        self.code = code
+
 
 class NativeModel:
     """A SavedModel, loaded and run by TensorFlow's C++ runtime.
@@ -154,8 +199,7 @@ class NativeModel:
     Raises:
         FileNotFoundError: There is no SavedModel at `path`, no file of that name among
             `op_libraries`, or no TensorFlow wheel.
-        RuntimeError: TensorFlow could not load the model or a library; its status code
-            and message are given.
+        TensorFlowError: TensorFlow could not load the model or a library.
 
     Example:
         with NativeModel("export", op_libraries=text_op_libraries()) as model:
@@ -222,8 +266,8 @@ class NativeModel:
         Raises:
             ValueError: There is no such signature, an input is missing or unknown, its
                 dtype or shape does not fit, or a dtype is one that NumPy lacks.
-            RuntimeError: TensorFlow failed while running (its status code and message
-                are given), or the model is closed.
+            TensorFlowError: TensorFlow failed while running.
+            RuntimeError: The model is closed.
         """
         found, feeds = self._check(signature, inputs)
         lib = self._lib
@@ -312,25 +356,11 @@ class NativeModel:
                 f"There is no signature {name!r}: {self.path} has "
                 f"{sorted(self.signatures)}."
             )
-        for kind, specs in (("Input", signature.inputs), ("Output", signature.outputs)):
-            for key, spec in specs.items():
-                if spec.dtype not in _NUMBERS:
-                    raise ValueError(
-                        f"{kind} {key!r} of signature {name!r} is {spec.dtype}, which "
-                        f"NumPy cannot hold here; {', '.join(sorted(_NUMBERS))} can be."
-                    )
-        missing = sorted(set(signature.inputs) - set(inputs) - signature.optional)
-        unknown = sorted(set(inputs) - set(signature.inputs))
-        if missing or unknown:
-            raise ValueError(
-                f"Signature {name!r} takes the inputs {sorted(signature.inputs)}: "
-                f"missing are {missing}, unknown are {unknown}."
-            )
-        feeds = []
-        for key, value in inputs.items():
-            spec = signature.inputs[key]
-            data = _convert(value, spec, f"Input {key!r} of signature {name!r}")
-            feeds.append((self._endpoints[spec.name], data))
+        arrays = signature.arrays(inputs, name)
+        feeds = [
+            (self._endpoints[signature.inputs[key].name], data)
+            for key, data in arrays.items()
+        ]
         return signature, feeds
 
 
@@ -378,20 +408,32 @@ def version_directory(path: Path) -> Path:
         raise FileNotFoundError(f"There is no directory {path}.")
     if (path / "saved_model.pb").is_file():
         return path
-    versions = [
-        child
-        for child in path.iterdir()
-        # Not int(): that takes "1_0", "+1" and digits of other scripts too.
-        if child.name.isascii()
-        and child.name.isdigit()
-        and (child / "saved_model.pb").is_file()
-    ]
+    versions = version_directories(path)
     if not versions:
         raise FileNotFoundError(
             f"{path} has no saved_model.pb, and no version directory (named by an "
             "integer) that has one."
         )
-    return max(versions, key=lambda child: int(child.name))
+    return versions[max(versions)]
+
+
+def version_directories(path: Path) -> dict[int, Path]:
+    """The versions of a model's folder: its folders that are named by an integer.
+
+    Args:
+        path: The model's folder.
+
+    Returns:
+        The folders that have a `saved_model.pb`, by version.
+    """
+    return {
+        int(child.name): child
+        for child in path.iterdir()
+        # Not int(): that takes "1_0", "+1" and digits of other scripts too.
+        if child.name.isascii()
+        and child.name.isdigit()
+        and (child / "saved_model.pb").is_file()
+    }
 
 
 # The C library.
@@ -520,7 +562,7 @@ def _status(lib: ctypes.CDLL, doing: str) -> Iterator[int]:
                     " Pass the shared library that defines the op in op_libraries=..., "
                     "as op_libraries=text_op_libraries() for TensorFlow Text."
                 )
-            raise RuntimeError(f"{doing}: {name}: {message}")
+            raise TensorFlowError(doing, name, message)
     finally:
         lib.TF_DeleteStatus(status)
 

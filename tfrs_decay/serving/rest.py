@@ -1,0 +1,307 @@
+"""TensorFlow Serving's REST interface over a `Service`; see `rest_format`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import socketserver
+import sys
+import threading
+import traceback
+import urllib.parse
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tfrs_decay.serving import rest_format
+from tfrs_decay.serving.metrics import CONTENT_TYPE
+from tfrs_decay.serving.service import Service
+from tfrs_decay.serving.statuses import Refused
+
+METRICS_PATH = "/monitoring/prometheus/metrics"
+"""Where TensorFlow Serving's own documentation puts them."""
+
+_MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+))?"
+_PREDICT = re.compile(_MODEL + ":predict")
+_METADATA = re.compile(_MODEL + "/metadata")
+_STATUS = re.compile(_MODEL)
+_LARGEST_VERSION = 2**63 - 1
+
+# A client writes all of a request before it reads the answer: as much is read of one
+# that is too large, so that it gets to see why, and no more.
+_MOST_UNREAD = 64 << 20
+
+# A connection before its first request, within one, and between two.
+_FRESH, _BUSY, _IDLE = "fresh", "busy", "idle"
+
+
+class RestServer(ThreadingHTTPServer):
+    """Answers from a thread a connection.
+
+    Args:
+        address: Host and port; port 0 for any that is free.
+        service: What is asked.
+
+    Raises:
+        OSError: The address cannot be had.
+    """
+
+    daemon_threads = True
+    # Connections that wait to be accepted: the default of 5 is soon full.
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], service: Service) -> None:
+        self.service = service
+        self.stopping = False
+        # Of each open connection, the state of its request.
+        self._connections: dict[socket.socket, str] = {}
+        self._changed = threading.Condition()
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Binds, and asks no name server for this machine's name as the parent does."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.socket.getsockname()[:2]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Starts a connection's thread."""
+        self.note(request, _FRESH)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Ends a connection."""
+        super().shutdown_request(request)
+        with self._changed:
+            self._connections.pop(request, None)
+            self._changed.notify_all()
+
+    def note(self, connection: socket.socket, state: str) -> None:
+        """Keeps what a connection is at."""
+        with self._changed:
+            self._connections[connection] = state
+            self._changed.notify_all()
+
+    def stop(self, grace: float) -> None:
+        """Accepts nothing more, waits for what runs, and ends all connections.
+
+        Args:
+            grace: Seconds to wait at most.
+        """
+        self.stopping = True
+        self.shutdown()
+        # Connections that were made and not yet accepted.
+        self.socket.setblocking(False)
+        with contextlib.suppress(OSError):
+            while True:
+                connection, client = self.socket.accept()
+                connection.setblocking(True)
+                self.process_request(connection, client)
+        self.server_close()
+        with self._changed:
+            # Whoever has just connected is about to ask.
+            states = self._connections.values()
+            self._changed.wait_for(
+                lambda: not {_FRESH, _BUSY} & {*states}, min(1.0, grace)
+            )
+            self._changed.wait_for(lambda: _BUSY not in states, grace)
+            for connection in self._connections:
+                # Its thread, which waits for a request, sees the end of it.
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._connections, min(1.0, grace))
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of clients that hang up."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: RestServer
+    protocol_version = "HTTP/1.1"
+    # An answer in one piece, at once.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    # Seconds that a connection may be silent.
+    timeout = 60.0
+
+    def do_GET(self) -> None:
+        """Answers what is known of the model."""
+        self._answer(self._get)
+
+    def do_POST(self) -> None:
+        """Answers a prediction."""
+        self._answer(self._post)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing: the metrics count."""
+
+    def send_error(
+        self, code: int, message: str | None = None, explain: str | None = None
+    ) -> None:
+        """What the parent finds wrong with HTTP itself, as JSON too."""
+        self.close_connection = True
+        self._send(code, _error(message or explain or "bad request"))
+
+    def handle_expect_100(self) -> bool:
+        """Refuses a body that is too large before it is sent."""
+        try:
+            self._length()
+        except Refused as refusal:
+            self.send_error(refusal.http, refusal.message)
+            return False
+        return super().handle_expect_100()
+
+    def _answer(self, ask: Callable[[], tuple[bytes, str]]) -> None:
+        self.server.note(self.connection, _BUSY)
+        try:
+            try:
+                body, kind = ask()
+                status = 200
+            except Refused as refusal:
+                body, kind = _error(refusal.message), "application/json"
+                status = refusal.http
+            except (TimeoutError, ConnectionError):
+                self.close_connection = True
+                return
+            except Exception:  # The process lives, whatever was asked.
+                traceback.print_exc()
+                body, kind = _error("internal error"), "application/json"
+                status = 500
+            self._send(status, body, kind)
+            self.wfile.flush()
+        finally:
+            self.server.note(self.connection, _IDLE)
+
+    def _send(self, status: int, body: bytes, kind: str = "application/json") -> None:
+        if self.server.stopping:
+            self.close_connection = True
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _get(self) -> tuple[bytes, str]:
+        service = self.server.service
+        path = self._path()
+        if path == METRICS_PATH:
+            return service.metrics.page(), CONTENT_TYPE
+        if found := _METADATA.fullmatch(path):
+            with service.model(found["name"], _version(found["version"])) as loaded:
+                answer = _metadata(service.name, loaded.version, loaded.model)
+        elif found := _STATUS.fullmatch(path):
+            answer = _statuses(service, found["name"], _version(found["version"]))
+        else:
+            raise self._malformed()
+        return json.dumps(answer).encode(), "application/json"
+
+    def _post(self) -> tuple[bytes, str]:
+        found = _PREDICT.fullmatch(self._path())
+        body = self._body()
+        if not found:
+            raise self._malformed()
+        service = self.server.service
+        with service.model(found["name"], _version(found["version"])) as loaded:
+            try:
+                question = rest_format.read_request(body, loaded.model.signatures)
+            except ValueError as error:
+                with service.metrics.request("rest", "unknown"):
+                    raise Refused("INVALID_ARGUMENT", str(error)) from error
+            answer = service.predict(
+                loaded, question.signature, lambda _: question.inputs, surface="rest"
+            )
+        try:
+            written = rest_format.write_answer(answer.outputs, by_row=question.by_row)
+        except ValueError as error:
+            raise Refused("INVALID_ARGUMENT", str(error)) from error
+        return written, "application/json"
+
+    def _length(self) -> int:
+        text = self.headers.get("Content-Length", "")
+        if not (text.isascii() and text.isdigit()):
+            self.close_connection = True
+            raise Refused(
+                "INVALID_ARGUMENT", "the request has no Content-Length.", http=411
+            )
+        length = int(text)
+        most = self.server.service.limits.request_bytes
+        if length > most:
+            self.close_connection = True
+            raise Refused(
+                "RESOURCE_EXHAUSTED",
+                f"the request has {length:,} bytes, and {most:,} are taken.",
+                http=413,
+            )
+        return length
+
+    def _body(self) -> bytes:
+        try:
+            length = self._length()
+        except Refused as refusal:
+            if refusal.http == 413:
+                self._pass_over()
+            raise
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionError("the client hung up within its request.")
+        return body
+
+    def _pass_over(self) -> None:
+        """Reads a body that is too large, and keeps nothing of it."""
+        unread = min(int(self.headers["Content-Length"]), _MOST_UNREAD)
+        while unread and (piece := self.rfile.read(min(unread, 1 << 16))):
+            unread -= len(piece)
+
+    def _path(self) -> str:
+        return urllib.parse.unquote(self.path.partition("?")[0])
+
+    def _malformed(self) -> Refused:
+        return Refused(
+            "INVALID_ARGUMENT", f"Malformed request: {self.command} {self.path}"
+        )
+
+
+def _error(message: str) -> bytes:
+    return json.dumps({"error": message}).encode()
+
+
+def _version(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if int(text) > _LARGEST_VERSION:
+        raise Refused(
+            "INVALID_ARGUMENT", f"Failed to convert version: {text} to numeric."
+        )
+    return int(text)
+
+
+def _metadata(name: str, version: int, model: Any) -> dict[str, Any]:
+    return {
+        "model_spec": {"name": name, "signature_name": "", "version": str(version)},
+        "metadata": {
+            "signature_def": {
+                "signature_def": {
+                    one: rest_format.signature_as_json(signature)
+                    for one, signature in model.signatures.items()
+                }
+            }
+        },
+    }
+
+
+def _statuses(service: Service, name: str, version: int | None) -> dict[str, Any]:
+    return {
+        "model_version_status": [
+            {
+                "version": str(number),
+                "state": one.state,
+                "status": {"error_code": one.code, "error_message": one.message},
+            }
+            for number, one in service.statuses(name, version).items()
+        ]
+    }

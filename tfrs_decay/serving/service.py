@@ -1,0 +1,200 @@
+"""What both surfaces of a host ask: checks, the queue, the model, and the counts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfrs_decay.serving.live import LiveModel, Loaded, VersionStatus
+from tfrs_decay.serving.metrics import Metrics
+from tfrs_decay.serving.native import Signature, TensorFlowError
+from tfrs_decay.serving.rest_format import BYTES_SUFFIX
+from tfrs_decay.serving.statuses import HTTP_STATUS, Refused
+
+# gRPC says of a request without a deadline that it has 292 years, which no clock has.
+_LONGEST_WAIT = 86_400.0
+
+
+class Limits(NamedTuple):
+    """How much a host takes on.
+
+    request_bytes: of one request.
+    concurrent: requests that run at once; None for as many as there are processors.
+    queued: further requests that wait; those beyond are refused.
+    """
+
+    request_bytes: int = 4 << 20
+    concurrent: int | None = None
+    queued: int = 64
+
+    def running(self) -> int:
+        """Requests that run at once, as a number."""
+        return (os.cpu_count() or 1) if self.concurrent is None else self.concurrent
+
+
+class Prediction(NamedTuple):
+    """An answer, and the version that gave it."""
+
+    version: int
+    outputs: dict[str, NDArray[Any]]
+
+
+class Service:
+    """A model that is asked by name.
+
+    Args:
+        name: What clients call it.
+        live: The model.
+        limits: How much is taken on.
+
+    Raises:
+        ValueError: A limit is below 1, or below 0 for the queue.
+    """
+
+    def __init__(self, name: str, live: LiveModel, limits: Limits) -> None:
+        for what, number, least in (
+            ("request_bytes", limits.request_bytes, 1),
+            ("concurrent", limits.running(), 1),
+            ("queued", limits.queued, 0),
+        ):
+            if number < least:
+                raise ValueError(f"{what}={number} must be {least} or more.")
+        self.name = name
+        self.live = live
+        self.limits = limits
+        self.metrics = Metrics(lambda: live.version)
+        self._places = threading.BoundedSemaphore(limits.running() + limits.queued)
+        self._running = threading.BoundedSemaphore(limits.running())
+
+    @contextlib.contextmanager
+    def model(self, name: str, version: int | None = None) -> Iterator[Loaded]:
+        """The version that is served, kept open within.
+
+        Raises:
+            Refused: The model has another name, or the version is not served.
+        """
+        self._own(name)
+        with self.live.lease(version) as loaded:
+            yield loaded
+
+    def statuses(
+        self, name: str, version: int | None = None
+    ) -> dict[int, VersionStatus]:
+        """Where versions are, by their number.
+
+        Args:
+            name: The model's.
+            version: The only one that is asked for; all when left out.
+
+        Raises:
+            Refused: The model has another name, or nothing is known of the version.
+        """
+        self._own(name)
+        known = self.live.statuses()
+        if version is None:
+            return known
+        if version not in known:
+            raise Refused(
+                "NOT_FOUND", f"Could not find version {version} of model {name}."
+            )
+        return {version: known[version]}
+
+    def _own(self, name: str) -> None:
+        if name != self.name:
+            raise Refused(
+                "NOT_FOUND", f"There is no model {name!r}: {self.name!r} is served."
+            )
+
+    def predict(
+        self,
+        loaded: Loaded,
+        signature: str,
+        inputs: Callable[[Signature], Mapping[str, Any]],
+        *,
+        surface: str,
+        seconds: float | None = None,
+    ) -> Prediction:
+        """Answers one request.
+
+        Args:
+            loaded: From `model`.
+            signature: Its name.
+            inputs: Gives nested lists or arrays by the input's name.
+            surface: "grpc" or "rest", for the metrics.
+            seconds: How long the client waits; no end when left out.
+
+        Raises:
+            Refused: The request is wrong, came too late, or was one too many.
+        """
+        there = loaded.model.signatures.get(signature)
+        with (
+            self.metrics.request(surface, "unknown" if there is None else signature),
+            _refusals(),
+        ):
+            if there is None:
+                raise ValueError(
+                    f"There is no signature {signature!r}: version {loaded.version} "
+                    f"has {sorted(loaded.model.signatures)}."
+                )
+            arrays = there.arrays(inputs(there), signature)
+            _check(arrays, signature)
+            with self._turn(seconds):
+                return Prediction(loaded.version, loaded.model(signature, arrays))
+
+    @contextlib.contextmanager
+    def _turn(self, seconds: float | None) -> Iterator[None]:
+        """Waits for a place among those that run."""
+        if not self._places.acquire(blocking=False):
+            raise Refused(
+                "RESOURCE_EXHAUSTED",
+                f"{self.limits.running()} requests run and {self.limits.queued} wait: "
+                "try again later.",
+                http=HTTP_STATUS["UNAVAILABLE"],
+            )
+        try:
+            left = None if seconds is None else min(max(0.0, seconds), _LONGEST_WAIT)
+            if not self._running.acquire(timeout=left):
+                raise Refused("DEADLINE_EXCEEDED", "the deadline passed in the queue.")
+            try:
+                yield
+            finally:
+                self._running.release()
+        finally:
+            self._places.release()
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What a model says of a request, as a refusal of it."""
+    try:
+        yield
+    except TensorFlowError as error:
+        code = error.code if error.code in HTTP_STATUS else "UNKNOWN"
+        raise Refused(code, str(error)) from error
+    except ValueError as error:
+        raise Refused("INVALID_ARGUMENT", str(error)) from error
+
+
+def _check(arrays: Mapping[str, NDArray[Any]], signature: str) -> None:
+    """Refuses what no model can mean: numbers that are none, and text that is none.
+
+    TensorFlow Serving lets both through.
+    """
+    for name, data in arrays.items():
+        where = f"Input {name!r} of signature {signature!r}"
+        if data.dtype.kind == "f" and np.isnan(data).any():
+            raise ValueError(f"{where} has NaN.")
+        if data.dtype == object and not name.endswith(BYTES_SUFFIX):
+            for item in data.reshape(-1).tolist():
+                try:
+                    item.decode()
+                except UnicodeDecodeError as error:
+                    raise ValueError(
+                        f"{where} has {item!r}, which is not UTF-8."
+                    ) from error
