@@ -10,19 +10,27 @@ if TYPE_CHECKING:
     from tfrs_decay.serving.combined import export_combined as export_combined
     from tfrs_decay.serving.native import NativeModel as NativeModel
     from tfrs_decay.serving.native import text_op_libraries as text_op_libraries
-    from tfrs_decay.serving.saved_model import InterestModel as InterestModel
-    from tfrs_decay.serving.saved_model import Recommender as Recommender
+    from tfrs_decay.serving.recommender import InterestModel as InterestModel
+    from tfrs_decay.serving.recommender import Recommender as Recommender
+    from tfrs_decay.serving.reporting import Report as Report
+    from tfrs_decay.serving.reporting import report as report
     from tfrs_decay.serving.saved_model import export as export
+    from tfrs_decay.serving.server_files import write_server_files as write_server_files
+    from tfrs_decay.serving.signatures import Request as Request
 
 # Where each name lives: asking a served model must not load Keras.
 _HOMES = {
     "CombinedRecommender": "combined",
-    "InterestModel": "saved_model",
+    "InterestModel": "recommender",
     "NativeModel": "native",
-    "Recommender": "saved_model",
+    "Recommender": "recommender",
+    "Report": "reporting",
+    "Request": "signatures",
     "export": "saved_model",
     "export_combined": "combined",
+    "report": "reporting",
     "text_op_libraries": "native",
+    "write_server_files": "server_files",
 }
 
 __all__ = [
@@ -30,9 +38,13 @@ __all__ = [
     "InterestModel",
     "NativeModel",
     "Recommender",
+    "Report",
+    "Request",
     "export",
     "export_combined",
+    "report",
     "text_op_libraries",
+    "write_server_files",
 ]
 
 
