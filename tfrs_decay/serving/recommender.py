@@ -132,7 +132,7 @@ class Recommender(tf.Module):
         # Functions alone are held of the model: nothing of it is saved but what the
         # graph does.
         self._interest_from_vectors = model.interest_from_vectors
-        self._interest_from_pooled = getattr(model, "interest_from_pooled", None)
+        self._interest_from_pooled: Any = getattr(model, "interest_from_pooled", None)
         self._pooling, self.kept, left_out = _of_pooling(model)
         # No dict, which would be saved too.
         self.left_out = MappingProxyType(left_out)

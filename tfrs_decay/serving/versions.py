@@ -60,7 +60,7 @@ def write_version(
     example: Mapping[str, np.ndarray],
     server: str | None,
     warmup: bool | None,
-    arrays: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    arrays: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
     """Writes a SavedModel beside its place, and renames it.
 
