@@ -377,8 +377,8 @@ def test_the_query_side_goes_to_an_index_outside(model, tmp_path, ids):
             *("serving_default", "embed_user", "explain", "update_interest"),
         }
         vector = loaded("serving_default", asked)["vector"][0]
-    index = np.load(version / "assets.extra" / "item_vectors.npz")
-    best = index["ids"][np.argsort(-index["vectors"] @ vector)[:5]]
+    with np.load(version / "assets.extra" / "item_vectors.npz") as index:
+        best = index["ids"][np.argsort(-index["vectors"] @ vector)[:5]]
     answer = Recommender(model, k=5).recommend(**tensors(asked))
     assert [one.decode() for one in answer["item_id"].numpy()[0]] == best.tolist()
     with pytest.raises(ValueError, match=r"parts='query' has no list .* exclude_seen"):
