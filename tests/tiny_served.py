@@ -53,6 +53,7 @@ class Tiny(tf.Module):
         history_length,
         query_time,
         exclude_item,
+        exclude_length,
         k,
     ):
         """The first item, the first that is excluded, and a place no item takes."""

@@ -421,28 +421,42 @@ def evaluate(
     help="Answers whose items are less alike, by maximal marginal relevance: 1 is the "
     "plain answer, 0.7 gives up some relevance; `evaluate --diversity` says how much.",
 )
+@click.option(
+    "--parts",
+    type=click.Choice(["all", "recommend", "query"]),
+    default="all",
+    show_default=True,
+    help="All signatures; those that answer a history; or the query side alone, with "
+    "the item vectors beside it for an index of your own.",
+)
+@click.option(
+    "--server",
+    default="2.19",
+    show_default=True,
+    metavar="VERSION",
+    help="The TensorFlow Serving whose stock image has to have every op; any: not "
+    "checked, for an image of your own.",
+)
 def export(
     run_directory: str,
     out: str,
-    k: int,
-    texts: bool,
+    server: str,
     no_repeats: bool,
-    diversity: float | None,
+    **options: Any,
 ) -> None:
     """Write a run's model as a version for TensorFlow Serving."""
     with _without_notices():
-        from tfrs_decay import runs
+        from tfrs_decay import runs, serving
 
-    click.echo(
-        runs.export_run(
-            runs.load_run(run_directory),
-            out,
-            k=k,
-            exclude_seen=no_repeats,
-            diversity=diversity,
-            texts=texts,
-        )
+    version = runs.export_run(
+        runs.load_run(run_directory),
+        out,
+        exclude_seen=no_repeats,
+        server=None if server == "any" else server,
+        **options,
     )
+    click.echo(serving.report(version), err=True)
+    click.echo(version)
 
 
 @cli.command()

@@ -55,7 +55,9 @@ class DecayRetrieval(tfrs.Model):
     a negative instead, and corrects nothing.
 
     Override `interest_from_vectors` for another query side: training, evaluation and
-    export all go through it.
+    export all go through it. Where it still is the pooling and then something else,
+    override `interest_from_pooled` instead, and what is served can go on from a kept
+    state, too.
 
     Args:
         item_tower: Vectors of history items and candidates.
@@ -324,7 +326,7 @@ class DecayRetrieval(tfrs.Model):
             [batch, dim]; of length 1 where the item vectors are, zeros for an empty
             history.
         """
-        interest = self.pooling(
+        pooled = self.pooling(
             vectors,
             timestamps=timestamps,
             query_time=query_time,
@@ -333,6 +335,21 @@ class DecayRetrieval(tfrs.Model):
             event_weights=event_weights,
             mask=mask,
         )
+        return self.interest_from_pooled(pooled, training=training)
+
+    def interest_from_pooled(
+        self, pooled: tf.Tensor, *, training: bool | None = None
+    ) -> tf.Tensor:
+        """The query side after the pooling, which a kept state takes the place of.
+
+        Args:
+            pooled: [batch, dim] of `pooling`, or read from a `layers.InterestState`.
+            training: Keras' own.
+
+        Returns:
+            As `interest_from_vectors`.
+        """
+        interest = pooled
         if self.query_tower is not None:
             # What a query tower makes of nothing, a bias, is nobody's interest.
             nothing = tf.reduce_all(tf.equal(interest, 0), axis=-1, keepdims=True)
@@ -628,14 +645,19 @@ def _checked(
     return checked
 
 
-def length_checks(length: tf.Tensor, width: tf.Tensor) -> list[Any]:
-    """Assertions that `history_length` [batch] lies in 0 to the histories' width."""
+def length_checks(
+    length: tf.Tensor,
+    width: tf.Tensor,
+    name: str = "history_length",
+    column: str = "history_item",
+) -> list[Any]:
+    """Assertions that lengths [batch] lie in 0 to the width of what they are of."""
     checks = [
-        tf.debugging.assert_non_negative(length, message="history_length is below 0."),
+        tf.debugging.assert_non_negative(length, message=f"{name} is below 0."),
         tf.debugging.assert_less_equal(
             length,
             tf.cast(width, length.dtype),
-            message="history_length is above the width of history_item.",
+            message=f"{name} is above the width of {column}.",
         ),
     ]
     return [check for check in checks if check is not None]

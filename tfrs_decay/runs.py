@@ -449,29 +449,37 @@ def export_run(
     exclude_seen: bool = False,
     diversity: float | None = None,
     texts: bool = False,
+    parts: str = "all",
+    server: str | None = "2.19",
 ) -> Path:
     """Writes a run's model as a version that TensorFlow Serving can serve.
 
-    An empty history is answered with the popularity at the end of the log. `diversity`
+    An empty history is answered with the popularity at the end of the log, where a list
+    is answered at all. `diversity`
     is the trade-off of a `layers.MaximalMarginalRelevance`; the other arguments are
     those of `serving.export`.
 
     Returns:
         The version's folder.
     """
-    events = run.events()
-    popularity = Popularity(
-        events, until=int(events.time.max()), decay=POPULARITY_DECAY
-    )
+    popularity = None
+    if parts != "query":
+        events = run.events()
+        scores = Popularity(
+            events, until=int(events.time.max()), decay=POPULARITY_DECAY
+        ).scores
+        popularity = scores / scores.max()
     return export(
         run.model(),
         directory,
         k=k,
-        popularity=popularity.scores / popularity.scores.max(),
+        popularity=popularity,
         exclude_seen=exclude_seen,
         max_history=run.settings.max_history,
         diversity=None if diversity is None else MaximalMarginalRelevance(diversity),
         texts=texts,
+        parts=parts,
+        server=server,
     )
 
 

@@ -147,11 +147,15 @@ def check_row(answer, row, scores, items, k=K):
 
 def test_signatures_are_those_of_every_export(served):
     history = {"history_item", "history_time", "history_action", "history_length"}
-    assert set(served.signatures) == {"serving_default", "recommend"}
+    assert set(served.signatures) == {"serving_default", "recommend", "recommend_now"}
     for name, signature in served.signatures.items():
         assert set(signature.outputs) == {"item_id", "score"}
-        extra = {"k", "exclude_item"} if name == "recommend" else set()
-        assert set(signature.inputs) == {*history, "query_time", *extra}
+        extra = {
+            "serving_default": {"query_time"},
+            "recommend": {"query_time", "k", "exclude_item", "exclude_length"},
+            "recommend_now": set(),
+        }[name]
+        assert set(signature.inputs) == {*history, *extra}
 
 
 def test_the_list_is_that_of_evaluation(
@@ -222,19 +226,19 @@ def test_what_does_not_count_changes_nothing(served, queries, histories):
 
 def test_k_and_exclusions(served, candidates, queries, histories):
     request = request_of(histories[:2], queries.time[:2])
-    every = served(
-        "recommend", {**request, "k": [9_999, 2], "exclude_item": [[""], [""]]}
-    )
     n = candidates.repeats.n_items
+    none = {"exclude_item": [[""], [""]], "exclude_length": [0, 0]}
+    every = served("recommend", {**request, **none, "k": [n, 2]})
+    with pytest.raises(RuntimeError, match=r"INVALID_ARGUMENT.*k is above the number"):
+        served("recommend", {**request, **none, "k": [n + 1, 2]})
     assert every["score"].shape == (2, n)
     assert 0 < sum(map(bool, ids_of(every, 0))) <= candidates.width
     assert ids_of(every, 1)[2:] == [""] * (n - 2)
     assert (every["score"][1][2:] == LOWEST).all()
     first = [one for one in ids_of(every, 0) if one]
-    some = served(
-        "recommend",
-        {**request, "k": [4, 4], "exclude_item": [[first[0], "?"], ["", first[2]]]},
-    )
+    these = [[first[0], "?"], ["", first[2]]]
+    chosen = {"exclude_item": these, "exclude_length": [2, 2], "k": [4, 4]}
+    some = served("recommend", {**request, **chosen})
     assert ids_of(some, 0) == first[1:5]
     assert first[2] not in ids_of(some, 1)
 

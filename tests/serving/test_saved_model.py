@@ -13,6 +13,7 @@ import tf_keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfrs_decay import serving
 from tfrs_decay.data import Items, basket_queries, batches
 from tfrs_decay.decay import Exponential
 from tfrs_decay.evaluation import Diversified, top_items
@@ -26,13 +27,19 @@ from tfrs_decay.layers import (
 )
 from tfrs_decay.layers.top_k import LOWEST_SCORE
 from tfrs_decay.models import DecayRetrieval
-from tfrs_decay.serving import NativeModel, Recommender, export, native
+from tfrs_decay.serving import NativeModel, Recommender, native
 from tfrs_decay.serving import text_op_libraries as op_libraries
 
 DAY = 86_400
 NOW = 1_706_000_000
 HISTORY = ("history_item", "history_time", "history_action", "history_length")
+INTEGERS = ("history_time", "history_length", "query_time", "exclude_length")
 LOWEST = float(LOWEST_SCORE)
+
+
+def export(*arguments, **options):
+    """What answers a history: the other signatures have a file of their own."""
+    return serving.export(*arguments, **{"parts": "recommend", **options})
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +104,16 @@ def in_memory(model, request):
 
 
 def test_signatures_are_named_and_typed(served):
-    assert set(served.signatures) == {"serving_default", "recommend"}
+    assert set(served.signatures) == {"serving_default", "recommend", "recommend_now"}
     for name, signature in served.signatures.items():
         assert signature.method_name == "tensorflow/serving/predict"
         assert set(signature.outputs) == {"item_id", "score"}
-        extra = {"k", "exclude_item"} if name == "recommend" else set()
-        assert set(signature.inputs) == {*HISTORY, "query_time", *extra}
+        extra = {
+            "serving_default": {"query_time"},
+            "recommend": {"query_time", "k", "exclude_item", "exclude_length"},
+            "recommend_now": set(),
+        }[name]
+        assert set(signature.inputs) == {*HISTORY, *extra}
         for spec in signature.inputs.values():
             assert spec.shape[0] is None  # a server joins requests on axis 0
     assert served.signatures["recommend"].inputs["history_time"].dtype == "int64"
@@ -151,7 +162,7 @@ def test_a_process_without_our_code_answers_the_same(model, exported, shop_event
 def test_the_recommender_in_python_answers_the_same(model, served, shop_events):
     request = inputs([(shop_events.items.ids[3], NOW - DAY, "browse")], [])
     tensors = {name: tf.constant(value) for name, value in request.items()}
-    for name in ("history_time", "history_length", "query_time"):
+    for name in {*INTEGERS} & {*tensors}:
         tensors[name] = tf.cast(tensors[name], tf.int64)
     here = Recommender(model, k=5).recommend(**tensors)
     there = served("serving_default", request)
@@ -291,17 +302,19 @@ def test_an_event_of_any_age_has_a_direction(served, shop_events, age):
 def test_k_and_exclusions_are_asked_for(served, shop_events):
     ids = shop_events.items.ids
     request = inputs([(ids[3], NOW - DAY, "purchase")] * 2, [])
-    large = {**request, "k": [5_000_000, 3], "exclude_item": [[""], [""]]}
-    full = served("recommend", large)
     items = len(ids)
-    # However many are asked for, there are no more than there are.
+    request["exclude_length"] = [1, 1]
+    large = {**request, "k": [items, 3], "exclude_item": [[""], [""]]}
+    full = served("recommend", large)
     assert sorted(chosen(full)) == sorted(ids)
     assert chosen(full, 1)[3:] == [""] * (items - 3)
     best = chosen(full)[:4]
+    request["exclude_length"] = [2, 0]
     some = served(
         "recommend", {**request, "k": [3, 3], "exclude_item": [best[:2], [""] * 2]}
     )
     assert chosen(some) == chosen(full)[2:5]
+    request["exclude_length"] = [items - 1] * 2
     everything = [[*ids[1:]], [""] * (items - 1)]
     one = served("recommend", {**request, "k": [5, 5], "exclude_item": everything})
     assert chosen(one) == [ids[0], "", "", "", ""]
@@ -333,6 +346,7 @@ def test_an_answer_is_diversified_as_it_is_evaluated(popularity, tmp_path, shop_
     with NativeModel(version) as loaded:
         answer = loaded("serving_default", request)
         some = {**request, "k": [40, 3, *[1] * 5], "exclude_item": [[""]] * 7}
+        some["exclude_length"] = [0] * 7
         of_each = loaded("recommend", some)
     scores = np.concatenate([in_memory(model, request)[:6], popularity[None]])
     seen = np.eye(len(ids), dtype=bool)[:7] & (np.arange(7) < 6)[:, None]
@@ -455,6 +469,7 @@ def test_texts_stand_in_for_items_outside_the_catalogue(model, tmp_path, shop_ev
         "history_text": [[texts[3], "not read, for the id is known"]],
         "k": [5],
         "exclude_item": [[""]],
+        "exclude_length": [0],
     }
     # A process of its own: an op library that is loaded once stays loaded.
     ask = [sys.executable, "-I", native.__file__, str(version)]
@@ -507,10 +522,10 @@ def test_a_model_of_half_precision_exports(tmp_path, shop_events, tiny_encoder, 
         tf_keras.mixed_precision.set_global_policy("float32")
     ids, texts = shop_events.items.ids, shop_events.items.texts
     request = inputs([(ids[3], NOW - DAY, "buy"), ("new", NOW - 60, "buy")], [])
-    request |= {"k": [5, 5], "exclude_item": [[""]] * 2}
+    request |= {"k": [5, 5], "exclude_item": [[""]] * 2, "exclude_length": [0, 0]}
     request |= {"history_text": [["", texts[9]], ["", ""]]}
     tensors = {name: tf.constant(value) for name, value in request.items()}
-    for name in ("history_time", "history_length", "query_time"):
+    for name in {*INTEGERS} & {*tensors}:
         tensors[name] = tf.cast(tensors[name], tf.int64)
     loaded = tf.saved_model.load(str(version))
     answer = loaded.signatures["recommend_by_text"](**tensors)
@@ -534,11 +549,11 @@ def test_items_of_several_texts_are_served_by_all_of_them(
     )
     version = export(two, tmp_path, k=5, texts=True)
     request = inputs([(ids[3], NOW - DAY, "buy"), ("new", NOW - 60, "buy")], [])
-    request |= {"k": [5, 5], "exclude_item": [[""]] * 2}
+    request |= {"k": [5, 5], "exclude_item": [[""]] * 2, "exclude_length": [0, 0]}
     # Of the new one the second text alone is known.
     request |= {"history_text": [[["", ""], ["", titles[9]]], [["", ""]] * 2]}
     tensors = {name: tf.constant(value) for name, value in request.items()}
-    for name in ("history_time", "history_length", "query_time"):
+    for name in {*INTEGERS} & {*tensors}:
         tensors[name] = tf.cast(tensors[name], tf.int64)
     loaded = tf.saved_model.load(str(version))
     answer = loaded.signatures["recommend_by_text"](**tensors)
@@ -620,13 +635,49 @@ def test_no_rows_and_no_columns_are_answered(served):
     }
     assert served("serving_default", no_rows)["item_id"].shape == (0, 5)
     no_rows |= {"k": np.zeros([0], np.int32), "exclude_item": np.zeros([0, 1], object)}
+    no_rows |= {"exclude_length": np.zeros([0], np.int64)}
     assert len(served("recommend", no_rows)["item_id"]) == 0
 
 
-def test_k_below_one_is_refused(served, shop_events):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k": [0]}, "k is below 1"),
+        ({"k": [-3]}, "k is below 1"),
+        ({"k": [343]}, "k is above the number of items"),
+        ({"k": [1, 1]}, "k and history_item must agree in batch"),
+        ({"exclude_item": [["a"]] * 2}, "exclude_item and history_item must agree"),
+        ({"exclude_length": [2]}, "exclude_length is above the width of exclude_item"),
+        ({"exclude_length": [-1]}, "exclude_length is below 0"),
+        ({"exclude_length": [1, 1]}, "exclude_length and exclude_item must agree"),
+        ({"exclude_item": [[b"a\xff"]]}, "exclude_item has a string that is not UTF-8"),
+        ({"history_item": [[b"\xc3"]]}, "history_item has a string that is not UTF-8"),
+    ],
+)
+def test_a_bad_choice_is_refused(served, shop_events, change, message):
     good = inputs([(shop_events.items.ids[3], NOW - DAY, "purchase")])
-    with pytest.raises(RuntimeError, match=r"INVALID_ARGUMENT.*k is below 1"):
-        served("recommend", {**good, "k": [0], "exclude_item": [[""]]})
+    good |= {"k": [342], "exclude_item": [["a"]], "exclude_length": [1]}
+    with pytest.raises(RuntimeError, match=f"INVALID_ARGUMENT.*{message}"):
+        served("recommend", {**good, **change})
+    assert served("recommend", good)["score"].shape == (1, 342)
+
+
+def test_padding_of_exclusions_excludes_nothing(served, shop_events):
+    ids = shop_events.items.ids
+    rows = [[(ids[3], NOW - DAY, "purchase")], [(ids[9], NOW - DAY, "purchase")]]
+    good = {**inputs(*rows), "k": [5, 5], "exclude_length": [1, 1]}
+    plain = served("recommend", {**good, "exclude_item": [[ids[3]], [ids[9]]]})
+    # As TensorFlow Serving pads, to the exclusions of whom it is joined with: with the
+    # first element, which is the first row's.
+    padded = [[ids[3]] * 3, [ids[9], ids[3], ids[3]]]
+    again = served("recommend", {**good, "exclude_item": padded})
+    np.testing.assert_array_equal(again["score"], plain["score"])
+    assert (again["item_id"] == plain["item_id"]).all()
+    # As a whole they would exclude.
+    every = {**good, "k": [342] * 2, "exclude_item": padded}
+    assert ids[3] in chosen(served("recommend", every), 1)
+    every["exclude_length"] = [3, 3]
+    assert ids[3] not in chosen(served("recommend", every), 1)
 
 
 def test_versions_follow_each_other_whole_or_not_at_all(model, tmp_path, monkeypatch):
@@ -641,7 +692,8 @@ def test_versions_follow_each_other_whole_or_not_at_all(model, tmp_path, monkeyp
     with pytest.raises(ZeroDivisionError):
         export(model, tmp_path, version=10**10)
     names = {one.name for one in tmp_path.iterdir()}
-    assert names == {first.name, second.name, third.name}
+    configs = {"models.config", "batching.config"}
+    assert names == {first.name, second.name, third.name, *configs}
 
 
 @pytest.mark.parametrize(
@@ -758,9 +810,10 @@ def test_a_fused_tower_exports_with_items_that_came_later(
         assert chosen(loaded("serving_default", best))[0] == "new"
     # An item that nobody added, by its text alone: its other parts are missing.
     asked = {**inputs([("unheard of", NOW - DAY, "buy")]), "k": [5]}
-    asked |= {"exclude_item": [[""]], "history_text": [["blue mug"]]}
+    asked |= {"exclude_item": [[""]], "exclude_length": [0]}
+    asked |= {"history_text": [["blue mug"]]}
     tensors = {name: tf.constant(value) for name, value in asked.items()}
-    for name in ("history_time", "history_length", "query_time"):
+    for name in {*INTEGERS} & {*tensors}:
         tensors[name] = tf.cast(tensors[name], tf.int64)
     by_text = tf.saved_model.load(str(version)).signatures["recommend_by_text"]
     interest = made.item_tower.embed_texts(tf.constant("blue mug")).numpy()

@@ -60,7 +60,7 @@ class ExportedRecommender:
 
     Args:
         export_directory: What `serving.export` wrote: the model's folder or a version.
-        k: Items a list.
+        k: Items a list; all where there are fewer.
 
     Raises:
         FileNotFoundError: There is no export.
@@ -77,7 +77,7 @@ class ExportedRecommender:
         self._metadata = metadata_of(version)
         libraries = text_op_libraries() if self._metadata["reads_texts"] else []
         self._model = NativeModel(version, op_libraries=libraries)
-        self._k = k
+        self._k = min(k, len(self._metadata["texts"]))
 
     def __call__(self, requests: Sequence[Request]) -> list[list[str]]:
         """Answers requests in blocks, those with histories of like length together.
@@ -242,5 +242,6 @@ def _inputs(requests: Sequence[Request], k: int) -> dict[str, Any]:
         "history_length": [len(one.history) for one in requests],
         "query_time": [one.time for one in requests],
         "exclude_item": [[""]] * len(requests),
+        "exclude_length": [0] * len(requests),
         "k": [k] * len(requests),
     }

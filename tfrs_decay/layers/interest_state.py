@@ -164,6 +164,34 @@ class InterestState(tf_keras.layers.Layer):
             }
         )
 
+    @property
+    def flat_spec(self) -> dict[str, tf.TensorSpec]:
+        """The `tf.TensorSpec` of each field that holds anything, by name."""
+        shapes = {name: one[1] for name, one in self._formulas.fields.items()}
+        shapes["dropped"] = (self._formulas.capacity,)
+        return {
+            name: one
+            for name, one in self.spec._asdict().items()
+            if 0 not in shapes[name]
+        }
+
+    def to_flat(self, state: State) -> dict[str, Any]:
+        """The fields of states that hold anything, by name.
+
+        Args:
+            state: Of `batch` users.
+        """
+        return {name: getattr(state, name) for name in self.flat_spec}
+
+    def from_flat(self, tensors: Mapping[str, tf.Tensor]) -> State:
+        """States of the fields that hold anything; `to_flat` the other way round.
+
+        Args:
+            tensors: By name, those of `flat_spec`; others are not looked at.
+        """
+        state = self.empty(tf.shape(tensors["time"])[0])
+        return state._replace(**{name: tensors[name] for name in self.flat_spec})
+
     def empty(self, batch_size: Any) -> State:
         """States without events.
 
@@ -381,8 +409,7 @@ class InterestState(tf_keras.layers.Layer):
         >>> sorted(signatures["update"].structured_outputs)
         ['log_weight', 'mean', 'time']
         """
-        spec = self.spec._asdict()
-        own = {field: spec[field] for field in self._used_fields()}
+        own = self.flat_spec
         others = {f"other_{field}": one for field, one in own.items()}
         columns = {
             COLUMNS[group]: tf.TensorSpec([None, None], tf.string)
@@ -400,23 +427,23 @@ class InterestState(tf_keras.layers.Layer):
 
         def update(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             given = {name: inputs[name] for name in events}
-            return self._flat(self.update(self._nested(inputs), **given))
+            return self.to_flat(self.update(self.from_flat(inputs), **given))
 
         def decay_to(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            return self._flat(self.decay_to(self._nested(inputs), inputs["now"]))
+            return self.to_flat(self.decay_to(self.from_flat(inputs), inputs["now"]))
 
         def read(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            state = self._nested(inputs)
+            state = self.from_flat(inputs)
             return {
                 "interest": self.read(state, inputs["now"]),
                 "weight": self.weight(state, inputs["now"]),
             }
 
         def merge(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            other = self._nested(
+            other = self.from_flat(
                 {field: inputs[f"other_{field}"] for field in own},
             )
-            return self._flat(self.merge(self._nested(inputs), other))
+            return self.to_flat(self.merge(self.from_flat(inputs), other))
 
         return {
             "update": _concrete(update, {**own, **events}),
@@ -459,20 +486,6 @@ class InterestState(tf_keras.layers.Layer):
         else:
             decay = _decay(decay)
         return cls(**{**config, "decay": decay})
-
-    def _used_fields(self) -> list[str]:
-        """The fields of a state that hold anything."""
-        shapes = {name: one[1] for name, one in self._formulas.fields.items()}
-        shapes["dropped"] = (self._formulas.capacity,)
-        return [name for name, shape in shapes.items() if 0 not in shape]
-
-    def _nested(self, tensors: Mapping[str, tf.Tensor]) -> State:
-        """A state of the fields that are used."""
-        state = self.empty(tf.shape(tensors["time"])[0])
-        return state._replace(**{name: tensors[name] for name in self._used_fields()})
-
-    def _flat(self, state: State) -> dict[str, tf.Tensor]:
-        return {name: getattr(state, name) for name in self._used_fields()}
 
     def _checked(self, state: State, name: str) -> tuple[State, list[Any]]:
         """A state of tensors, and the assertions that need its values."""

@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from tfrs_decay.serving.host import Limits as Limits
     from tfrs_decay.serving.native import NativeModel as NativeModel
     from tfrs_decay.serving.native import text_op_libraries as text_op_libraries
+    from tfrs_decay.serving.recommender import InterestModel as InterestModel
+    from tfrs_decay.serving.recommender import Recommender as Recommender
     from tfrs_decay.serving.redis_home import RedisHome as RedisHome
-    from tfrs_decay.serving.saved_model import InterestModel as InterestModel
-    from tfrs_decay.serving.saved_model import Recommender as Recommender
+    from tfrs_decay.serving.reporting import Report as Report
+    from tfrs_decay.serving.reporting import report as report
     from tfrs_decay.serving.saved_model import export as export
+    from tfrs_decay.serving.server_files import write_server_files as write_server_files
+    from tfrs_decay.serving.signatures import Request as Request
     from tfrs_decay.serving.sqlite_home import SQLiteHome as SQLiteHome
     from tfrs_decay.serving.store import InterestStore as InterestStore
 
@@ -37,22 +41,26 @@ _HOMES = {
     "DeadlineExceeded": "client",
     "Event": "asking",
     "Host": "host",
-    "InterestModel": "saved_model",
+    "InterestModel": "recommender",
     "InterestStore": "store",
     "InvalidRequest": "client",
     "Limits": "host",
     "NativeModel": "native",
     "NotServed": "client",
     "Recommendations": "client",
-    "Recommender": "saved_model",
+    "Recommender": "recommender",
     "RedisHome": "redis_home",
+    "Report": "reporting",
+    "Request": "signatures",
     "Retries": "client",
     "SQLiteHome": "sqlite_home",
     "ServingError": "client",
     "Unavailable": "client",
     "export": "saved_model",
     "export_combined": "combined",
+    "report": "reporting",
     "text_op_libraries": "native",
+    "write_server_files": "server_files",
 }
 
 __all__ = [
@@ -71,13 +79,17 @@ __all__ = [
     "Recommendations",
     "Recommender",
     "RedisHome",
+    "Report",
+    "Request",
     "Retries",
     "SQLiteHome",
     "ServingError",
     "Unavailable",
     "export",
     "export_combined",
+    "report",
     "text_op_libraries",
+    "write_server_files",
 ]
 
 

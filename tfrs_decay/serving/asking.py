@@ -188,7 +188,7 @@ def ask(
         export_directory: What `serving.export` wrote: the model's folder or a version.
         history: The events, in any order; none is a new user.
         query_time: Seconds since the epoch.
-        k: Items wanted.
+        k: Items wanted; all where there are fewer.
 
     Raises:
         FileNotFoundError: There is no export.
@@ -218,6 +218,7 @@ def ask(
                 "--texts`)."
             )
         fields = metadata.get("fields", 1)
+        k = min(k, len(metadata["texts"]))
         answer = model(
             name, request(history, query_time, k=k, by_text=by_text, fields=fields)
         )
@@ -255,6 +256,7 @@ def request(
         "history_length": [len(history)],
         "query_time": [query_time],
         "exclude_item": [list(exclude) or [""]],
+        "exclude_length": [len(exclude)],
         "k": [k],
     }
     if by_text:

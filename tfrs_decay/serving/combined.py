@@ -11,19 +11,20 @@ import tensorflow as tf
 
 from tfrs_decay.data.events import Items
 from tfrs_decay.layers.candidates import CandidateFeatures
-from tfrs_decay.layers.history import FOREVER, History, assert_seconds
+from tfrs_decay.layers.history import FOREVER, History
 from tfrs_decay.layers.own_items import NO_ITEM, place_among
 from tfrs_decay.layers.ranking_head import RankingHead
 from tfrs_decay.layers.top_k import LOWEST_SCORE, top_k
 from tfrs_decay.serving.signatures import (
-    CHOICES,
-    HISTORY,
+    RECOMMEND,
     Catalogue,
+    Request,
+    concrete,
     how_many,
     latest,
-    request_checks,
 )
 from tfrs_decay.serving.versions import next_version, write_version
+from tfrs_decay.serving.warmup import example
 
 
 class CombinedRecommender(tf.Module):
@@ -86,60 +87,26 @@ class CombinedRecommender(tf.Module):
         self._max_history = max_history
         self.catalogue = Catalogue(items.ids)
 
-    def recommend(
-        self,
-        history_item: tf.Tensor,
-        history_time: tf.Tensor,
-        history_action: tf.Tensor,
-        history_length: tf.Tensor,
-        query_time: tf.Tensor,
-        exclude_item: tf.Tensor | None = None,
-        k: tf.Tensor | None = None,
-    ) -> dict[str, tf.Tensor]:
+    def recommend(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answers a batch of histories.
 
-        Events beyond a row's length are padding, whatever they hold. An event of an
-        unknown item and one after the query time do not count. With `exclude_seen`
-        every item of the history is seen, whenever it was. A history without any event
-        that counts is answered with what is popular on the query's day. A query of a
-        day before the table's is answered as of the table's first.
-
-        The arguments are a signature's inputs, which is why there are seven.
+        An event of an unknown item and one after the query time do not count. With
+        `exclude_seen` every item of the history is seen, whenever it was. A history
+        without any event that counts is answered with what is popular on the query's
+        day. A query of a day before the table's is answered as of the table's first.
 
         Args:
-            history_item: [batch, time] strings, ids.
-            history_time: [batch, time] int64 seconds since the epoch, in any order.
-            history_action: [batch, time] strings, which are not looked at: every event
-                that was fitted counts the same.
-            history_length: [batch] int64, events of the row; the rest is padding.
-            query_time: [batch] int64 seconds since the epoch.
-            exclude_item: [batch, m] strings, ids never to return; "" for none.
-            k: [batch] int32, items wanted; an answer has at most as many places as
-                there are items, and a row that wants fewer than another is filled up
-                with places that no item takes.
+            **inputs: The fields of `signatures.Request` but for texts. Actions are not
+                looked at: every event that was fitted counts the same.
 
         Returns:
             `item_id` [batch, k] strings, best first, "" where no candidate was left;
             `score` [batch, k] float32, the lowest finite float there.
         """
-        within = tf.sequence_mask(history_length, tf.shape(history_item)[1])
-        checks = request_checks(
-            history_item,
-            history_time,
-            history_action,
-            history_length,
-            query_time,
-            exclude_item,
-            k,
-        )
-        times = tf.concat(
-            [tf.where(within, history_time, 0), query_time[:, None]], axis=1
-        )
-        checks.append(assert_seconds(times, "history_time or query_time"))
-        with tf.control_dependencies([check for check in checks if check is not None]):
-            place = self.catalogue.places.lookup(history_item)
-        seen = tf.where(within, place, -1)
-        counts = (seen >= 0) & (history_time <= query_time[:, None])
+        request = Request(**inputs)
+        asked = self.catalogue.read(request)
+        place, history_time, query_time = asked.place, asked.time, asked.query_time
+        counts = (place >= 0) & asked.counts
         if self._max_history is not None:
             order, counts = latest(history_time, counts, self._max_history)
             place, history_time = (
@@ -154,25 +121,25 @@ class CombinedRecommender(tf.Module):
             exclude_own=self._exclude_seen,
         )
         score = tf.where(found.item < 0, LOWEST_SCORE, self._rank(found.features))
-        excluded = [seen] if self._exclude_seen else []
-        if exclude_item is not None:
-            excluded.append(self.catalogue.places.lookup(exclude_item))
+        excluded = [asked.seen] if self._exclude_seen else []
+        if asked.excluded is not None:
+            excluded.append(asked.excluded)
         if excluded:
             left_out = _among(found.item, tf.concat(excluded, axis=1))
             score = tf.where(left_out, LOWEST_SCORE, score)
-        best, column = top_k(score, how_many(k, self._k, self._n_items))
+        best, column = top_k(score, how_many(request.k, self._k, self._n_items))
         # A column more, so that there is something to look at without candidates.
         item = tf.pad(found.item, [[0, 0], [0, 1]], constant_values=-1)
         nothing = tf.shape(found.item)[1]
         column = tf.where(column < 0, nothing, column)
-        return self.catalogue.answer(best, tf.gather(item, column, batch_dims=1), k)
+        return self.catalogue.answer(
+            best, tf.gather(item, column, batch_dims=1), request.k
+        )
 
     def signatures(self) -> dict[str, Any]:
         """Concrete functions by signature name."""
-        inputs = {"serving_default": HISTORY, "recommend": {**HISTORY, **CHOICES}}
         return {
-            name: tf.function(self.recommend).get_concrete_function(**specs)
-            for name, specs in inputs.items()
+            name: concrete(self.recommend, inputs) for name, inputs in RECOMMEND.items()
         }
 
 
@@ -194,14 +161,16 @@ def export_combined(
     recall: float | None = None,
     chosen: str | None = None,
     validated: Mapping[str, tuple[float, float]] | None = None,
+    server: str | None = "2.19",
+    warmup: bool | None = None,
     version: int | None = None,
 ) -> Path:
     """Writes a combined list as a SavedModel that TensorFlow Serving can serve.
 
-    Its signatures are those of `export`: `serving_default` takes a history and the
-    query time, `recommend` exclusions and `k` as well. The version appears whole or not
-    at all. The tables go with it: where `popularity.latest()` was put in by `refresh`
-    before, only its last row an item.
+    Its signatures are those of `export` that answer a history: `serving_default` takes
+    it and the query time, `recommend` exclusions and `k` as well, `recommend_now` the
+    history alone. The version appears whole or not at all. The tables go with it: where
+    `popularity.latest()` was put in by `refresh` before, only its last row an item.
 
     What is popular is known up to the cut, and grows old with the version, where in
     training each query saw the day before it: write a version daily, from
@@ -220,6 +189,8 @@ def export_combined(
             `ranking.CombinedList` has it: written to `assets.extra/tfrs_decay.json`.
         chosen: What the head is, as `ranking.Choice.name` says it: written too.
         validated: What it was chosen among, Recall and NDCG by name: written too.
+        server: As in `export`; and so is `warmup`.
+        warmup: Write requests that a server runs before it serves.
         version: The version's number; seconds since the epoch, or one above the highest
             that is there, when left out.
 
@@ -228,7 +199,8 @@ def export_combined(
 
     Raises:
         FileExistsError: The version is there already.
-        ValueError: An argument does not fit.
+        ImportError: `warmup=True` without the extra `serving`.
+        ValueError: An argument does not fit, or an op is missing in that server.
     """
     version = next_version(directory, version)
     recommender = CombinedRecommender(
@@ -262,5 +234,13 @@ def export_combined(
         "tensorflow": tf.__version__,
         "texts": dict(zip(items.ids.tolist(), items.titles.tolist(), strict=True)),
     }
-    signatures = recommender.signatures()
-    return write_version(recommender, signatures, directory, version, metadata)
+    return write_version(
+        recommender,
+        recommender.signatures(),
+        directory,
+        version,
+        metadata,
+        example=example(items.ids, None, {}),
+        server=server,
+        warmup=warmup,
+    )

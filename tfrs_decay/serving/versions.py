@@ -7,11 +7,19 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+from tfrs_decay.serving.ops import check_ops, ops_of
+from tfrs_decay.serving.server_files import write_server_files
+from tfrs_decay.serving.signatures import described
+from tfrs_decay.serving.warmup import FILE as WARMUP
+from tfrs_decay.serving.warmup import requests
+from tfrs_decay.serving.warmup import write as write_warmup
 
 METADATA = "tfrs_decay.json"
 """In `assets.extra/`: the catalogue's texts and what the export was made with."""
@@ -48,6 +56,11 @@ def write_version(
     directory: str | os.PathLike[str],
     version: int,
     metadata: Mapping[str, Any],
+    *,
+    example: Mapping[str, np.ndarray],
+    server: str | None,
+    warmup: bool | None,
+    arrays: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
     """Writes a SavedModel beside its place, and renames it.
 
@@ -56,10 +69,19 @@ def write_version(
         signatures: Concrete functions by name.
         directory: The model's folder.
         version: From `next_version`.
-        metadata: What the export says of itself.
+        metadata: What the export says of itself; the signatures, ops and warm-up are
+            added.
+        example: From `warmup.example`.
+        server: The TensorFlow Serving that has to have all ops; any for None.
+        warmup: Whether to write warm-up requests; where that can be done for None.
+        arrays: Further files of `assets.extra/`: NPZ by name, of arrays by name.
 
     Returns:
         The version's folder.
+
+    Raises:
+        ImportError: Warm-up requests are asked for, and cannot be written.
+        ValueError: The server does not have an op.
     """
     # Whatever the query side reads is saved, and nothing of the model besides: not its
     # metrics, and not its encoder unless a signature runs it.
@@ -71,13 +93,45 @@ def write_version(
     partial = Path(tempfile.mkdtemp(prefix=f".{version}.", dir=base))
     try:
         tf.saved_model.save(served, str(partial), signatures=signatures)
+        ops = ops_of(partial)
+        if server is not None:
+            check_ops(ops, server)
         extra = partial / "assets.extra"
         extra.mkdir()
-        (extra / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
+        for name, several in (arrays or {}).items():
+            np.savez(extra / f"{name}.npz", **several)
+        warmed = write_warmup(
+            extra / WARMUP,
+            base.resolve().name,
+            requests(signatures, example),
+            needed=warmup,
+        )
+        described_as = {
+            **metadata,
+            "signatures": described(signatures),
+            "variables": _largest(served.captured),
+            "ops": {"core": len(ops.core), "other": [*ops.text, *ops.other]},
+            "server": server,
+            "warmup": warmed,
+        }
+        (extra / METADATA).write_text(json.dumps(described_as), encoding="utf-8")
         partial.chmod(0o755)
         target = base / str(version)
         partial.rename(target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    write_server_files(base)
     return target
+
+
+def _largest(variables: Iterable[tf.Variable], most: int = 5) -> dict[str, int]:
+    """Bytes of the largest variables by name, and of all others together."""
+    # The shape of a table that can be refreshed is not known of its variable.
+    size = {one.ref(): one.dtype.size * int(tf.size(one)) for one in variables}
+    order = sorted(size, key=lambda ref: -size[ref])
+    found: dict[str, int] = {}
+    for place, ref in enumerate(order):
+        name = ref.deref().name.split(":")[0] if place < most else "others"
+        found[name] = found.get(name, 0) + size[ref]
+    return found
