@@ -17,7 +17,7 @@ def test_a_list_is_fitted_written_and_asked(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "window 2, track new: " in printed
     assert "Chosen: " in printed
-    (version,) = out.iterdir()
+    (version,) = out.glob("[0-9]*")
     assert f"Written: {version}" in printed
     told = json.loads((version / "assets.extra" / "tfrs_decay.json").read_text())
     assert (told["k"], told["exclude_seen"]) == (7, True)
@@ -59,7 +59,7 @@ def test_two_towers_name_candidates_too(tmp_path, capsys):
     assert main(["combine", *small, "--towers", "--out", str(out)]) == 0
     # Up to the start of each window, and to the end of the log.
     assert capsys.readouterr().out.count("two towers are trained up to 20") == 3
-    (version,) = out.iterdir()
+    (version,) = out.glob("[0-9]*")
     told = json.loads((version / "assets.extra" / "tfrs_decay.json").read_text())
     assert "two towers" in told["combined"]["head"]["features"]
 

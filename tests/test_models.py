@@ -676,7 +676,14 @@ def test_without_a_correction_new_items_have_none():
         more.with_items(["a"])
 
 
-@pytest.mark.parametrize("fusion", ["sum", "concat", "gated"])
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        pytest.param("sum", marks=pytest.mark.integration),  # slow
+        pytest.param("concat", marks=pytest.mark.integration),
+        "gated",
+    ],
+)
 def test_a_fused_tower_trains_in_a_model(shop_events, tiny_encoder, fusion):
     losses = []
     for _ in range(2):
