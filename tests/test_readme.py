@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 import tf_keras
+from tiny_served import write_tiny
 
 import tfrs_decay as td
 
 README = Path(__file__).parents[1] / "README.md"
-MODEL, ITEMS, STATE = re.findall(
+MODEL, ITEMS, STATE, SERVING = re.findall(
     r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
 )
 
@@ -28,7 +29,7 @@ def run(block, **names):
 def test_the_model_of_the_readme_trains_and_exports(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(MODEL)
-    (version,) = (tmp_path / "export" / "shop").iterdir()
+    (version,) = (tmp_path / "export" / "shop").glob("[0-9]*")
     assert (version / "saved_model.pb").is_file()
 
 
@@ -92,6 +93,21 @@ def test_the_state_of_the_readme_is_what_it_says():
     said = re.search(r"# \[([\d.]+), ([\d.]+)\]", STATE).groups()
     np.testing.assert_allclose(read, [float(one) for one in said], atol=5e-4)
     assert len(names["stored"]) == int(re.search(r"# (\d+) bytes", STATE)[1])
+
+
+def test_what_the_readme_asks_a_server_and_a_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = tmp_path / "shop"
+    base.mkdir()
+    write_tiny(base, 1)
+    with td.serving.Host(base, rest_port=0, grpc_port=0, say=str) as up:
+        assert SERVING.count("localhost:8500") == 1
+        address = f"localhost:{up.grpc_port}"
+        names = run(SERVING.replace("localhost:8500", address), td=td)
+    with names["InterestStore"].open(
+        "sqlite:///states.db", names["interest"], time_to_live="90d"
+    ) as store:
+        assert "ann" not in store
 
 
 @pytest.mark.parametrize(
