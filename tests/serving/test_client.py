@@ -439,3 +439,22 @@ def test_one_client_for_many_threads(served):
             for thread in threads:
                 thread.join(60)
             assert answers == {number: [number + 0.25] for number in range(8)}
+
+
+def test_a_refused_request_of_another_thread_takes_nothing_away(served):
+    """What another thread does is done here between reading and looking."""
+
+    class Interrupted(Client):
+        refused = 0
+
+        def _checked(self, *args):
+            if not self.refused:
+                self.refused += 1
+                with pytest.raises(InvalidRequest, match=r"count is below 1"):
+                    self.predict("positive", {"count": [-1]})
+            return super()._checked(*args)
+
+    made = Interrupted(address(served, "http"), model="my shop", timeout=60)
+    with made as ask:
+        assert ask.predict("plus", {"x": [1]})["y"].tolist() == [1.25]
+        assert ask.refused

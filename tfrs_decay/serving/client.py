@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 Arrays = dict[str, NDArray[Any]]
+Signatures = dict[str, Signature]
+Question = tuple[str, Mapping[str, Any]]
 T = TypeVar("T")
 
 
@@ -147,8 +149,9 @@ class _Client:
         ]
         self._timeout = timeout
         self._retries = retries
-        # Of the version that answered last; read again when something does not fit.
-        self._known: dict[str, Signature] = {}
+        # Of the version that answered last; None where it is to be read again. Other
+        # threads put another in its place: a call looks once, and keeps what it saw.
+        self._known: Signatures | None = None
 
     def _way(self, address: _Address, model: _Model) -> Any:
         raise NotImplementedError
@@ -157,37 +160,38 @@ class _Client:
         return _Patience(self._timeout if timeout is None else timeout, self._retries)
 
     def _checked(
-        self, name: str, inputs: Mapping[str, Any]
-    ) -> tuple[Signature, Arrays]:
-        """What to send, by the signatures that are known."""
-        signature = self._known.get(name)
+        self, known: Signatures, question: Question
+    ) -> tuple[str, Signature, Arrays]:
+        """What to send, by these signatures."""
+        name, inputs = question
+        signature = known.get(name)
         try:
             if signature is None:
                 raise ValueError(
-                    f"There is no signature {name!r}: the model has "
-                    f"{sorted(self._known)}."
+                    f"There is no signature {name!r}: the model has {sorted(known)}."
                 )
-            return signature, signature.arrays(inputs, name)
+            return name, signature, signature.arrays(inputs, name)
         except ValueError as error:
             raise _error("INVALID_ARGUMENT", str(error), inputs) from error
 
-    def _forget(self, error: ServingError) -> None:
+    def _forget(self, known: Signatures) -> None:
         """Where a request does not fit, another version may be served by now."""
-        if isinstance(error, InvalidRequest):
-            self._known = {}
+        if self._known is known:
+            self._known = None
 
     def _question(
         self,
+        known: Signatures,
         history: Sequence[Event],
         query_time: int | None,
         k: int,
         exclude: Sequence[str],
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> Question:
         by_text = asking.has_texts(history)
         name = "recommend_by_text" if by_text else "recommend"
         shape = None
-        if by_text and name in self._known:
-            shape = self._known[name].inputs["history_text"].shape
+        if by_text and name in known:
+            shape = known[name].inputs["history_text"].shape
         fields = shape[2] if shape is not None and len(shape) == 3 else 1
         return name, asking.request(
             history,
@@ -230,7 +234,7 @@ class Client(_Client):
             return _Grpc(address, model)
         return _Rest(address, model)
 
-    def signatures(self, *, timeout: float | None = None) -> dict[str, Signature]:
+    def signatures(self, *, timeout: float | None = None) -> Signatures:
         """What the served version offers.
 
         Args:
@@ -239,8 +243,7 @@ class Client(_Client):
         Raises:
             ServingError: The server does not answer.
         """
-        self._read(self._patience(timeout))
-        return dict(self._known)
+        return dict(self._read(self._patience(timeout)))
 
     def predict(
         self,
@@ -267,26 +270,7 @@ class Client(_Client):
             ServingError: It failed otherwise.
         """
         patience = self._patience(timeout)
-        fresh = not self._known
-        if fresh:
-            self._read(patience)
-        try:
-            asked, arrays = self._checked(signature, inputs)
-        except InvalidRequest:
-            if fresh:
-                raise
-            self._read(patience)
-            asked, arrays = self._checked(signature, inputs)
-        try:
-            return self._ask(
-                patience,
-                lambda transport, left: transport.predict(
-                    signature, asked, arrays, left
-                ),
-            )
-        except ServingError as error:
-            self._forget(error)
-            raise
+        return self._predict(patience, lambda known: (signature, inputs))
 
     def recommend(
         self,
@@ -310,10 +294,11 @@ class Client(_Client):
         Raises:
             ServingError: As for `predict`.
         """
-        if not self._known:
-            self.signatures(timeout=timeout)
-        question = self._question(history, query_time, k, exclude)
-        return _recommendations(self.predict(*question, timeout=timeout))
+        outputs = self._predict(
+            self._patience(timeout),
+            lambda known: self._question(known, history, query_time, k, exclude),
+        )
+        return _recommendations(outputs)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -331,10 +316,33 @@ class Client(_Client):
     ) -> None:
         self.close()
 
-    def _read(self, patience: _Patience) -> None:
-        self._known = self._ask(
-            patience, lambda transport, left: transport.signatures(left)
-        )
+    def _predict(
+        self, patience: _Patience, question: Callable[[Signatures], Question]
+    ) -> Arrays:
+        known = self._known
+        fresh = known is None
+        if known is None:
+            known = self._read(patience)
+        try:
+            name, asked, arrays = self._checked(known, question(known))
+        except InvalidRequest:
+            if fresh:
+                raise
+            known = self._read(patience)
+            name, asked, arrays = self._checked(known, question(known))
+        try:
+            return self._ask(
+                patience,
+                lambda transport, left: transport.predict(name, asked, arrays, left),
+            )
+        except InvalidRequest:
+            self._forget(known)
+            raise
+
+    def _read(self, patience: _Patience) -> Signatures:
+        known = self._ask(patience, lambda transport, left: transport.signatures(left))
+        self._known = known
+        return known
 
     def _ask(self, patience: _Patience, ask: Callable[[_Transport, float], T]) -> T:
         while True:
@@ -370,10 +378,9 @@ class AsyncClient(_Client):
             return _AsyncGrpc(address, model)
         return _AsyncRest(address, model)
 
-    async def signatures(self, *, timeout: float | None = None) -> dict[str, Signature]:
+    async def signatures(self, *, timeout: float | None = None) -> Signatures:
         """What the served version offers; see `Client.signatures`."""
-        await self._read(self._patience(timeout))
-        return dict(self._known)
+        return dict(await self._read(self._patience(timeout)))
 
     async def predict(
         self,
@@ -384,26 +391,7 @@ class AsyncClient(_Client):
     ) -> Arrays:
         """Runs one signature; see `Client.predict`."""
         patience = self._patience(timeout)
-        fresh = not self._known
-        if fresh:
-            await self._read(patience)
-        try:
-            asked, arrays = self._checked(signature, inputs)
-        except InvalidRequest:
-            if fresh:
-                raise
-            await self._read(patience)
-            asked, arrays = self._checked(signature, inputs)
-        try:
-            return await self._ask(
-                patience,
-                lambda transport, left: transport.predict(
-                    signature, asked, arrays, left
-                ),
-            )
-        except ServingError as error:
-            self._forget(error)
-            raise
+        return await self._predict(patience, lambda known: (signature, inputs))
 
     async def recommend(
         self,
@@ -415,10 +403,11 @@ class AsyncClient(_Client):
         timeout: float | None = None,
     ) -> Recommendations:
         """Items for one user; see `Client.recommend`."""
-        if not self._known:
-            await self.signatures(timeout=timeout)
-        question = self._question(history, query_time, k, exclude)
-        return _recommendations(await self.predict(*question, timeout=timeout))
+        outputs = await self._predict(
+            self._patience(timeout),
+            lambda known: self._question(known, history, query_time, k, exclude),
+        )
+        return _recommendations(outputs)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -436,10 +425,35 @@ class AsyncClient(_Client):
     ) -> None:
         await self.close()
 
-    async def _read(self, patience: _Patience) -> None:
-        self._known = await self._ask(
+    async def _predict(
+        self, patience: _Patience, question: Callable[[Signatures], Question]
+    ) -> Arrays:
+        known = self._known
+        fresh = known is None
+        if known is None:
+            known = await self._read(patience)
+        try:
+            name, asked, arrays = self._checked(known, question(known))
+        except InvalidRequest:
+            if fresh:
+                raise
+            known = await self._read(patience)
+            name, asked, arrays = self._checked(known, question(known))
+        try:
+            return await self._ask(
+                patience,
+                lambda transport, left: transport.predict(name, asked, arrays, left),
+            )
+        except InvalidRequest:
+            self._forget(known)
+            raise
+
+    async def _read(self, patience: _Patience) -> Signatures:
+        known = await self._ask(
             patience, lambda transport, left: transport.signatures(left)
         )
+        self._known = known
+        return known
 
     async def _ask(
         self,
@@ -553,7 +567,7 @@ def _recommendations(outputs: Arrays) -> Recommendations:
 
 
 class _Transport(Protocol):
-    def signatures(self, seconds: float) -> dict[str, Signature]: ...
+    def signatures(self, seconds: float) -> Signatures: ...
 
     def predict(
         self, name: str, signature: Signature, arrays: Arrays, seconds: float
@@ -563,7 +577,7 @@ class _Transport(Protocol):
 
 
 class _AsyncTransport(Protocol):
-    async def signatures(self, seconds: float) -> dict[str, Signature]: ...
+    async def signatures(self, seconds: float) -> Signatures: ...
 
     async def predict(
         self, name: str, signature: Signature, arrays: Arrays, seconds: float
@@ -582,7 +596,7 @@ class _Rest:
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
 
-    def signatures(self, seconds: float) -> dict[str, Signature]:
+    def signatures(self, seconds: float) -> Signatures:
         answer = json.loads(self._ask("GET", "/metadata", None, seconds, {}))
         definitions = answer["metadata"]["signature_def"]["signature_def"]
         return {
@@ -685,7 +699,7 @@ class _AsyncRest:
     def __init__(self, address: _Address, model: _Model) -> None:
         self._rest = _Rest(address, model)
 
-    async def signatures(self, seconds: float) -> dict[str, Signature]:
+    async def signatures(self, seconds: float) -> Signatures:
         return await asyncio.to_thread(self._rest.signatures, seconds)
 
     async def predict(
@@ -733,7 +747,7 @@ class _GrpcMessages:
         self._fill(request.model_spec)
         return request
 
-    def signatures(self, response: Any) -> dict[str, Signature]:
+    def signatures(self, response: Any) -> Signatures:
         definitions = self.protos.get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(definitions)
         return self.protos.signatures_of(definitions)
@@ -773,7 +787,7 @@ class _Grpc:
         self._channel = self._messages.channel(address, self._messages.protos.grpc)
         self._stub = self._messages.stub(self._channel)
 
-    def signatures(self, seconds: float) -> dict[str, Signature]:
+    def signatures(self, seconds: float) -> Signatures:
         with self._messages.errors({}):
             request = self._messages.metadata_request()
             response = self._stub.GetModelMetadata(request, timeout=seconds)
@@ -799,7 +813,7 @@ class _AsyncGrpc:
         self._channel = self._messages.channel(address, self._messages.protos.grpc.aio)
         self._stub = self._messages.stub(self._channel)
 
-    async def signatures(self, seconds: float) -> dict[str, Signature]:
+    async def signatures(self, seconds: float) -> Signatures:
         with self._messages.errors({}):
             request = self._messages.metadata_request()
             response = await self._stub.GetModelMetadata(request, timeout=seconds)
