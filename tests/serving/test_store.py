@@ -914,6 +914,14 @@ def test_what_redis_refuses_is_said_with_its_name(empty_redis):
             ValueError, match=rf"user 'ann' in {name} cannot be read; .* b'anoth', and"
         ):
             store.get("ann")
+        exported = store.export("ann")
+        assert base64.b64decode(exported["bytes"]) == b"another's"
+        assert "begins with b'anoth'" in exported["unreadable"]
+        assert exported["written"] is exported["state"] is None
+        assert store.sweep() == 0
+        client.set(key, INTEREST.to_bytes(INTEREST.empty()))  # bare, without a record
+        with pytest.raises(ValueError, match=r"cannot be read; delete\(user\) removes"):
+            store.update("ann", [[1.0]], times=[0])
         client.delete(key)
         client.rpush(key, "a list")
         with pytest.raises(OSError, match=rf"^{name} refuses: .*WRONGTYPE"):

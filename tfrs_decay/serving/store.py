@@ -336,7 +336,8 @@ class InterestStore:
             "expires", dates in UTC, and "expired", for what has and was not swept yet;
             "bytes", the state as it is, in base 64; "version" and "fingerprint" of the
             state; and "state", its fields as nested lists (`interest.State`). What
-            cannot be read has None in their places, and "unreadable" that says why.
+            cannot be read has None in their places, and "unreadable" that says why;
+            "written" is None, too, where that is not known.
 
         Raises:
             TypeError: As in `get`, as are the other errors, but for a state that is
@@ -348,7 +349,7 @@ class InterestStore:
             return None
         version = fingerprint = state = unreadable = None
         try:
-            version, fingerprint, _ = stored.header(record.state)
+            version, fingerprint, _ = _header(record)
             fields = self.interest.from_bytes(record.state)._asdict()
             state = {name: np.asarray(one).tolist() for name, one in fields.items()}
         except ValueError as error:
@@ -356,7 +357,7 @@ class InterestStore:
         return {
             "user": user,
             "store": self.home.name,
-            "written": moment_of(record.written),
+            "written": moment_of(record.written) if record.unreadable is None else None,
             "expires": None if record.expires is None else moment_of(record.expires),
             "expired": self._has_expired(record),
             "version": version,
@@ -384,7 +385,7 @@ class InterestStore:
         """Deletes the states that have expired, and says how many.
 
         SQLite keeps them until then. Redis lets go of them by itself, and those are not
-        counted.
+        counted. What cannot be read stays until it is deleted.
 
         Raises:
             ConnectionError: The home did not answer: sweep again.
@@ -462,7 +463,7 @@ class InterestStore:
             return None
         where = f"the state of user {user!r} in {self.home.name}"
         try:
-            written_under = stored.header(record.state).fingerprint
+            written_under = _header(record).fingerprint
             if written_under == self._fingerprint:
                 return self.interest.from_bytes(record.state)
         except ValueError as error:
@@ -504,6 +505,13 @@ class InterestStore:
 
 
 _GIVEN = "what function gives"
+
+
+def _header(record: Record) -> stored.Header:
+    """What a record's state says of itself; ValueError where it cannot be read."""
+    if record.unreadable is not None:
+        raise ValueError(record.unreadable)
+    return stored.header(record.state)
 
 
 def _one(states: State, row: int) -> State:
