@@ -375,13 +375,25 @@ def test_no_answer_in_time(way):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["localhost:8500", "ftp://localhost", "grpc://", "http://localhost/v1"]
+    "wrong",
+    [
+        *("localhost:8500", "ftp://localhost", "grpc://", "http://localhost/v1"),
+        *("http://localhost?a=1", "http://localhost:x", "http://me:sec/ret@localhost"),
+    ],
 )
 def test_an_address_that_is_none(wrong):
     with pytest.raises(
         ValueError, match=r"is no address of a server: give one such as"
-    ):
+    ) as refused:
         Client(wrong, model="shop")
+    assert "sec" not in str(refused.value)
+
+
+def test_a_password_is_refused_and_not_shown():
+    with pytest.raises(
+        ValueError, match=r"'http://\.\.\.@localhost' has a user or a password, which a"
+    ):
+        Client("http://me:secret@localhost", model="shop")
 
 
 def test_numbers_that_are_none():

@@ -676,6 +676,20 @@ def test_a_url_of_nothing_that_is_known_is_refused(url):
         InterestStore.open(url, INTEREST)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis:/me:s@ecr/t@shop:6379/0", "redis:/...@shop:6379/0"),
+        ("me:secret@shop", "me:...@shop"),
+        ("//me:secret@shop", "...@shop"),
+    ],
+)
+def test_a_password_of_a_mistyped_url_is_not_shown(url, shown):
+    with pytest.raises(ValueError, match=r"must be 'sqlite:///PATH' or") as refused:
+        InterestStore.open(url, INTEREST)
+    assert str(refused.value).startswith(f"url={shown!r} must be")
+
+
 # SQLite alone.
 
 

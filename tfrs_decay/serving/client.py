@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tfrs_decay.serving import asking, rest_format
 from tfrs_decay.serving.asking import Event
+from tfrs_decay.serving.homes import without_password
 from tfrs_decay.serving.native import Signature
 from tfrs_decay.serving.statuses import HTTP_STATUS
 
@@ -498,13 +499,26 @@ _PORTS = {"grpc": 8500, "grpcs": 443, "http": 8501, "https": 443}
 
 
 def _parts(address: str) -> _Address:
-    parts = urllib.parse.urlsplit(address)
-    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/"):
+    shown = without_password(address)
+    wrong = ValueError(
+        f"{shown!r} is no address of a server: give one such as "
+        "'grpc://localhost:8500' or 'http://localhost:8501'."
+    )
+    try:
+        parts = urllib.parse.urlsplit(address)
+        port = parts.port
+    except ValueError:
+        # Python's own error may show a part of a password.
+        raise wrong from None
+    beyond = parts.path.strip("/") or parts.query or parts.fragment
+    if parts.scheme not in _PORTS or not parts.hostname or beyond:
+        raise wrong
+    if "@" in parts.netloc:
         raise ValueError(
-            f"{address!r} is no address of a server: give one such as "
-            "'grpc://localhost:8500' or 'http://localhost:8501'."
+            f"{shown!r} has a user or a password, which a client does not send: leave "
+            "them out, and let what stands before the server see who may ask."
         )
-    return _Address(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])
+    return _Address(parts.scheme, parts.hostname, port or _PORTS[parts.scheme])
 
 
 class _Patience:

@@ -8,6 +8,7 @@ writers in many threads, processes and machines. Nothing here loads Keras or Ten
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -88,6 +89,11 @@ class Home(Protocol):
 
     def close(self) -> None:
         """Lets go of it. Closing it again does nothing."""
+
+
+def without_password(url: str) -> str:
+    """A URL for an error: whatever stands before an "@" in it is left out."""
+    return re.sub(r"^(\w+:/*)?.*@", r"\1...@", url, flags=re.DOTALL)
 
 
 def closed(name: str) -> ValueError:

@@ -21,7 +21,7 @@ from tfrs_decay.data.times import moment_of
 from tfrs_decay.durations import Duration, to_seconds
 from tfrs_decay.interest import InterestState, State, stored
 from tfrs_decay.interest.state import need_state
-from tfrs_decay.serving.homes import Home, Record, exchange
+from tfrs_decay.serving.homes import Home, Record, exchange, without_password
 from tfrs_decay.serving.redis_home import RedisHome
 from tfrs_decay.serving.sqlite_home import SQLiteHome
 
@@ -159,7 +159,8 @@ class InterestStore:
             home = SQLiteHome(path[1:])
         else:
             raise ValueError(
-                f"url={url!r} must be 'sqlite:///PATH' or 'redis://HOST:PORT/DATABASE'."
+                f"url={without_password(url)!r} must be 'sqlite:///PATH' or "
+                "'redis://HOST:PORT/DATABASE'."
             )
         try:
             return cls(interest, home, **options)
