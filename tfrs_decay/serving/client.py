@@ -560,7 +560,13 @@ def _error(status: str, message: str, inputs: Mapping[str, Any]) -> ServingError
 
 
 def _input_named(message: str, inputs: Mapping[str, Any]) -> str | None:
-    """The input that a message is about: the one in quotes, or the first it has."""
+    """The input that a message is about: the one in quotes, or the first it has.
+
+    Where inputs are missing or unknown it is the first of these.
+    """
+    if re.search(r"(takes|must have) the inputs \[", message):
+        odd = re.search(r"(?:missing|unknown) are \['([^']+)'", message)
+        return odd[1] if odd else None
     quoted = re.search(r"[Ii]nput '(\w+)'", message)
     if quoted:
         return quoted[1]
