@@ -350,6 +350,26 @@ def test_what_does_not_pass_is_not_tried_again(pauses, status, body, kind, messa
     assert pauses == []
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"<html>Log in</html>", b"[]", b"{}", b"\xff", b'{"outputs": [{"a": 1}]}'),
+        *(b'{"outputs": [[1], 2]}', b'{"outputs": {"y": [1]}}', b"[" * 100_000),
+    ],
+)
+def test_what_is_no_answer_of_a_server_is_said(body):
+    said = r"UNKNOWN: 127\.0\.0\.1:\d+: this is no answer of a model's server"
+    for script in ([(200, body)], [metadata(), (200, body)]):
+        with (
+            scripted(*script) as (address, asked),
+            Client(address, model="shop", timeout=60) as ask,
+            pytest.raises(ServingError, match=said) as refused,
+        ):
+            ask.predict("plus", {"x": [1]})
+        assert type(refused.value) is ServingError
+        assert len(asked) == len(script)
+
+
 def test_another_version_with_another_type():
     script = [metadata(), (200, b'{"outputs": [2.0]}'), metadata("DT_STRING")]
     with (

@@ -617,19 +617,17 @@ class _Rest:
         self._lock = threading.Lock()
 
     def signatures(self, seconds: float) -> Signatures:
-        answer = json.loads(self._ask("GET", "/metadata", None, seconds, {}))
-        definitions = answer["metadata"]["signature_def"]["signature_def"]
-        return {
-            name: rest_format.signature_of_json(one)
-            for name, one in sorted(definitions.items())
-        }
+        answer = self._ask("GET", "/metadata", None, seconds, {})
+        return self._understood(answer, rest_format.read_signatures)
 
     def predict(
         self, name: str, signature: Signature, arrays: Arrays, seconds: float
     ) -> Arrays:
         body = rest_format.write_request(name, arrays)
         answer = self._ask("POST", ":predict", body, seconds, arrays)
-        return rest_format.read_answer(answer, signature)
+        return self._understood(
+            answer, lambda body: rest_format.read_answer(body, signature)
+        )
 
     def close(self) -> None:
         with self._lock:
@@ -660,6 +658,14 @@ class _Rest:
         if status != 200:
             raise _http_error(status, answer, inputs)
         return answer
+
+    def _understood(self, answer: bytes, read: Callable[[bytes], T]) -> T:
+        try:
+            return read(answer)
+        except ValueError as error:
+            raise ServingError(
+                f"{self._address.host}:{self._address.port}: {error}", "UNKNOWN"
+            ) from error
 
     def _exchange(
         self, method: str, path: str, body: bytes | None, seconds: float
