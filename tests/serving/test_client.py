@@ -248,6 +248,29 @@ def test_a_fallback(served, way, pauses):
     assert pauses == []
 
 
+def test_a_fallback_for_a_server_that_is_silent():
+    """The first has half of the time, and the other what is left of it."""
+    given = {}
+
+    class Silent:
+        def __init__(self, port):
+            self.port = port
+
+        def signatures(self, seconds):
+            given[self.port] = seconds
+            if self.port == 1:
+                raise DeadlineExceeded("no answer", "DEADLINE_EXCEEDED")
+            return {}
+
+    class Made(Client):
+        def _way(self, address, model):
+            return Silent(address.port)
+
+    options = {"model": "shop", "fallback": "http://localhost:2", "timeout": 1_000}
+    assert Made("http://localhost:1", **options).signatures() == {}
+    assert given[1] <= 500 < given[2] <= 1_000
+
+
 @contextlib.contextmanager
 def scripted(*answers):
     """An HTTP server that gives these answers, one after the other."""

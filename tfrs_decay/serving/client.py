@@ -215,7 +215,8 @@ class Client(_Client):
             servers behind TLS.
         model: What the server calls the model.
         version: The version to ask; the server's choice when left out.
-        fallback: A second address, asked where the first is not reached or is full.
+        fallback: A second address, asked where the first is not reached, is full, or
+            does not answer within half of the time that is left.
         timeout: Seconds for a call, all its tries together.
         retries: How to try again.
 
@@ -360,8 +361,8 @@ class Client(_Client):
     ) -> T:
         *others, last = self._transports
         for transport in others:
-            with contextlib.suppress(Unavailable):
-                return ask(transport, patience.left())
+            with contextlib.suppress(Unavailable, DeadlineExceeded):
+                return ask(transport, patience.left() / len(self._transports))
         return ask(last, patience.left())
 
 
@@ -475,8 +476,8 @@ class AsyncClient(_Client):
     ) -> T:
         *others, last = self._transports
         for transport in others:
-            with contextlib.suppress(Unavailable):
-                return await ask(transport, patience.left())
+            with contextlib.suppress(Unavailable, DeadlineExceeded):
+                return await ask(transport, patience.left() / len(self._transports))
         return await ask(last, patience.left())
 
 
