@@ -54,9 +54,9 @@ class InterestStore:
     Reading and writing are safe from several threads and, but for ":memory:", from
     several processes, each with a store of its own. An update reads a state and puts
     the new one in its place only if it is still there, and starts again if it is not:
-    no update is lost, and one that is under way does not bring back a user who is
-    deleted meanwhile. An update whose answer was lost with the connection is looked
-    for, and not made twice.
+    no update is lost, and one that is under way does not bring back what is deleted
+    meanwhile, but starts the user anew with its own events. An update whose answer was
+    lost with the connection is looked for, and not made twice.
 
     Kept are the state's bytes, when they were written and when they expire: no items,
     no list of events. `InterestState.describe` says which decays are sums of
@@ -371,7 +371,8 @@ class InterestStore:
     def delete(self, user: str) -> int:
         """Deletes all that is kept of a user, readable or not; how many states, 0 or 1.
 
-        An update that is under way does not bring it back; a later one starts anew.
+        An update that is under way does not bring it back: like a later one it starts
+        the user anew, with its own events.
 
         Raises:
             TypeError: `user` is no string.
