@@ -454,6 +454,17 @@ def test_a_server_is_warmed_up_with_each_signature(exported, served):
     assert known == [[True], [False]]
 
 
+def test_a_server_is_warmed_up_with_an_item_that_is_known_by_its_text_alone():
+    ids = np.array([f"item {number}" for number in range(20)])
+    for some in (ids, ids[:1]):
+        given = warmup.example(some, None, {"text": np.array(["a red lantern"])})
+        items = given["history_item"][0].tolist()
+        assert items == [*some[: warmup.EVENTS - 1], ""]
+        assert given["history_text"].shape == (1, len(items))
+        assert given["history_length"] == [len(items)]
+    assert "" not in warmup.example(ids, None, {})["history_item"]
+
+
 def test_without_the_stubs_the_report_says_so(tmp_path, monkeypatch):
     for one in ("tensorflow_serving", "tensorflow_serving.apis"):
         monkeypatch.setitem(sys.modules, one, None)
