@@ -159,8 +159,9 @@ def test_recommend(ask):
         ("plus", {"x": np.float64([1])}, r"Input 'x' .* is float64, and float32", "x"),
         ("plus", {"x": [[1.0], [2.0, 3.0]]}, r"rows of unequal length", "x"),
         ("plus", {"x": [float("nan")]}, r"Input 'x' of .* has NaN", "x"),
-        ("plus", {}, r"missing are \['x'\]", None),
-        ("plus", {"x": [1], "y": [2]}, r"unknown are \['y'\]", "x"),
+        ("plus", {}, r"missing are \['x'\]", "x"),
+        ("plus", {"x": [1], "y": [2]}, r"unknown are \['y'\]", "y"),
+        ("serving_default", {**MIXED, "k": [1]}, r"are \[\], unknown are", "k"),
         ("minus", {"x": [1]}, r"There is no signature 'minus': the model has", None),
         ("positive", {"count": [-1]}, r"count is below 1", "count"),
         ("raw", {"raw_bytes": ["x" * 200_000]}, r"RESOURCE_EXHAUSTED: ", None),
@@ -245,6 +246,29 @@ def test_a_fallback(served, way, pauses):
     with kind(gone, model="my shop", fallback=other, timeout=60) as ask:
         assert ask.predict("plus", {"x": [1]})["y"].tolist() == [1.25]
     assert pauses == []
+
+
+def test_a_fallback_for_a_server_that_is_silent():
+    """The first has half of the time, and the other what is left of it."""
+    given = {}
+
+    class Silent:
+        def __init__(self, port):
+            self.port = port
+
+        def signatures(self, seconds):
+            given[self.port] = seconds
+            if self.port == 1:
+                raise DeadlineExceeded("no answer", "DEADLINE_EXCEEDED")
+            return {}
+
+    class Made(Client):
+        def _way(self, address, model):
+            return Silent(address.port)
+
+    options = {"model": "shop", "fallback": "http://localhost:2", "timeout": 1_000}
+    assert Made("http://localhost:1", **options).signatures() == {}
+    assert given[1] <= 500 < given[2] <= 1_000
 
 
 @contextlib.contextmanager
@@ -349,6 +373,26 @@ def test_what_does_not_pass_is_not_tried_again(pauses, status, body, kind, messa
     assert pauses == []
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"<html>Log in</html>", b"[]", b"{}", b"\xff", b'{"outputs": [{"a": 1}]}'),
+        *(b'{"outputs": [[1], 2]}', b'{"outputs": {"y": [1]}}', b"[" * 100_000),
+    ],
+)
+def test_what_is_no_answer_of_a_server_is_said(body):
+    said = r"UNKNOWN: 127\.0\.0\.1:\d+: this is no answer of a model's server"
+    for script in ([(200, body)], [metadata(), (200, body)]):
+        with (
+            scripted(*script) as (address, asked),
+            Client(address, model="shop", timeout=60) as ask,
+            pytest.raises(ServingError, match=said) as refused,
+        ):
+            ask.predict("plus", {"x": [1]})
+        assert type(refused.value) is ServingError
+        assert len(asked) == len(script)
+
+
 def test_another_version_with_another_type():
     script = [metadata(), (200, b'{"outputs": [2.0]}'), metadata("DT_STRING")]
     with (
@@ -375,13 +419,25 @@ def test_no_answer_in_time(way):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["localhost:8500", "ftp://localhost", "grpc://", "http://localhost/v1"]
+    "wrong",
+    [
+        *("localhost:8500", "ftp://localhost", "grpc://", "http://localhost/v1"),
+        *("http://localhost?a=1", "http://localhost:x", "http://me:sec/ret@localhost"),
+    ],
 )
 def test_an_address_that_is_none(wrong):
     with pytest.raises(
         ValueError, match=r"is no address of a server: give one such as"
-    ):
+    ) as refused:
         Client(wrong, model="shop")
+    assert "sec" not in str(refused.value)
+
+
+def test_a_password_is_refused_and_not_shown():
+    with pytest.raises(
+        ValueError, match=r"'http://\.\.\.@localhost' has a user or a password, which a"
+    ):
+        Client("http://me:secret@localhost", model="shop")
 
 
 def test_numbers_that_are_none():
@@ -439,3 +495,22 @@ def test_one_client_for_many_threads(served):
             for thread in threads:
                 thread.join(60)
             assert answers == {number: [number + 0.25] for number in range(8)}
+
+
+def test_a_refused_request_of_another_thread_takes_nothing_away(served):
+    """What another thread does is done here between reading and looking."""
+
+    class Interrupted(Client):
+        refused = 0
+
+        def _checked(self, *args):
+            if not self.refused:
+                self.refused += 1
+                with pytest.raises(InvalidRequest, match=r"count is below 1"):
+                    self.predict("positive", {"count": [-1]})
+            return super()._checked(*args)
+
+    made = Interrupted(address(served, "http"), model="my shop", timeout=60)
+    with made as ask:
+        assert ask.predict("plus", {"x": [1]})["y"].tolist() == [1.25]
+        assert ask.refused

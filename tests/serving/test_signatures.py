@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import sys
 import time
@@ -27,6 +28,7 @@ from tfrs_decay.serving import (
 from tfrs_decay.serving.asking import metadata_of
 from tfrs_decay.serving.ops import Ops, check_ops
 from tfrs_decay.serving.signatures import SAYS
+from tfrs_decay.serving.versions import next_version
 
 DAY = 86_400
 NOW = 1_706_000_000
@@ -452,6 +454,17 @@ def test_a_server_is_warmed_up_with_each_signature(exported, served):
     assert known == [[True], [False]]
 
 
+def test_a_server_is_warmed_up_with_an_item_that_is_known_by_its_text_alone():
+    ids = np.array([f"item {number}" for number in range(20)])
+    for some in (ids, ids[:1]):
+        given = warmup.example(some, None, {"text": np.array(["a red lantern"])})
+        items = given["history_item"][0].tolist()
+        assert items == [*some[: warmup.EVENTS - 1], ""]
+        assert given["history_text"].shape == (1, len(items))
+        assert given["history_length"] == [len(items)]
+    assert "" not in warmup.example(ids, None, {})["history_item"]
+
+
 def test_without_the_stubs_the_report_says_so(tmp_path, monkeypatch):
     for one in ("tensorflow_serving", "tensorflow_serving.apis"):
         monkeypatch.setitem(sys.modules, one, None)
@@ -496,6 +509,18 @@ def test_files_that_were_edited_stay(tmp_path):
     }
     with pytest.raises(ValueError, match="name='a/b': give a model's name"):
         write_server_files(tmp_path, name="a/b")
+
+
+def test_server_files_that_cannot_be_put_in_place_leave_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_server_files(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_whose_name_no_server_takes_is_refused_before_any_version(tmp_path):
+    with pytest.raises(ValueError, match=r"name='a\\\\b': give a model's name"):
+        next_version(tmp_path / "a\\b", None)
 
 
 def test_a_report_says_what_an_export_holds(exported, model, ids):

@@ -676,6 +676,20 @@ def test_a_url_of_nothing_that_is_known_is_refused(url):
         InterestStore.open(url, INTEREST)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis:/me:s@ecr/t@shop:6379/0", "redis:/...@shop:6379/0"),
+        ("me:secret@shop", "me:...@shop"),
+        ("//me:secret@shop", "...@shop"),
+    ],
+)
+def test_a_password_of_a_mistyped_url_is_not_shown(url, shown):
+    with pytest.raises(ValueError, match=r"must be 'sqlite:///PATH' or") as refused:
+        InterestStore.open(url, INTEREST)
+    assert str(refused.value).startswith(f"url={shown!r} must be")
+
+
 # SQLite alone.
 
 
@@ -914,6 +928,14 @@ def test_what_redis_refuses_is_said_with_its_name(empty_redis):
             ValueError, match=rf"user 'ann' in {name} cannot be read; .* b'anoth', and"
         ):
             store.get("ann")
+        exported = store.export("ann")
+        assert base64.b64decode(exported["bytes"]) == b"another's"
+        assert "begins with b'anoth'" in exported["unreadable"]
+        assert exported["written"] is exported["state"] is None
+        assert store.sweep() == 0
+        client.set(key, INTEREST.to_bytes(INTEREST.empty()))  # bare, without a record
+        with pytest.raises(ValueError, match=r"cannot be read; delete\(user\) removes"):
+            store.update("ann", [[1.0]], times=[0])
         client.delete(key)
         client.rpush(key, "a list")
         with pytest.raises(OSError, match=rf"^{name} refuses: .*WRONGTYPE"):

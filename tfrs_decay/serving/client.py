@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tfrs_decay.serving import asking, rest_format
 from tfrs_decay.serving.asking import Event
+from tfrs_decay.serving.homes import without_password
 from tfrs_decay.serving.native import Signature
 from tfrs_decay.serving.statuses import HTTP_STATUS
 
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 Arrays = dict[str, NDArray[Any]]
+Signatures = dict[str, Signature]
+Question = tuple[str, Mapping[str, Any]]
 T = TypeVar("T")
 
 
@@ -147,8 +150,9 @@ class _Client:
         ]
         self._timeout = timeout
         self._retries = retries
-        # Of the version that answered last; read again when something does not fit.
-        self._known: dict[str, Signature] = {}
+        # Of the version that answered last; None where it is to be read again. Other
+        # threads put another in its place: a call looks once, and keeps what it saw.
+        self._known: Signatures | None = None
 
     def _way(self, address: _Address, model: _Model) -> Any:
         raise NotImplementedError
@@ -157,37 +161,38 @@ class _Client:
         return _Patience(self._timeout if timeout is None else timeout, self._retries)
 
     def _checked(
-        self, name: str, inputs: Mapping[str, Any]
-    ) -> tuple[Signature, Arrays]:
-        """What to send, by the signatures that are known."""
-        signature = self._known.get(name)
+        self, known: Signatures, question: Question
+    ) -> tuple[str, Signature, Arrays]:
+        """What to send, by these signatures."""
+        name, inputs = question
+        signature = known.get(name)
         try:
             if signature is None:
                 raise ValueError(
-                    f"There is no signature {name!r}: the model has "
-                    f"{sorted(self._known)}."
+                    f"There is no signature {name!r}: the model has {sorted(known)}."
                 )
-            return signature, signature.arrays(inputs, name)
+            return name, signature, signature.arrays(inputs, name)
         except ValueError as error:
             raise _error("INVALID_ARGUMENT", str(error), inputs) from error
 
-    def _forget(self, error: ServingError) -> None:
+    def _forget(self, known: Signatures) -> None:
         """Where a request does not fit, another version may be served by now."""
-        if isinstance(error, InvalidRequest):
-            self._known = {}
+        if self._known is known:
+            self._known = None
 
     def _question(
         self,
+        known: Signatures,
         history: Sequence[Event],
         query_time: int | None,
         k: int,
         exclude: Sequence[str],
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> Question:
         by_text = asking.has_texts(history)
         name = "recommend_by_text" if by_text else "recommend"
         shape = None
-        if by_text and name in self._known:
-            shape = self._known[name].inputs["history_text"].shape
+        if by_text and name in known:
+            shape = known[name].inputs["history_text"].shape
         fields = shape[2] if shape is not None and len(shape) == 3 else 1
         return name, asking.request(
             history,
@@ -210,7 +215,8 @@ class Client(_Client):
             servers behind TLS.
         model: What the server calls the model.
         version: The version to ask; the server's choice when left out.
-        fallback: A second address, asked where the first is not reached or is full.
+        fallback: A second address, asked where the first is not reached, is full, or
+            does not answer within half of the time that is left.
         timeout: Seconds for a call, all its tries together.
         retries: How to try again.
 
@@ -230,7 +236,7 @@ class Client(_Client):
             return _Grpc(address, model)
         return _Rest(address, model)
 
-    def signatures(self, *, timeout: float | None = None) -> dict[str, Signature]:
+    def signatures(self, *, timeout: float | None = None) -> Signatures:
         """What the served version offers.
 
         Args:
@@ -239,8 +245,7 @@ class Client(_Client):
         Raises:
             ServingError: The server does not answer.
         """
-        self._read(self._patience(timeout))
-        return dict(self._known)
+        return dict(self._read(self._patience(timeout)))
 
     def predict(
         self,
@@ -267,26 +272,7 @@ class Client(_Client):
             ServingError: It failed otherwise.
         """
         patience = self._patience(timeout)
-        fresh = not self._known
-        if fresh:
-            self._read(patience)
-        try:
-            asked, arrays = self._checked(signature, inputs)
-        except InvalidRequest:
-            if fresh:
-                raise
-            self._read(patience)
-            asked, arrays = self._checked(signature, inputs)
-        try:
-            return self._ask(
-                patience,
-                lambda transport, left: transport.predict(
-                    signature, asked, arrays, left
-                ),
-            )
-        except ServingError as error:
-            self._forget(error)
-            raise
+        return self._predict(patience, lambda known: (signature, inputs))
 
     def recommend(
         self,
@@ -310,10 +296,11 @@ class Client(_Client):
         Raises:
             ServingError: As for `predict`.
         """
-        if not self._known:
-            self.signatures(timeout=timeout)
-        question = self._question(history, query_time, k, exclude)
-        return _recommendations(self.predict(*question, timeout=timeout))
+        outputs = self._predict(
+            self._patience(timeout),
+            lambda known: self._question(known, history, query_time, k, exclude),
+        )
+        return _recommendations(outputs)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -331,10 +318,33 @@ class Client(_Client):
     ) -> None:
         self.close()
 
-    def _read(self, patience: _Patience) -> None:
-        self._known = self._ask(
-            patience, lambda transport, left: transport.signatures(left)
-        )
+    def _predict(
+        self, patience: _Patience, question: Callable[[Signatures], Question]
+    ) -> Arrays:
+        known = self._known
+        fresh = known is None
+        if known is None:
+            known = self._read(patience)
+        try:
+            name, asked, arrays = self._checked(known, question(known))
+        except InvalidRequest:
+            if fresh:
+                raise
+            known = self._read(patience)
+            name, asked, arrays = self._checked(known, question(known))
+        try:
+            return self._ask(
+                patience,
+                lambda transport, left: transport.predict(name, asked, arrays, left),
+            )
+        except InvalidRequest:
+            self._forget(known)
+            raise
+
+    def _read(self, patience: _Patience) -> Signatures:
+        known = self._ask(patience, lambda transport, left: transport.signatures(left))
+        self._known = known
+        return known
 
     def _ask(self, patience: _Patience, ask: Callable[[_Transport, float], T]) -> T:
         while True:
@@ -351,8 +361,8 @@ class Client(_Client):
     ) -> T:
         *others, last = self._transports
         for transport in others:
-            with contextlib.suppress(Unavailable):
-                return ask(transport, patience.left())
+            with contextlib.suppress(Unavailable, DeadlineExceeded):
+                return ask(transport, patience.left() / len(self._transports))
         return ask(last, patience.left())
 
 
@@ -370,10 +380,9 @@ class AsyncClient(_Client):
             return _AsyncGrpc(address, model)
         return _AsyncRest(address, model)
 
-    async def signatures(self, *, timeout: float | None = None) -> dict[str, Signature]:
+    async def signatures(self, *, timeout: float | None = None) -> Signatures:
         """What the served version offers; see `Client.signatures`."""
-        await self._read(self._patience(timeout))
-        return dict(self._known)
+        return dict(await self._read(self._patience(timeout)))
 
     async def predict(
         self,
@@ -384,26 +393,7 @@ class AsyncClient(_Client):
     ) -> Arrays:
         """Runs one signature; see `Client.predict`."""
         patience = self._patience(timeout)
-        fresh = not self._known
-        if fresh:
-            await self._read(patience)
-        try:
-            asked, arrays = self._checked(signature, inputs)
-        except InvalidRequest:
-            if fresh:
-                raise
-            await self._read(patience)
-            asked, arrays = self._checked(signature, inputs)
-        try:
-            return await self._ask(
-                patience,
-                lambda transport, left: transport.predict(
-                    signature, asked, arrays, left
-                ),
-            )
-        except ServingError as error:
-            self._forget(error)
-            raise
+        return await self._predict(patience, lambda known: (signature, inputs))
 
     async def recommend(
         self,
@@ -415,10 +405,11 @@ class AsyncClient(_Client):
         timeout: float | None = None,
     ) -> Recommendations:
         """Items for one user; see `Client.recommend`."""
-        if not self._known:
-            await self.signatures(timeout=timeout)
-        question = self._question(history, query_time, k, exclude)
-        return _recommendations(await self.predict(*question, timeout=timeout))
+        outputs = await self._predict(
+            self._patience(timeout),
+            lambda known: self._question(known, history, query_time, k, exclude),
+        )
+        return _recommendations(outputs)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -436,10 +427,35 @@ class AsyncClient(_Client):
     ) -> None:
         await self.close()
 
-    async def _read(self, patience: _Patience) -> None:
-        self._known = await self._ask(
+    async def _predict(
+        self, patience: _Patience, question: Callable[[Signatures], Question]
+    ) -> Arrays:
+        known = self._known
+        fresh = known is None
+        if known is None:
+            known = await self._read(patience)
+        try:
+            name, asked, arrays = self._checked(known, question(known))
+        except InvalidRequest:
+            if fresh:
+                raise
+            known = await self._read(patience)
+            name, asked, arrays = self._checked(known, question(known))
+        try:
+            return await self._ask(
+                patience,
+                lambda transport, left: transport.predict(name, asked, arrays, left),
+            )
+        except InvalidRequest:
+            self._forget(known)
+            raise
+
+    async def _read(self, patience: _Patience) -> Signatures:
+        known = await self._ask(
             patience, lambda transport, left: transport.signatures(left)
         )
+        self._known = known
+        return known
 
     async def _ask(
         self,
@@ -460,8 +476,8 @@ class AsyncClient(_Client):
     ) -> T:
         *others, last = self._transports
         for transport in others:
-            with contextlib.suppress(Unavailable):
-                return await ask(transport, patience.left())
+            with contextlib.suppress(Unavailable, DeadlineExceeded):
+                return await ask(transport, patience.left() / len(self._transports))
         return await ask(last, patience.left())
 
 
@@ -484,13 +500,26 @@ _PORTS = {"grpc": 8500, "grpcs": 443, "http": 8501, "https": 443}
 
 
 def _parts(address: str) -> _Address:
-    parts = urllib.parse.urlsplit(address)
-    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/"):
+    shown = without_password(address)
+    wrong = ValueError(
+        f"{shown!r} is no address of a server: give one such as "
+        "'grpc://localhost:8500' or 'http://localhost:8501'."
+    )
+    try:
+        parts = urllib.parse.urlsplit(address)
+        port = parts.port
+    except ValueError:
+        # Python's own error may show a part of a password.
+        raise wrong from None
+    beyond = parts.path.strip("/") or parts.query or parts.fragment
+    if parts.scheme not in _PORTS or not parts.hostname or beyond:
+        raise wrong
+    if "@" in parts.netloc:
         raise ValueError(
-            f"{address!r} is no address of a server: give one such as "
-            "'grpc://localhost:8500' or 'http://localhost:8501'."
+            f"{shown!r} has a user or a password, which a client does not send: leave "
+            "them out, and let what stands before the server see who may ask."
         )
-    return _Address(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])
+    return _Address(parts.scheme, parts.hostname, port or _PORTS[parts.scheme])
 
 
 class _Patience:
@@ -532,7 +561,13 @@ def _error(status: str, message: str, inputs: Mapping[str, Any]) -> ServingError
 
 
 def _input_named(message: str, inputs: Mapping[str, Any]) -> str | None:
-    """The input that a message is about: the one in quotes, or the first it has."""
+    """The input that a message is about: the one in quotes, or the first it has.
+
+    Where inputs are missing or unknown it is the first of these.
+    """
+    if re.search(r"(takes|must have) the inputs \[", message):
+        odd = re.search(r"(?:missing|unknown) are \['([^']+)'", message)
+        return odd[1] if odd else None
     quoted = re.search(r"[Ii]nput '(\w+)'", message)
     if quoted:
         return quoted[1]
@@ -553,7 +588,7 @@ def _recommendations(outputs: Arrays) -> Recommendations:
 
 
 class _Transport(Protocol):
-    def signatures(self, seconds: float) -> dict[str, Signature]: ...
+    def signatures(self, seconds: float) -> Signatures: ...
 
     def predict(
         self, name: str, signature: Signature, arrays: Arrays, seconds: float
@@ -563,7 +598,7 @@ class _Transport(Protocol):
 
 
 class _AsyncTransport(Protocol):
-    async def signatures(self, seconds: float) -> dict[str, Signature]: ...
+    async def signatures(self, seconds: float) -> Signatures: ...
 
     async def predict(
         self, name: str, signature: Signature, arrays: Arrays, seconds: float
@@ -582,20 +617,18 @@ class _Rest:
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
 
-    def signatures(self, seconds: float) -> dict[str, Signature]:
-        answer = json.loads(self._ask("GET", "/metadata", None, seconds, {}))
-        definitions = answer["metadata"]["signature_def"]["signature_def"]
-        return {
-            name: rest_format.signature_of_json(one)
-            for name, one in sorted(definitions.items())
-        }
+    def signatures(self, seconds: float) -> Signatures:
+        answer = self._ask("GET", "/metadata", None, seconds, {})
+        return self._understood(answer, rest_format.read_signatures)
 
     def predict(
         self, name: str, signature: Signature, arrays: Arrays, seconds: float
     ) -> Arrays:
         body = rest_format.write_request(name, arrays)
         answer = self._ask("POST", ":predict", body, seconds, arrays)
-        return rest_format.read_answer(answer, signature)
+        return self._understood(
+            answer, lambda body: rest_format.read_answer(body, signature)
+        )
 
     def close(self) -> None:
         with self._lock:
@@ -626,6 +659,14 @@ class _Rest:
         if status != 200:
             raise _http_error(status, answer, inputs)
         return answer
+
+    def _understood(self, answer: bytes, read: Callable[[bytes], T]) -> T:
+        try:
+            return read(answer)
+        except ValueError as error:
+            raise ServingError(
+                f"{self._address.host}:{self._address.port}: {error}", "UNKNOWN"
+            ) from error
 
     def _exchange(
         self, method: str, path: str, body: bytes | None, seconds: float
@@ -685,7 +726,7 @@ class _AsyncRest:
     def __init__(self, address: _Address, model: _Model) -> None:
         self._rest = _Rest(address, model)
 
-    async def signatures(self, seconds: float) -> dict[str, Signature]:
+    async def signatures(self, seconds: float) -> Signatures:
         return await asyncio.to_thread(self._rest.signatures, seconds)
 
     async def predict(
@@ -733,7 +774,7 @@ class _GrpcMessages:
         self._fill(request.model_spec)
         return request
 
-    def signatures(self, response: Any) -> dict[str, Signature]:
+    def signatures(self, response: Any) -> Signatures:
         definitions = self.protos.get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(definitions)
         return self.protos.signatures_of(definitions)
@@ -773,7 +814,7 @@ class _Grpc:
         self._channel = self._messages.channel(address, self._messages.protos.grpc)
         self._stub = self._messages.stub(self._channel)
 
-    def signatures(self, seconds: float) -> dict[str, Signature]:
+    def signatures(self, seconds: float) -> Signatures:
         with self._messages.errors({}):
             request = self._messages.metadata_request()
             response = self._stub.GetModelMetadata(request, timeout=seconds)
@@ -799,7 +840,7 @@ class _AsyncGrpc:
         self._channel = self._messages.channel(address, self._messages.protos.grpc.aio)
         self._stub = self._messages.stub(self._channel)
 
-    async def signatures(self, seconds: float) -> dict[str, Signature]:
+    async def signatures(self, seconds: float) -> Signatures:
         with self._messages.errors({}):
             request = self._messages.metadata_request()
             response = await self._stub.GetModelMetadata(request, timeout=seconds)

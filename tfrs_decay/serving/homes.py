@@ -8,6 +8,7 @@ writers in many threads, processes and machines. Nothing here loads Keras or Ten
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -32,12 +33,15 @@ class Record(NamedTuple):
     expires: From when on it counts for absent, seconds since the epoch; None for never.
     marks: `MARK` bytes for each of its latest `TRAIL` writes, the newest first; zeros
         where there were not so many.
+    unreadable: Why it is no record, where something else has been put in its place or
+        it was cut off: `state` is then all that is there, and the rest says nothing.
     """
 
     state: bytes
     written: int
     expires: int | None
     marks: bytes
+    unreadable: str | None = None
 
     def has(self, mark: bytes) -> bool:
         """Whether a mark is among them."""
@@ -81,10 +85,15 @@ class Home(Protocol):
         """Removes a record; whether there was one."""
 
     def sweep(self, now: int) -> int:
-        """Removes the records that have expired; how many."""
+        """Removes the records that have expired; how many. What is unreadable stays."""
 
     def close(self) -> None:
         """Lets go of it. Closing it again does nothing."""
+
+
+def without_password(url: str) -> str:
+    """A URL for an error: whatever stands before an "@" in it is left out."""
+    return re.sub(r"^(\w+:/*)?.*@", r"\1...@", url, flags=re.DOTALL)
 
 
 def closed(name: str) -> ValueError:

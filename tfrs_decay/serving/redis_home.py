@@ -143,27 +143,7 @@ class RedisHome:
 
     def _records(self, keys: Sequence[bytes]) -> list[Record | None]:
         answers = self._each([("GET", key) for key in keys])
-        return [
-            None if answer is None else self._unpacked(answer, key)
-            for key, answer in zip(keys, answers, strict=True)
-        ]
-
-    def _unpacked(self, data: bytes, key: bytes) -> Record:
-        if data[: len(_MAGIC)] != _MAGIC or len(data) < _RECORD.size:
-            user = key.decode(errors="replace")[len(self._prefix) :]
-            raise ValueError(
-                f"the state of user {user!r} in {self.name} cannot be read; "
-                f"delete(user) removes it. It has {len(data)} bytes and begins with "
-                f"{data[: len(_MAGIC)]!r}, and a record with {_MAGIC!r}: it was cut "
-                "off, or written by something else."
-            )
-        _, marks, written, expires = _RECORD.unpack_from(data)
-        return Record(
-            state=data[_RECORD.size :],
-            written=written,
-            expires=None if expires == _NEVER else expires,
-            marks=marks,
-        )
+        return [None if answer is None else _unpacked(answer) for answer in answers]
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -212,6 +192,28 @@ return mark == ARGV[1] and redis.call('DEL', KEYS[1]) or 0
 def _packed(record: Record) -> bytes:
     ends = _NEVER if record.expires is None else record.expires
     return _RECORD.pack(_MAGIC, record.marks, record.written, ends) + record.state
+
+
+def _unpacked(data: bytes) -> Record:
+    if data[: len(_MAGIC)] != _MAGIC or len(data) < _RECORD.size:
+        return Record(
+            state=data,
+            written=0,
+            expires=None,
+            marks=bytes(MARK * TRAIL),
+            unreadable=(
+                f"It has {len(data)} bytes and begins with {data[: len(_MAGIC)]!r}, "
+                f"and a record with {_MAGIC!r}: it was cut off, or written by "
+                "something else."
+            ),
+        )
+    _, marks, written, expires = _RECORD.unpack_from(data)
+    return Record(
+        state=data[_RECORD.size :],
+        written=written,
+        expires=None if expires == _NEVER else expires,
+        marks=marks,
+    )
 
 
 def _batches(keys: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,14 +142,27 @@ def read_answer(body: bytes, signature: Signature) -> dict[str, NDArray[Any]]:
     Raises:
         ValueError: It is no such answer.
     """
-    document = json.loads(body)
-    columns = document["outputs"]
-    if len(signature.outputs) == 1:
-        columns = {next(iter(signature.outputs)): columns}
-    return {
-        name: _array(_without_base64(columns[name], name), spec)
-        for name, spec in signature.outputs.items()
-    }
+    with _reading(body):
+        columns = json.loads(body)["outputs"]
+        if len(signature.outputs) == 1:
+            columns = {next(iter(signature.outputs)): columns}
+        return {
+            name: _array(_without_base64(columns[name], name), spec)
+            for name, spec in signature.outputs.items()
+        }
+
+
+def read_signatures(body: bytes) -> dict[str, Signature]:
+    """The signatures of an answer to `/metadata`, by name.
+
+    Raises:
+        ValueError: It is no such answer.
+    """
+    with _reading(body):
+        definitions = json.loads(body)["metadata"]["signature_def"]["signature_def"]
+        return {
+            name: signature_of_json(one) for name, one in sorted(definitions.items())
+        }
 
 
 def signature_as_json(signature: Signature) -> dict[str, Any]:
@@ -178,6 +192,21 @@ def signature_of_json(definition: Mapping[str, Any]) -> Signature:
         method_name=definition.get("method_name", ""),
         optional=frozenset(definition.get("defaults", {})),
     )
+
+
+@contextlib.contextmanager
+def _reading(body: bytes) -> Iterator[None]:
+    """Whatever goes wrong with an answer of another shape, as one error."""
+    try:
+        yield
+    except (
+        *(ValueError, LookupError, TypeError, AttributeError),
+        *(ArithmeticError, RecursionError),
+    ) as error:
+        raise ValueError(
+            f"this is no answer of a model's server ({type(error).__name__}: {error}); "
+            f"it begins with {body[:200]!r}."
+        ) from error
 
 
 def _columns(instances: Any, signature: Signature) -> dict[str, list[Any]]:

@@ -13,6 +13,18 @@ TIMEOUT_MICROSECONDS = 1_000
 """How long the first row of a batch waits for others."""
 
 
+def model_name(directory: str | os.PathLike[str], name: str | None = None) -> str:
+    """What a server calls a model: a name that is given, or that of its folder.
+
+    Raises:
+        ValueError: The name has a character that would need quoting.
+    """
+    name = Path(directory).resolve().name if name is None else name
+    if any(character in name for character in '"\\\n/'):
+        raise ValueError(f"name={name!r}: give a model's name, as in a URL.")
+    return name
+
+
 def write_server_files(
     directory: str | os.PathLike[str],
     *,
@@ -42,9 +54,7 @@ def write_server_files(
         ValueError: The name has a character that would need quoting.
     """
     base = Path(directory)
-    name = base.resolve().name if name is None else name
-    if any(character in name for character in '"\\\n/'):
-        raise ValueError(f"name={name!r}: give a model's name, as in a URL.")
+    name = model_name(base, name)
     sizes = [2**power for power in range(BATCH.bit_length())]
     texts = {
         "models.config": (
@@ -71,9 +81,13 @@ def write_server_files(
         if path.exists() and not overwrite:
             continue
         handle, partial = tempfile.mkstemp(prefix=f".{file}.", dir=base)
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                out.write(text)
+            os.chmod(partial, 0o644)
+            os.replace(partial, path)
+        except BaseException:
+            os.unlink(partial)
+            raise
         written.append(path)
     return written

@@ -92,13 +92,13 @@ class SQLiteHome:
                     done = connection.execute(
                         "UPDATE interest SET state = ?, written = ?, expires = ?, "
                         "marks = ? WHERE user = ? AND substr(marks, 1, ?) = ?",
-                        (*record, user, MARK, seen),
+                        (*_columns(record), user, MARK, seen),
                     )
                 else:
                     done = connection.execute(
                         "INSERT INTO interest (user, state, written, expires, marks) "
                         "VALUES (?, ?, ?, ?, ?) ON CONFLICT (user) DO NOTHING",
-                        (user, *record),
+                        (user, *_columns(record)),
                     )
                 made.append(done.rowcount == 1)
         return made
@@ -207,3 +207,7 @@ class SQLiteHome:
                 f"{self.name} is damaged, or no SQLite file ({error}): put a copy in "
                 "its place, or replay the users' events into a new one."
             ) from error
+
+
+def _columns(record: Record) -> tuple[bytes, int, int | None, bytes]:
+    return record.state, record.written, record.expires, record.marks

@@ -21,7 +21,7 @@ from tfrs_decay.data.times import moment_of
 from tfrs_decay.durations import Duration, to_seconds
 from tfrs_decay.interest import InterestState, State, stored
 from tfrs_decay.interest.state import need_state
-from tfrs_decay.serving.homes import Home, Record, exchange
+from tfrs_decay.serving.homes import Home, Record, exchange, without_password
 from tfrs_decay.serving.redis_home import RedisHome
 from tfrs_decay.serving.sqlite_home import SQLiteHome
 
@@ -54,9 +54,9 @@ class InterestStore:
     Reading and writing are safe from several threads and, but for ":memory:", from
     several processes, each with a store of its own. An update reads a state and puts
     the new one in its place only if it is still there, and starts again if it is not:
-    no update is lost, and one that is under way does not bring back a user who is
-    deleted meanwhile. An update whose answer was lost with the connection is looked
-    for, and not made twice.
+    no update is lost, and one that is under way does not bring back what is deleted
+    meanwhile, but starts the user anew with its own events. An update whose answer was
+    lost with the connection is looked for, and not made twice.
 
     Kept are the state's bytes, when they were written and when they expire: no items,
     no list of events. `InterestState.describe` says which decays are sums of
@@ -159,7 +159,8 @@ class InterestStore:
             home = SQLiteHome(path[1:])
         else:
             raise ValueError(
-                f"url={url!r} must be 'sqlite:///PATH' or 'redis://HOST:PORT/DATABASE'."
+                f"url={without_password(url)!r} must be 'sqlite:///PATH' or "
+                "'redis://HOST:PORT/DATABASE'."
             )
         try:
             return cls(interest, home, **options)
@@ -336,7 +337,8 @@ class InterestStore:
             "expires", dates in UTC, and "expired", for what has and was not swept yet;
             "bytes", the state as it is, in base 64; "version" and "fingerprint" of the
             state; and "state", its fields as nested lists (`interest.State`). What
-            cannot be read has None in their places, and "unreadable" that says why.
+            cannot be read has None in their places, and "unreadable" that says why;
+            "written" is None, too, where that is not known.
 
         Raises:
             TypeError: As in `get`, as are the other errors, but for a state that is
@@ -348,7 +350,7 @@ class InterestStore:
             return None
         version = fingerprint = state = unreadable = None
         try:
-            version, fingerprint, _ = stored.header(record.state)
+            version, fingerprint, _ = _header(record)
             fields = self.interest.from_bytes(record.state)._asdict()
             state = {name: np.asarray(one).tolist() for name, one in fields.items()}
         except ValueError as error:
@@ -356,7 +358,7 @@ class InterestStore:
         return {
             "user": user,
             "store": self.home.name,
-            "written": moment_of(record.written),
+            "written": moment_of(record.written) if record.unreadable is None else None,
             "expires": None if record.expires is None else moment_of(record.expires),
             "expired": self._has_expired(record),
             "version": version,
@@ -369,7 +371,8 @@ class InterestStore:
     def delete(self, user: str) -> int:
         """Deletes all that is kept of a user, readable or not; how many states, 0 or 1.
 
-        An update that is under way does not bring it back; a later one starts anew.
+        An update that is under way does not bring it back: like a later one it starts
+        the user anew, with its own events.
 
         Raises:
             TypeError: `user` is no string.
@@ -384,7 +387,7 @@ class InterestStore:
         """Deletes the states that have expired, and says how many.
 
         SQLite keeps them until then. Redis lets go of them by itself, and those are not
-        counted.
+        counted. What cannot be read stays until it is deleted.
 
         Raises:
             ConnectionError: The home did not answer: sweep again.
@@ -462,7 +465,7 @@ class InterestStore:
             return None
         where = f"the state of user {user!r} in {self.home.name}"
         try:
-            written_under = stored.header(record.state).fingerprint
+            written_under = _header(record).fingerprint
             if written_under == self._fingerprint:
                 return self.interest.from_bytes(record.state)
         except ValueError as error:
@@ -504,6 +507,13 @@ class InterestStore:
 
 
 _GIVEN = "what function gives"
+
+
+def _header(record: Record) -> stored.Header:
+    """What a record's state says of itself; ValueError where it cannot be read."""
+    if record.unreadable is not None:
+        raise ValueError(record.unreadable)
+    return stored.header(record.state)
 
 
 def _one(states: State, row: int) -> State:

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_decay.serving.ops import check_ops, ops_of
-from tfrs_decay.serving.server_files import write_server_files
+from tfrs_decay.serving.server_files import model_name, write_server_files
 from tfrs_decay.serving.signatures import described
 from tfrs_decay.serving.warmup import FILE as WARMUP
 from tfrs_decay.serving.warmup import requests
@@ -34,9 +34,11 @@ def next_version(directory: str | os.PathLike[str], version: int | None) -> int:
 
     Raises:
         FileExistsError: The version is there already.
-        ValueError: It is below 0.
+        ValueError: It is below 0, or the folder has a name that no server's files can
+            hold.
     """
     base = Path(directory)
+    model_name(base)
     there = [int(one.name) for one in base.glob("*") if one.name.isdecimal()]
     if version is None:
         version = max([int(time.time()), *(one + 1 for one in there)])

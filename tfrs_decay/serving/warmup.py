@@ -34,6 +34,9 @@ def example(
         An array for each input that a signature may have.
     """
     some = ids[:EVENTS].astype(object)[None, :]
+    if "text" in values:
+        # The last event is of an item that the catalogue lacks: its text is read.
+        some = np.append(some[:, : EVENTS - 1], [[""]], axis=1)
     now = int(time.time())
     given = {
         "history_item": some,
@@ -48,7 +51,6 @@ def example(
     }
     if "text" in values:
         texts = values["text"].astype(object)[:, None]
-        # The last is one that the catalogue does not have.
         given["history_text"] = np.repeat(texts, some.size, axis=1)
     return given
 
