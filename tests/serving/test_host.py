@@ -309,6 +309,50 @@ def test_values_in_fields_of_their_own(stub):
     assert tf.make_ndarray(response.outputs["y"]).tolist() == [1.0, 2.0, 2.0, 2.0]
 
 
+def filled_up(name, size, text):
+    asked = request("raw") if name == "raw_bytes" else mixed()
+    proto = asked.inputs[name]
+    proto.Clear()
+    proto.dtype = 7  # DT_STRING
+    proto.tensor_shape.dim.add(size=size)
+    proto.string_val.append(text)
+    return asked
+
+
+def test_copies_of_a_last_value_are_charged(stub):
+    assert stub.Predict(filled_up("raw_bytes", 90, b"x" * 1_000))  # 90,720 bytes
+    for asked, message in [
+        (filled_up("raw_bytes", 1_000, b"x" * 1_000), "to 1,008,000 bytes, copies"),
+        (filled_up("k", 10**15, b""), "unknown are ['k']"),  # before it is looked at
+    ]:
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Predict(asked)
+        assert refused.value.code() == CODE.INVALID_ARGUMENT
+        assert message in refused.value.details()
+
+
+def test_all_inputs_are_charged_together(stub):
+    asked = mixed(item=["a"])
+    for name, value in (("time", 5), ("item", b"a")):
+        asked.inputs[name].Clear()
+        asked.inputs[name].dtype = {"time": 9, "item": 7}[name]  # DT_INT64, DT_STRING
+        asked.inputs[name].tensor_shape.dim.add(size=7_000)
+        field = {"time": "int64_val", "item": "string_val"}[name]
+        getattr(asked.inputs[name], field).append(value)
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Predict(asked)
+    assert "bytes, copies of a last value included" in refused.value.details()
+
+
+def test_a_shape_of_too_many_dimensions(stub):
+    asked = mixed()
+    for _ in range(33):
+        asked.inputs["time"].tensor_shape.dim.add(size=1)
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Predict(asked)
+    assert "has 34 dimensions, and 32 are taken" in refused.value.details()
+
+
 def wrong(proto, *, size=1, dtype=None, content=None, values=()):
     proto.ClearField("tensor_shape")
     if size is not None:
