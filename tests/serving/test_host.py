@@ -626,6 +626,43 @@ def test_stopping_finishes_what_runs(exported, held):
         over_http(up, "/v1/models/shop")
 
 
+def test_stopping_does_not_wait_for_what_never_ends(exported, held):
+    up = make_host(exported)
+    up.start()
+    connection = http.client.HTTPConnection("127.0.0.1", up.rest_port, timeout=60)
+    body = json.dumps({"instances": [ROW]})
+    connection.request("POST", "/v1/models/shop:predict", body)
+    assert held.asked.wait(60)
+    stopping = threading.Thread(target=up.stop, args=(0.1,), daemon=True)
+    stopping.start()
+    stopping.join(60)
+    assert not stopping.is_alive()
+    assert up.live.version is None
+    with pytest.raises(http.client.RemoteDisconnected):
+        connection.getresponse()
+    connection.close()
+
+
+def test_a_host_that_never_started_stops(exported, monkeypatch):
+    up = make_host(exported)
+
+    def fail():
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(up._answering, "start", fail)
+    with pytest.raises(RuntimeError, match=r"can't start new thread"):
+        up.start()  # gRPC answers, REST does not
+    for one in (up, make_host(exported)):
+        for _ in range(2):  # and once more changes nothing
+            stopping = threading.Thread(target=one.stop, daemon=True)
+            stopping.start()
+            stopping.join(60)
+            assert not stopping.is_alive()
+        assert one.live.version is None
+        with pytest.raises(ConnectionRefusedError):
+            over_http(one, "/v1/models/shop")
+
+
 def test_health(channel):
     stub = health_pb2_grpc.HealthStub(channel)
     for name in ("", "tensorflow.serving.PredictionService"):

@@ -92,8 +92,8 @@ class RestServer(ThreadingHTTPServer):
         self.stopping = True
         self.shutdown()
         # Connections that were made and not yet accepted.
-        self.socket.setblocking(False)
         with contextlib.suppress(OSError):
+            self.socket.setblocking(False)
             while True:
                 connection, client = self.socket.accept()
                 connection.setblocking(True)
