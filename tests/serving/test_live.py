@@ -16,6 +16,8 @@ class Model:
 
     def __init__(self, path):
         said = (path / "saved_model.pb").read_text()
+        if said == "a list":
+            [].get("reads_texts")
         if said == "broken":
             raise TensorFlowError("loading", "DATA_LOSS", "a file is cut off")
         self.said = said
@@ -83,6 +85,16 @@ def test_a_version_that_does_not_load_leaves_the_old_one(live, tmp_path, told):
     assert live.refresh()
     assert live.version == 2
     assert live.statuses()[2] == VersionStatus("AVAILABLE")
+
+
+def test_whatever_fails_while_loading_is_reported(live, tmp_path):
+    write(tmp_path, 1)
+    write(tmp_path, 2, "a list")
+    assert live.refresh()
+    assert live.version == 1
+    assert live.statuses()[2] == VersionStatus(
+        "END", "UNKNOWN", "AttributeError: 'list' object has no attribute 'get'"
+    )
 
 
 def test_at_first_the_highest_that_loads_is_served(live, tmp_path):

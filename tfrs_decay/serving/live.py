@@ -172,10 +172,13 @@ class LiveModel:
         self._set(version, VersionStatus("LOADING"))
         try:
             model = self._load(path)
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Whatever a folder holds, watching goes on.
             code = error.code if isinstance(error, TensorFlowError) else "UNKNOWN"
             code = code if code in HTTP_STATUS else "UNKNOWN"
             message = " ".join(str(error).split())
+            if not isinstance(error, (OSError, RuntimeError, ValueError)):
+                # Not made to be read, and little without its kind.
+                message = f"{type(error).__name__}: {message}"
             self._set(version, VersionStatus("END", code, message))
             served = "none is" if self.version is None else f"{self.version} is still"
             self._say(f"Version {version} does not load, {served} served: {message}")
