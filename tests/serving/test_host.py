@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import struct
 import threading
 
@@ -269,6 +270,30 @@ def test_a_connection_is_kept(served):
         used.add(connection.sock)
     assert None not in used
     assert len(used) == 1
+    connection.close()
+
+
+def test_a_client_that_waits_to_send_is_told_to(served):
+    address = "127.0.0.1", served.rest_port
+    with socket.create_connection(address, timeout=20) as client:
+        client.sendall(
+            b"POST /v1/models/shop:predict HTTP/1.1\r\nHost: here\r\n"
+            b"Content-Length: 46\r\nExpect: 100-continue\r\n\r\n"
+        )
+        answered = client.makefile("rb")
+        assert answered.readline() == b"HTTP/1.1 100 Continue\r\n"
+        assert answered.readline() == b"\r\n"
+        client.sendall(b'{"signature_name": "plus", "inputs": [1, 2.5]}')
+        assert answered.readline() == b"HTTP/1.1 200 OK\r\n"
+
+
+def test_the_body_of_a_get_is_no_request(served):
+    connection = http.client.HTTPConnection("127.0.0.1", served.rest_port, timeout=60)
+    for _ in range(2):
+        connection.request("GET", "/v1/models/shop", b"GET /v1/foo HTTP/1.1\r\n\r\n")
+        response = connection.getresponse()
+        assert response.status == 200
+        assert b"AVAILABLE" in response.read()
     connection.close()
 
 
