@@ -369,6 +369,19 @@ def test_all_inputs_are_charged_together(stub):
     assert "bytes, copies of a last value included" in refused.value.details()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "field", "name"), [(6, "int_val", "int8"), (19, "half_val", "float16")]
+)
+def test_a_value_out_of_its_types_range(stub, dtype, field, name):
+    asked = mixed()
+    wrong(asked.inputs["time"], dtype=dtype)
+    getattr(asked.inputs["time"], field).append(70_000)
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Predict(asked)
+    assert refused.value.code() == CODE.INVALID_ARGUMENT
+    assert f"has values that are no {name}" in refused.value.details()
+
+
 def test_a_shape_of_too_many_dimensions(stub):
     asked = mixed()
     for _ in range(33):
@@ -741,10 +754,11 @@ def test_warm_up_requests_come_first(tmp_path, monkeypatch):
     monkeypatch.setattr(host, "NativeModel", Asked)
     base = tmp_path / "shop"
     base.mkdir()
-    ask = request("plus", x=[1.0]), request("plus", x=[2.0, 3.0])
+    ask = request("plus", x=[1.0]), mixed()
     write_warm_up(write_tiny(base, 1), *ask)
     up = make_host(base)
-    assert asked == [("plus", {"x": [1.0]}), ("plus", {"x": [2.0, 3.0]})]
+    assert [name for name, _ in asked] == ["plus", "serving_default"]
+    assert asked[0][1] == {"x": [1.0]}
     # One whose warm-up fails is not served.
     write_warm_up(write_tiny(base, 2, added=1), request("plus", y=[1.0]))
     assert not up.live.refresh()

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tfrs_decay.serving.native import Signature
 from tfrs_decay.serving.rest_format import (
+    DEFAULT_SIGNATURE,
     proto_name,
     signature_as_json,
     signature_of_json,
@@ -174,11 +175,14 @@ def array_of(proto: Any, where: str, *, most: int | None = None) -> NDArray[Any]
             f"{where} has {len(values)} values, and its shape {shape} takes {places}."
         )
     data = np.empty(places, dtype)
-    if name == "float16":
-        # Its bits stand in the low half of an integer.
-        data[: len(values)] = np.array(values, np.uint16).view(np.float16)
-    else:
-        data[: len(values)] = list(values)
+    try:
+        if name == "float16":
+            # Its bits stand in the low half of an integer.
+            data[: len(values)] = np.array(values, np.uint16).view(np.float16)
+        else:
+            data[: len(values)] = list(values)
+    except OverflowError as error:
+        raise ValueError(f"{where} has values that are no {name}: {error}.") from error
     if places:
         data[len(values) :] = data[len(values) - 1]
     return data.reshape(shape)
@@ -268,7 +272,8 @@ def warm_up_requests(version: Path) -> list[tuple[str, dict[str, NDArray[Any]]]]
                 name: array_of(proto, f"Input {name!r} of a request in {path}")
                 for name, proto in request.inputs.items()
             }
-            requests.append((request.model_spec.signature_name, inputs))
+            signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
+            requests.append((signature, inputs))
     return requests
 
 
