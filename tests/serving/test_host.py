@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import struct
 import threading
 
@@ -272,6 +273,30 @@ def test_a_connection_is_kept(served):
     connection.close()
 
 
+def test_a_client_that_waits_to_send_is_told_to(served):
+    address = "127.0.0.1", served.rest_port
+    with socket.create_connection(address, timeout=20) as client:
+        client.sendall(
+            b"POST /v1/models/shop:predict HTTP/1.1\r\nHost: here\r\n"
+            b"Content-Length: 46\r\nExpect: 100-continue\r\n\r\n"
+        )
+        answered = client.makefile("rb")
+        assert answered.readline() == b"HTTP/1.1 100 Continue\r\n"
+        assert answered.readline() == b"\r\n"
+        client.sendall(b'{"signature_name": "plus", "inputs": [1, 2.5]}')
+        assert answered.readline() == b"HTTP/1.1 200 OK\r\n"
+
+
+def test_the_body_of_a_get_is_no_request(served):
+    connection = http.client.HTTPConnection("127.0.0.1", served.rest_port, timeout=60)
+    for _ in range(2):
+        connection.request("GET", "/v1/models/shop", b"GET /v1/foo HTTP/1.1\r\n\r\n")
+        response = connection.getresponse()
+        assert response.status == 200
+        assert b"AVAILABLE" in response.read()
+    connection.close()
+
+
 # gRPC.
 
 
@@ -307,6 +332,63 @@ def test_values_in_fields_of_their_own(stub):
     asked.inputs["x"].tensor_shape.dim.add(size=4)
     response = stub.Predict(asked)
     assert tf.make_ndarray(response.outputs["y"]).tolist() == [1.0, 2.0, 2.0, 2.0]
+
+
+def filled_up(name, size, text):
+    asked = request("raw") if name == "raw_bytes" else mixed()
+    proto = asked.inputs[name]
+    proto.Clear()
+    proto.dtype = 7  # DT_STRING
+    proto.tensor_shape.dim.add(size=size)
+    proto.string_val.append(text)
+    return asked
+
+
+def test_copies_of_a_last_value_are_charged(stub):
+    assert stub.Predict(filled_up("raw_bytes", 90, b"x" * 1_000))  # 90,720 bytes
+    for asked, message in [
+        (filled_up("raw_bytes", 1_000, b"x" * 1_000), "to 1,008,000 bytes, copies"),
+        (filled_up("k", 10**15, b""), "unknown are ['k']"),  # before it is looked at
+    ]:
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Predict(asked)
+        assert refused.value.code() == CODE.INVALID_ARGUMENT
+        assert message in refused.value.details()
+
+
+def test_all_inputs_are_charged_together(stub):
+    asked = mixed(item=["a"])
+    for name, value in (("time", 5), ("item", b"a")):
+        asked.inputs[name].Clear()
+        asked.inputs[name].dtype = {"time": 9, "item": 7}[name]  # DT_INT64, DT_STRING
+        asked.inputs[name].tensor_shape.dim.add(size=7_000)
+        field = {"time": "int64_val", "item": "string_val"}[name]
+        getattr(asked.inputs[name], field).append(value)
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Predict(asked)
+    assert "bytes, copies of a last value included" in refused.value.details()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "field", "name"), [(6, "int_val", "int8"), (19, "half_val", "float16")]
+)
+def test_a_value_out_of_its_types_range(stub, dtype, field, name):
+    asked = mixed()
+    wrong(asked.inputs["time"], dtype=dtype)
+    getattr(asked.inputs["time"], field).append(70_000)
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Predict(asked)
+    assert refused.value.code() == CODE.INVALID_ARGUMENT
+    assert f"has values that are no {name}" in refused.value.details()
+
+
+def test_a_shape_of_too_many_dimensions(stub):
+    asked = mixed()
+    for _ in range(33):
+        asked.inputs["time"].tensor_shape.dim.add(size=1)
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Predict(asked)
+    assert "has 34 dimensions, and 32 are taken" in refused.value.details()
 
 
 def wrong(proto, *, size=1, dtype=None, content=None, values=()):
@@ -582,6 +664,43 @@ def test_stopping_finishes_what_runs(exported, held):
         over_http(up, "/v1/models/shop")
 
 
+def test_stopping_does_not_wait_for_what_never_ends(exported, held):
+    up = make_host(exported)
+    up.start()
+    connection = http.client.HTTPConnection("127.0.0.1", up.rest_port, timeout=60)
+    body = json.dumps({"instances": [ROW]})
+    connection.request("POST", "/v1/models/shop:predict", body)
+    assert held.asked.wait(60)
+    stopping = threading.Thread(target=up.stop, args=(0.1,), daemon=True)
+    stopping.start()
+    stopping.join(60)
+    assert not stopping.is_alive()
+    assert up.live.version is None
+    with pytest.raises(http.client.RemoteDisconnected):
+        connection.getresponse()
+    connection.close()
+
+
+def test_a_host_that_never_started_stops(exported, monkeypatch):
+    up = make_host(exported)
+
+    def fail():
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(up._answering, "start", fail)
+    with pytest.raises(RuntimeError, match=r"can't start new thread"):
+        up.start()  # gRPC answers, REST does not
+    for one in (up, make_host(exported)):
+        for _ in range(2):  # and once more changes nothing
+            stopping = threading.Thread(target=one.stop, daemon=True)
+            stopping.start()
+            stopping.join(60)
+            assert not stopping.is_alive()
+        assert one.live.version is None
+        with pytest.raises(ConnectionRefusedError):
+            over_http(one, "/v1/models/shop")
+
+
 def test_health(channel):
     stub = health_pb2_grpc.HealthStub(channel)
     for name in ("", "tensorflow.serving.PredictionService"):
@@ -635,10 +754,11 @@ def test_warm_up_requests_come_first(tmp_path, monkeypatch):
     monkeypatch.setattr(host, "NativeModel", Asked)
     base = tmp_path / "shop"
     base.mkdir()
-    ask = request("plus", x=[1.0]), request("plus", x=[2.0, 3.0])
+    ask = request("plus", x=[1.0]), mixed()
     write_warm_up(write_tiny(base, 1), *ask)
     up = make_host(base)
-    assert asked == [("plus", {"x": [1.0]}), ("plus", {"x": [2.0, 3.0]})]
+    assert [name for name, _ in asked] == ["plus", "serving_default"]
+    assert asked[0][1] == {"x": [1.0]}
     # One whose warm-up fails is not served.
     write_warm_up(write_tiny(base, 2, added=1), request("plus", y=[1.0]))
     assert not up.live.refresh()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tfrs_decay.serving.native import Signature
 from tfrs_decay.serving.protos import (
     INSTALL,
+    array_bytes,
     array_of,
     error_codes_pb2,
     get_model_metadata_pb2,
@@ -157,15 +158,23 @@ def _predict(service: Service, request: Any, seconds: float | None) -> Any:
     most = service.limits.request_bytes
 
     def inputs(signature: Signature) -> dict[str, NDArray[Any]]:
+        signature.check_names(request.inputs, name)
         arrays = {}
+        taken = 0
         for key, proto in request.inputs.items():
             where = f"Input {key!r} of signature {name!r}"
             arrays[key] = array_of(proto, where, most=most)
-            wanted = signature.inputs.get(key)
+            taken += array_bytes(arrays[key])
+            if taken > most:
+                raise ValueError(
+                    f"{where} takes the request to {taken:,} bytes, copies of a last "
+                    f"value included, and {most:,} are taken."
+                )
+            wanted = signature.inputs[key].dtype
             have = tensor_type(arrays[key])
             # Lists have no type to insist on, tensors have: TensorFlow Serving does.
-            if wanted is not None and wanted.dtype != have:
-                raise ValueError(f"{where} is {have}, and {wanted.dtype} is expected.")
+            if wanted != have:
+                raise ValueError(f"{where} is {have}, and {wanted} is expected.")
         return arrays
 
     with service.model(spec.name, _version(spec)) as loaded:

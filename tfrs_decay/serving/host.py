@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -25,6 +26,10 @@ from tfrs_decay.serving.rest import RestServer
 from tfrs_decay.serving.service import Limits, Service
 
 __all__ = ["Host", "Limits", "serve"]
+
+
+# Beyond its grace a surface takes so long to hang up.
+_LAST_SECONDS = 3.0
 
 
 def _print(line: str) -> None:
@@ -103,10 +108,10 @@ class Host:
             self._grpc = GrpcServer((address, grpc_port), self.service)
             opened.pop_all()  # All that is needed is there: it stays open.
         self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=target, name=name, daemon=True)
-            for name, target in (("watch", self._watch), ("rest", self._serve_rest))
-        ]
+        self._watching = threading.Thread(target=self._watch, name="watch", daemon=True)
+        self._answering = threading.Thread(
+            target=self._serve_rest, name="rest", daemon=True
+        )
 
     @property
     def rest_port(self) -> int:
@@ -134,22 +139,36 @@ class Host:
     def start(self) -> None:
         """Answers from now on."""
         self._grpc.start()
-        for thread in self._threads:
-            thread.start()
+        self._watching.start()
+        self._answering.start()
 
     def stop(self, grace: float = 30.0) -> None:
         """Accepts nothing more, finishes what runs, and closes the model.
+
+        A host that was not started, or only in part, is closed too.
 
         Args:
             grace: Seconds to wait at most for what runs.
         """
         self._stopping.set()
-        rest = threading.Thread(target=self._rest.stop, args=(grace,), name="stop")
-        rest.start()
+        end = time.monotonic() + grace + _LAST_SECONDS
+        # A thread has a number from its start on.
+        waiting = [
+            thread
+            for thread in (self._watching, self._answering)
+            if thread.ident is not None
+        ]
+        if self._answering in waiting:
+            stopping = threading.Thread(
+                target=self._rest.stop, args=(grace,), name="stop", daemon=True
+            )
+            stopping.start()
+            waiting.append(stopping)
+        else:
+            self._rest.server_close()
         self._grpc.stop(grace)
-        rest.join()
-        for thread in self._threads:
-            thread.join()
+        for thread in waiting:
+            thread.join(max(0.0, end - time.monotonic()))
         # Both surfaces have waited for it.
         self.live.close(timeout=0)
 

@@ -53,7 +53,7 @@ class LiveModel:
     The highest version is served, as TensorFlow Serving does; one that does not load is
     passed over until its files change, and reported. Where the version that is served
     is removed, the highest that is left takes its place. A version that was replaced is
-    closed after the last request that has it.
+    closed after the last request that has it, which nothing else waits for.
 
     Args:
         directory: The model's folder, which holds a folder a version.
@@ -74,6 +74,8 @@ class LiveModel:
         self._failed: dict[int, _Files] = {}
         self._statuses: dict[int, VersionStatus] = {}
         self._current: Loaded | None = None
+        self._closed = False
+        self._retiring: dict[Loaded, threading.Thread] = {}
         self._refreshing = threading.Lock()
         self._changed = threading.Condition()
 
@@ -118,7 +120,7 @@ class LiveModel:
     def refresh(self) -> bool:
         """Looks at the folder once, and serves what should be served.
 
-        Returns once the version that was replaced is closed.
+        The version that is replaced is closed in a thread of its own.
 
         Returns:
             Whether another version is served now.
@@ -139,54 +141,88 @@ class LiveModel:
                 loaded = self._try(version, found[version])
                 if loaded is not None:
                     self._failed.pop(version, None)
-                    self._switch(loaded)
-                    return True
+                    return self._serve(loaded)
                 self._failed[version] = files
             return False
 
     def close(self, timeout: float | None = None) -> None:
         """Serves nothing any more, and closes what was served.
 
+        What loads meanwhile is closed once it is loaded, which nothing waits for.
+
         Args:
-            timeout: Seconds to wait for the last request that has it, which is else
-                left to itself; no end when left out.
+            timeout: Seconds to wait for the last requests, which are else left to
+                themselves; no end when left out.
         """
-        with self._refreshing:
-            self._switch(None, timeout)
+        with self._changed:
+            self._closed = True
+            self._replace(None)
+            retiring = dict(self._retiring)
+            self._changed.wait_for(
+                lambda: not any(old.leases for old in retiring), timeout
+            )
+            asked = {old for old in retiring if old.leases}
+        for old, thread in retiring.items():
+            if old in asked:
+                self._say(f"Version {old.version} is still asked: it is left open.")
+            else:
+                thread.join()
 
     def _try(self, version: int, path: Path) -> Loaded | None:
         self._set(version, VersionStatus("LOADING"))
         try:
             model = self._load(path)
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Whatever a folder holds, watching goes on.
             code = error.code if isinstance(error, TensorFlowError) else "UNKNOWN"
             code = code if code in HTTP_STATUS else "UNKNOWN"
             message = " ".join(str(error).split())
+            if not isinstance(error, (OSError, RuntimeError, ValueError)):
+                # Not made to be read, and little without its kind.
+                message = f"{type(error).__name__}: {message}"
             self._set(version, VersionStatus("END", code, message))
             served = "none is" if self.version is None else f"{self.version} is still"
             self._say(f"Version {version} does not load, {served} served: {message}")
             return None
         return Loaded(version, model)
 
-    def _switch(self, loaded: Loaded | None, timeout: float | None = None) -> None:
+    def _serve(self, loaded: Loaded) -> bool:
+        """Puts a version in the place of the one that is served, if any may be."""
         with self._changed:
-            old, self._current = self._current, loaded
-            if loaded is not None:
-                self._statuses[loaded.version] = VersionStatus("AVAILABLE")
-            if old is not None:
-                self._statuses[old.version] = VersionStatus("UNLOADING")
-            self._changed.notify_all()
+            closed = self._closed
+            if not closed:
+                self._replace(loaded)
+        if closed:
+            loaded.model.close()
+            self._set(loaded.version, VersionStatus("END"))
+            return False
+        self._say(f"Version {loaded.version} is served.")
+        return True
+
+    def _replace(self, loaded: Loaded | None) -> None:
+        """Exchanges what is served; whoever calls holds `_changed`."""
+        old, self._current = self._current, loaded
         if loaded is not None:
-            self._say(f"Version {loaded.version} is served.")
-        if old is None:
-            return
+            self._statuses[loaded.version] = VersionStatus("AVAILABLE")
+        if old is not None:
+            self._statuses[old.version] = VersionStatus("UNLOADING")
+            self._retiring[old] = threading.Thread(
+                target=self._retire, args=(old,), name="retire", daemon=True
+            )
+            self._retiring[old].start()
+        self._changed.notify_all()
+
+    def _retire(self, old: Loaded) -> None:
+        """Closes a version after its last request."""
         with self._changed:
-            if not self._changed.wait_for(lambda: not old.leases, timeout):
-                self._say(f"Version {old.version} is still asked: it is left open.")
-                return
+            self._changed.wait_for(lambda: not old.leases)
         old.model.close()
-        self._set(old.version, VersionStatus("END"))
         self._say(f"Version {old.version} is closed.")
+        with self._changed:
+            del self._retiring[old]
+            # A version that was put back is on its way again.
+            if self._statuses.get(old.version) == VersionStatus("UNLOADING"):
+                self._statuses[old.version] = VersionStatus("END")
+            self._changed.notify_all()
 
     def _set(self, version: int, status: VersionStatus) -> None:
         with self._changed:

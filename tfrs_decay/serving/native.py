@@ -34,7 +34,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -155,6 +155,24 @@ class Signature:
                         f"{kind} {key!r} of signature {name!r} is {spec.dtype}, which "
                         f"NumPy cannot hold here; {', '.join(sorted(_NUMBERS))} can be."
                     )
+        self.check_names(inputs, name)
+        return {
+            key: _convert(
+                value, self.inputs[key], f"Input {key!r} of signature {name!r}"
+            )
+            for key, value in inputs.items()
+        }
+
+    def check_names(self, inputs: Collection[str], name: str) -> None:
+        """Refuses inputs that a call cannot have, before anything is made of them.
+
+        Args:
+            inputs: Names of what is given.
+            name: What this signature is called, for messages.
+
+        Raises:
+            ValueError: An input is missing or unknown.
+        """
         missing = sorted(set(self.inputs) - set(inputs) - self.optional)
         unknown = sorted(set(inputs) - set(self.inputs))
         if missing or unknown:
@@ -162,12 +180,6 @@ class Signature:
                 f"Signature {name!r} takes the inputs {sorted(self.inputs)}: "
                 f"missing are {missing}, unknown are {unknown}."
             )
-        return {
-            key: _convert(
-                value, self.inputs[key], f"Input {key!r} of signature {name!r}"
-            )
-            for key, value in inputs.items()
-        }
 
 
 class TensorFlowError(RuntimeError):

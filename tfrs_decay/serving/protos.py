@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tfrs_decay.serving.native import Signature
 from tfrs_decay.serving.rest_format import (
+    DEFAULT_SIGNATURE,
     proto_name,
     signature_as_json,
     signature_of_json,
@@ -90,6 +91,7 @@ from google.protobuf.message import DecodeError  # noqa: E402
 
 __all__ = [
     "INSTALL",
+    "array_bytes",
     "array_of",
     "error_codes_pb2",
     "get_model_metadata_pb2",
@@ -124,6 +126,9 @@ _FIELDS = {
 }
 _TYPES = {types_pb2.DataType.Value(proto_name(name)): name for name in _FIELDS}
 
+# What every NumPy holds. The size of a shape of a million is a number of megabytes.
+_MOST_DIMENSIONS = 32
+
 
 def array_of(proto: Any, where: str, *, most: int | None = None) -> NDArray[Any]:
     """A `TensorProto` as an array.
@@ -132,7 +137,8 @@ def array_of(proto: Any, where: str, *, most: int | None = None) -> NDArray[Any]
         proto: The message. Fewer values than its shape has places are followed by
             copies of the last one, as in TensorFlow.
         where: What it is, for messages.
-        most: Bytes that the array may have.
+        most: Bytes that the array may have, where a string counts as a reference: what
+            the strings hold is for `array_bytes` to tell.
 
     Returns:
         An array of the same dtype; an object array of bytes for strings.
@@ -144,6 +150,11 @@ def array_of(proto: Any, where: str, *, most: int | None = None) -> NDArray[Any]
     name = _TYPES.get(proto.dtype)
     if name is None:
         raise ValueError(f"{where} has DataType {proto.dtype}, which is not served.")
+    rank = len(proto.tensor_shape.dim)
+    if rank > _MOST_DIMENSIONS:
+        raise ValueError(
+            f"{where} has {rank:,} dimensions, and {_MOST_DIMENSIONS} are taken."
+        )
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise ValueError(f"{where} has no complete shape: {shape}.")
@@ -164,14 +175,28 @@ def array_of(proto: Any, where: str, *, most: int | None = None) -> NDArray[Any]
             f"{where} has {len(values)} values, and its shape {shape} takes {places}."
         )
     data = np.empty(places, dtype)
-    if name == "float16":
-        # Its bits stand in the low half of an integer.
-        data[: len(values)] = np.array(values, np.uint16).view(np.float16)
-    else:
-        data[: len(values)] = list(values)
+    try:
+        if name == "float16":
+            # Its bits stand in the low half of an integer.
+            data[: len(values)] = np.array(values, np.uint16).view(np.float16)
+        else:
+            data[: len(values)] = list(values)
+    except OverflowError as error:
+        raise ValueError(f"{where} has values that are no {name}: {error}.") from error
     if places:
         data[len(values) :] = data[len(values) - 1]
     return data.reshape(shape)
+
+
+def array_bytes(data: NDArray[Any]) -> int:
+    """Bytes that an array takes once it is handed on.
+
+    Args:
+        data: An array; an object array of bytes for strings, each of which counts as
+            often as it is there, and its reference with it.
+    """
+    strings = data.reshape(-1).tolist() if data.dtype.kind == "O" else []
+    return data.nbytes + sum(map(len, strings))
 
 
 def tensor_type(data: NDArray[Any]) -> str:
@@ -247,7 +272,8 @@ def warm_up_requests(version: Path) -> list[tuple[str, dict[str, NDArray[Any]]]]
                 name: array_of(proto, f"Input {name!r} of a request in {path}")
                 for name, proto in request.inputs.items()
             }
-            requests.append((request.model_spec.signature_name, inputs))
+            signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
+            requests.append((signature, inputs))
     return requests
 
 

@@ -92,8 +92,8 @@ class RestServer(ThreadingHTTPServer):
         self.stopping = True
         self.shutdown()
         # Connections that were made and not yet accepted.
-        self.socket.setblocking(False)
         with contextlib.suppress(OSError):
+            self.socket.setblocking(False)
             while True:
                 connection, client = self.socket.accept()
                 connection.setblocking(True)
@@ -152,7 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
         except Refused as refusal:
             self.send_error(refusal.http, refusal.message)
             return False
-        return super().handle_expect_100()
+        go_on = super().handle_expect_100()
+        self.wfile.flush()  # The client waits for it, and sends nothing before.
+        return go_on
 
     def _answer(self, ask: Callable[[], tuple[bytes, str]]) -> None:
         self.server.note(self.connection, _BUSY)
@@ -187,6 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _get(self) -> tuple[bytes, str]:
+        if {"Content-Length", "Transfer-Encoding"} & {*map(str.title, self.headers)}:
+            self._body()  # Else it would be taken for the next request.
         service = self.server.service
         path = self._path()
         if path == METRICS_PATH:
@@ -223,7 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _length(self) -> int:
         text = self.headers.get("Content-Length", "")
-        if not (text.isascii() and text.isdigit()):
+        chunked = "Transfer-Encoding" in self.headers
+        if chunked or not (text.isascii() and text.isdigit()):
             self.close_connection = True
             raise Refused(
                 "INVALID_ARGUMENT", "the request has no Content-Length.", http=411

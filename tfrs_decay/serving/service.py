@@ -24,7 +24,7 @@ _LONGEST_WAIT = 86_400.0
 class Limits(NamedTuple):
     """How much a host takes on.
 
-    request_bytes: of one request.
+    request_bytes: of one request, as it is sent and as the arrays that it stands for.
     concurrent: requests that run at once; None for as many as there are processors.
     queued: further requests that wait; those beyond are refused.
     """
