@@ -431,6 +431,7 @@ def test_each_fit_weighs_its_own_targets(drifting, monkeypatch):
     assert len(np.unique(weight[weight > 0])) == 2
 
 
+@pytest.mark.integration  # slow
 def test_weights_of_targets_change_what_is_learned(drifting):
     events, split = drifting
     vectors = []

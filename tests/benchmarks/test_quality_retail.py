@@ -22,8 +22,9 @@ def retail(benchmark_named):
 
 @pytest.fixture(scope="module")
 def tables(shop_events):
-    """With texts' vectors, so that every kind of feature is there."""
+    """With vectors of texts and of towers, so that every kind of feature is there."""
     random = np.random.default_rng(0)
+    vectors = random.normal(size=[len(shop_events.items), 4]).astype(np.float32)
     return ranking.fit_tables(
         shop_events,
         until=int(np.quantile(shop_events.time, 0.8)),
@@ -32,7 +33,8 @@ def tables(shop_events):
         own=3,
         most=2,
         popular=2,
-        vectors=random.normal(size=[len(shop_events.items), 4]).astype(np.float32),
+        vectors=vectors,
+        towers=ranking.TowerVectors(vectors, vectors),
     )
 
 
@@ -135,11 +137,12 @@ def test_an_ablation_leaves_out_what_it_says(retail, tables, ablated):
     assert found == {
         "without decay": set(names) - set(tables.lasting_names),
         "without text": read_from("vectors"),
+        "without two towers": read_from("towers"),
         "without repeats": {*tables.repeats.feature_names, "share of baskets"},
         "without popularity": {
             f"popularity, {one}" for one in tables.popularity.feature_names
         },
-        "without co-occurrence": read_from(*set(tables.tables) - {"vectors"}),
+        "without co-occurrence": read_from(*set(tables.tables) - {"vectors", "towers"}),
     }
     (best,) = heads["without the head"]
     assert looked_at(best, names) == {tables.alone_names[3]}

@@ -134,6 +134,7 @@ def test_nothing_wanted_is_nothing_to_learn(examples):
         fit_head(RankingHead(), nothing)
 
 
+@pytest.mark.integration  # slow; `combine` goes the same way
 def test_all_of_it_in_one_call(shop_events):
     until = int(np.quantile(shop_events.time, 0.8))
     told = []
