@@ -213,6 +213,7 @@ def tune_arguments(log, out):
     ]
 
 
+@pytest.mark.integration  # slow
 def test_a_tuned_decay_is_trained_with(log, tmp_path, capsys):
     tuned = tmp_path / "tuned"
     assert cli.main(tune_arguments(log, tuned)) == 0

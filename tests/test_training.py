@@ -111,6 +111,7 @@ def test_a_model_of_ones_own_making_trains_before_and_after_loading(
     assert np.isfinite(trained.recall).all()
 
 
+@pytest.mark.integration  # slow
 def test_an_encoder_warms_up_to_a_rate_of_its_own(drifting, tiny_encoder):
     events, split = drifting
     settings = Settings(

@@ -433,7 +433,17 @@ def test_a_trainable_layer_has_every_weight_and_a_step_moves_each(
         assert np.isfinite(weight.numpy()).all()
 
 
-@pytest.mark.parametrize("model_type", ["distilbert", "albert", "roberta", "mpnet"])
+@pytest.mark.parametrize(
+    "model_type",
+    [
+        "albert",
+        # Slow, and their layers are trained alike.
+        *(
+            pytest.param(one, marks=pytest.mark.integration)
+            for one in ("distilbert", "roberta", "mpnet")
+        ),
+    ],
+)
 def test_every_family_is_trained_through_hub(tmp_path: Path, model_type: str) -> None:
     source = write_family(tmp_path / "one", model_type)
     paths = encoders.convert(source, tmp_path / "out", seq_length=8)

@@ -465,6 +465,7 @@ def test_each_distinct_item_is_computed_once(tiny_encoder, monkeypatch):
     np.testing.assert_array_equal(got, np.repeat(got[:1], 20, axis=0))
 
 
+@pytest.mark.integration  # slow
 def test_half_precision_fuses(tiny_encoder):
     for policy in ("mixed_float16", "mixed_bfloat16"):
         tf_keras.mixed_precision.set_global_policy(policy)

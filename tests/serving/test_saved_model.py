@@ -508,7 +508,13 @@ def test_the_default_export_needs_no_op_library_and_holds_no_encoder(
     assert size < 4 * 8 * len(shop_events.items) + 8192
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param("mixed_float16", marks=pytest.mark.integration),  # slow
+        "mixed_bfloat16",
+    ],
+)
 def test_a_model_of_half_precision_exports(tmp_path, shop_events, tiny_encoder, policy):
     tf_keras.mixed_precision.set_global_policy(policy)
     try:
