@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tf_keras
 
 from tfrs_decay.data import basket_queries
 from tfrs_decay.decay import Constant, Exponential
@@ -75,6 +76,17 @@ def test_what_is_not_known_of_an_item_adds_nothing(shop_events):
     model.query_tower = None
     query, item = TowerVectors.of(model)
     assert query is item
+
+
+def test_a_query_tower_that_bends_is_refused(shop_events):
+    model = make_model(shop_events, Settings(dim=4), Constant())
+    for tower in (
+        tf_keras.layers.Dense(4, activation="relu"),
+        tf_keras.Sequential([tf_keras.layers.Dense(4)]),
+    ):
+        model.query_tower = tower
+        with pytest.raises(ValueError, match=rf"{type(tower).__name__} that is not"):
+            TowerVectors.of(model)
 
 
 def alone(item, n_items):

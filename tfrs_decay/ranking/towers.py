@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.times import day_of
@@ -36,11 +37,21 @@ class TowerVectors(NamedTuple):
         Args:
             model: Its query tower is none, or a `Dense` without activation. What its
                 `repeats` add to scores is not among them.
+
+        Raises:
+            ValueError: The query tower is another, and no table can hold it.
         """
         item = model.item_tower.catalogue_vectors()
-        if model.query_tower is None:
+        tower = model.query_tower
+        if tower is None:
             return cls(item, item)
-        query = model.query_tower(tf.constant(item)).numpy()
+        linear = isinstance(tower, tf_keras.layers.Dense)
+        if not linear or tower.activation is not tf_keras.activations.linear:
+            raise ValueError(
+                f"the query tower is a {type(tower).__name__} that is not linear: a "
+                "list of neighbours holds none, or a Dense without activation."
+            )
+        query = tower(tf.constant(item)).numpy()
         return cls(np.where(item.any(axis=1, keepdims=True), query, 0), item)
 
 

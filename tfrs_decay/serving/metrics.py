@@ -55,7 +55,7 @@ class Metrics:
             "The version that is served; -1 for none.",
             registry=self._registry,
         )
-        served.set_function(lambda: _or_none(version()))
+        served.set_function(lambda: _number_of(version()))
 
     @contextlib.contextmanager
     def request(self, surface: str, signature: str) -> Iterator[None]:
@@ -90,5 +90,5 @@ class Metrics:
         return page
 
 
-def _or_none(version: int | None) -> int:
+def _number_of(version: int | None) -> int:
     return -1 if version is None else version
