@@ -245,7 +245,12 @@ ORDER = [
     "tuning.search",
     "tuning.folder",
     "tuning",
-    "options",
+    "cli.console",
+    "cli.options",
+    "cli.preparation",
+    "cli.models",
+    "cli.asking",
+    "cli.experiments",
     "cli",
     "__main__",
 ]

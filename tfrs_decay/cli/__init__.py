@@ -1,0 +1,70 @@
+"""The command line, `tfrs-decay`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+
+import click
+
+from tfrs_decay.cli import asking, experiments, models, preparation
+from tfrs_decay.cli.console import BAD_INPUT, complain
+
+__all__ = ["cli", "main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tfrs-decay")
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+def cli(debug: bool) -> None:
+    """Recommendations that follow a user's interest as it fades and shifts.
+
+    The road: `train` a model on a shop's log, `evaluate` it beside simple baselines,
+    `export` it for TensorFlow Serving, ask the export to `recommend`, and `serve` it on
+    a laptop. `combine` ranks candidates from many sources and writes that instead, in
+    one step. `tune` searches how interest fades before; `prepare` writes a log of any
+    size as files of training examples; `encoder` makes a text encoder from a checkpoint
+    of BERT or its family; `demo` walks the whole road on real purchases. `compare`
+    replays two exports over logged traffic; `experiment` tells what a live one found.
+    """
+
+
+for _command in (
+    preparation.encoder,
+    preparation.prepare,
+    models.train,
+    models.combine,
+    models.tune,
+    models.evaluate,
+    models.similar,
+    models.export,
+    models.demo,
+    asking.recommend,
+    asking.serve,
+    experiments.compare,
+    experiments.experiment,
+):
+    cli.add_command(_command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; bad input ends with one line on stderr and status 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = arguments or ["--help"]
+    # Keras' notices on how a model is saved, and TensorFlow's on retracing.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if "--debug" not in arguments:
+        # Beam's traceback of an error that ends in one line all the same.
+        logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
+    try:
+        cli.main(arguments, prog_name="tfrs-decay", standalone_mode=False)
+    except click.ClickException as error:
+        return complain(error.format_message())
+    except click.Abort:
+        return complain("interrupted; nothing was left half-written.", status=130)
+    except BAD_INPUT as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return complain(str(error) or type(error).__name__)
+    return 0

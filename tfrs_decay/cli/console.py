@@ -1,0 +1,61 @@
+"""How commands write: progress, errors, files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+# What bad input raises: these end in one clear line. Anything else is a mistake of
+# ours, and shows where it was made.
+BAD_INPUT = (ValueError, OSError, ImportError, RuntimeError)
+
+
+def complain(message: str, status: int = 2) -> int:
+    """Says on stderr, in one line, why a command ends; gives its exit status."""
+    one_line = " ".join(message.split())
+    click.echo(f"tfrs-decay: {one_line}", err=True)
+    return status
+
+
+@contextlib.contextmanager
+def without_notices() -> Iterator[None]:
+    """Holds back what TensorFlow's libraries write while they load.
+
+    They write to the file descriptor, before they can be told not to. It is written
+    out after all where loading fails.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            if not isinstance(sys.exc_info()[1], BAD_INPUT):
+                held.seek(0)
+                os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def progress(blocks: Iterable[Any], label: str) -> Iterator[Any]:
+    """Blocks of work, with a bar on stderr that follows them."""
+    with click.progressbar(list(blocks), label=label, file=sys.stderr) as bar:
+        yield from bar
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file, whole or not at all, and the folders that it needs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
