@@ -23,12 +23,12 @@ so that the tables fit in memory; `--most-pairs` says how many there are in all.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from printed import machine, own_peak_gib, write_json
+from turns import turns
 
 import tfrs_decay as td  # settles legacy Keras before anything touches it
 from tfrs_decay import ranking
@@ -133,23 +133,6 @@ def bare_list(n: int, random: np.random.Generator) -> Callable[..., Any]:
     return bare
 
 
-def turns(steps: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each step, in turns of `CALLS` calls after one to warm up.
-
-    A server answers with the same graph again and again: what another one left in the
-    processor's caches would be no part of its price.
-    """
-    spent: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(rounds + 1):
-        for name, step in steps.items():
-            for _ in range(CALLS):
-                start = time.perf_counter()
-                step()
-                if number:
-                    spent[name].append(time.perf_counter() - start)
-    return spent
-
-
 def measured(
     like: CandidateFeatures, n: int, *, m: int, rounds: int, seed: int
 ) -> tuple[float, float]:
@@ -177,6 +160,7 @@ def measured(
             "bare": lambda: bare(queries[next(at) % 64]),
         },
         rounds,
+        calls=CALLS,
     )
     return float(np.median(spent["combined"])), float(np.median(spent["bare"]))
 

@@ -143,6 +143,7 @@ ORDER = [
     "layers.neighbours",
     "layers.weighted_sums",
     "layers.heads",
+    "layers.checks",
     "layers.history",
     "layers.distinct",
     "layers.fine_tuning",

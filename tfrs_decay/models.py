@@ -12,6 +12,7 @@ import tensorflow_recommenders as tfrs
 import tf_keras
 
 from tfrs_decay.data.times import refuse_dates
+from tfrs_decay.layers.checks import require, require_at_most, require_same_shape
 from tfrs_decay.layers.item_tower import ItemTower, unit_length
 from tfrs_decay.layers.repeat import MODES, Repeats
 from tfrs_decay.layers.streaming_probability import StreamingProbability
@@ -652,13 +653,10 @@ def length_checks(
     column: str = "history_item",
 ) -> list[Any]:
     """Assertions that lengths [batch] lie in 0 to the width of what they are of."""
+    wide = tf.cast(width, length.dtype)
     checks = [
-        tf.debugging.assert_non_negative(length, message=f"{name} is below 0."),
-        tf.debugging.assert_less_equal(
-            length,
-            tf.cast(width, length.dtype),
-            message=f"{name} is above the width of {column}.",
-        ),
+        require(length >= 0, f"{name} is below 0.", length),
+        require_at_most(length, wide, f"{name} is above the width of {column}."),
     ]
     return [check for check in checks if check is not None]
 
@@ -696,17 +694,18 @@ def _weights_of(features: Mapping[str, tf.Tensor], valid: tf.Tensor) -> tf.Tenso
     """[targets] float32, the weights of the targets that are valid."""
     weight = features["target_weight"]
     checks = [
-        tf.debugging.assert_equal(
-            tf.shape(weight),
+        require_same_shape(
+            weight,
             tf.shape(features["target_item"]),
-            message="target_weight is not of the shape of target_item.",
+            "target_weight is not of the shape of target_item.",
         )
     ]
     with tf.control_dependencies([one for one in checks if one is not None]):
         weight = tf.boolean_mask(tf.reshape(weight, tf.shape(valid)), valid)
-    check = tf.debugging.Assert(
-        tf.reduce_all(tf.math.is_finite(weight) & (weight >= 0)),
-        ["target_weight must be finite and 0 or more, and is", weight],
+    check = require(
+        tf.math.is_finite(weight) & (weight >= 0),
+        "target_weight must be finite and 0 or more, and is",
+        weight,
     )
     with tf.control_dependencies([check] if check is not None else []):
         return tf.cast(weight, tf.float32)

@@ -30,7 +30,7 @@ def test_the_latest_counts_of_every_item(cost):
 def test_steps_take_turns_and_warm_up_once(cost):
     done = []
     steps = {name: lambda name=name: done.append(name) for name in "ab"}
-    spent = cost.turns(steps, 2)
+    spent = cost.turns(steps, 2, calls=cost.CALLS)
     assert done == [*"a" * cost.CALLS, *"b" * cost.CALLS] * 3
     assert {name: len(one) for name, one in spent.items()} == {
         "a": 2 * cost.CALLS,

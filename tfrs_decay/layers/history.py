@@ -10,6 +10,12 @@ import tensorflow as tf
 
 from tfrs_decay.data.times import LATEST_SECOND, refuse_dates
 from tfrs_decay.decay.values import without_weight
+from tfrs_decay.layers.checks import (
+    require,
+    require_equal,
+    require_less,
+    require_same_shape,
+)
 
 FOREVER = 2**62
 """Seconds: the age of what does not count. No difference of two ages overflows."""
@@ -48,15 +54,13 @@ def read_history(
     timestamps = integers(timestamps, "timestamps", "[batch, time]")
     query_time = integers(query_time, "query_time", "[batch]")
     checks = [
-        tf.debugging.assert_equal(
-            tf.shape(timestamps),
-            shape,
-            message="vectors and timestamps must agree in [batch, time].",
+        require_same_shape(
+            timestamps, shape, "vectors and timestamps must agree in [batch, time]."
         ),
-        tf.debugging.assert_equal(
+        require_equal(
             tf.shape(timestamps)[0],
             tf.shape(query_time)[0],
-            message="timestamps and query_time must agree in batch.",
+            "timestamps and query_time must agree in batch.",
         ),
         assert_seconds(query_time, "query_time"),
     ]
@@ -69,13 +73,13 @@ def read_history(
         age = tf.where(counts, query_time[:, None] - timestamps, FOREVER)
     if future == "error":
         # An event that is not ahead of a query in seconds is in seconds itself.
-        check = tf.debugging.assert_equal(
-            tf.minimum(tf.reduce_min(age), 0),
-            tf.constant(0, tf.int64),
-            message="an event in timestamps is this many seconds later than its "
-            "query_time. An event has no weight before it happens: pass "
-            "future='ignore' to leave such events out, or check that both are in "
-            "seconds, not milliseconds.",
+        soonest = tf.minimum(tf.reduce_min(age), 0)
+        check = require(
+            soonest >= 0,
+            "an event in timestamps is this many seconds later than its query_time. An "
+            "event has no weight before it happens: pass future='ignore' to leave such "
+            "events out, or check that both are in seconds, not milliseconds.",
+            -soonest,
         )
     else:
         check = assert_seconds(tf.where(counts, timestamps, 0), "timestamps")
@@ -100,10 +104,8 @@ def in_shape(tensor: tf.Tensor, shape: tf.Tensor, name: str) -> tf.Tensor:
 def _same_shape(tensor: tf.Tensor, shape: tf.Tensor, name: str) -> Any:
     if tensor.shape.rank not in (None, 2):
         raise ValueError(f"{name} has the shape {tensor.shape}: give [batch, time].")
-    return tf.debugging.assert_equal(
-        tf.shape(tensor),
-        shape,
-        message=f"{name} and vectors must agree in [batch, time].",
+    return require_same_shape(
+        tensor, shape, f"{name} and vectors must agree in [batch, time]."
     )
 
 
@@ -157,10 +159,10 @@ def dense(
         )
     lengths = vectors.row_lengths()
     checks = [
-        tf.debugging.assert_equal(
+        require_equal(
             tf.cast(column.row_lengths(), tf.int64),
             tf.cast(lengths, tf.int64),
-            message=f"{name} and vectors must have as many events in every row.",
+            f"{name} and vectors must have as many events in every row.",
         )
         for name, column in given.items()
     ]
@@ -244,17 +246,15 @@ def assert_weighed(
     named = tf.concat([tf.reshape(actions, [-1]), tf.zeros([1], actions.dtype)], 0)
     first = tf.argmax(tf.cast(wrong, tf.int32))
     message = f"actions hold one without a weight: {without_weight(known)} It is:"
-    return tf.debugging.Assert(
-        ~tf.reduce_any(unknown), [message, tf.gather(named, first)]
-    )
+    return require(~tf.reduce_any(unknown), message, tf.gather(named, first))
 
 
 def assert_seconds(times: tf.Tensor, name: str) -> tf.Operation | None:
     """Asserts that int64 times are no milliseconds; None where that is known now."""
-    return tf.debugging.assert_less(
-        tf.reduce_max(times),
-        tf.constant(LATEST_SECOND, tf.int64),
-        message=f"{name} looks like milliseconds: give seconds since the epoch.",
+    return require_less(
+        times,
+        LATEST_SECOND,
+        f"{name} looks like milliseconds: give seconds since the epoch.",
     )
 
 

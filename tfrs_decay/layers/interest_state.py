@@ -16,6 +16,12 @@ from tfrs_decay.durations import Duration, to_seconds
 from tfrs_decay.interest import State
 from tfrs_decay.interest.formulas import COLUMNS, Events
 from tfrs_decay.interest.state import BEFORE, NEVER, need_state
+from tfrs_decay.layers.checks import (
+    require,
+    require_at_most,
+    require_equal,
+    require_same_shape,
+)
 from tfrs_decay.layers.history import assert_weighed, integers
 from tfrs_decay.layers.tensors import TENSORS
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
@@ -281,10 +287,10 @@ class InterestState(tf_keras.layers.Layer):
             with _after([_assert_shape(weights, shape, "event_weights")]):
                 weights = tf.where(counts, weights, tf.zeros_like(weights))
             checks.append(
-                tf.debugging.assert_equal(
-                    tf.reduce_all(tf.math.is_finite(weights) & (weights >= 0)),
-                    True,
-                    message="event_weights must be finite, 0 or more.",
+                require(
+                    tf.math.is_finite(weights) & (weights >= 0),
+                    "event_weights must be finite, 0 or more.",
+                    weights,
                 )
             )
         with _after(checks):
@@ -502,11 +508,11 @@ class InterestState(tf_keras.layers.Layer):
                     "`empty` or `update` of this layer gave."
                 )
             found[field] = tf.ensure_shape(given, spec.shape)
-        check = tf.debugging.assert_equal(
+        check = require_equal(
             tf.stack([tf.shape(one)[0] for one in found.values()]),
             tf.shape(found["time"])[0],
-            message=f"the fields of {name} must hold as many users, each in the order "
-            "of State.",
+            f"the fields of {name} must hold as many users, each in the order of "
+            "State.",
         )
         return State(**found), [check]
 
@@ -525,11 +531,11 @@ class InterestState(tf_keras.layers.Layer):
             _assert_seconds(now, "time"),
         ]
         with _after(checks):
-            check = tf.debugging.assert_less_equal(
+            check = require_at_most(
                 state.time,
                 now,
-                message="time is earlier than the clock of its state: read it at that "
-                "time or later. What was added since cannot be taken out again.",
+                "time is earlier than the clock of its state: read it at that time or "
+                "later. What was added since cannot be taken out again.",
             )
         with _after([check]):
             return state, tf.identity(now)
@@ -588,16 +594,16 @@ def _assert_shape(tensor: tf.Tensor, shape: tf.Tensor, name: str) -> Any:
             f"{name} has the shape {tensor.shape}: give "
             f"{'[batch, n]' if shape.shape[0] == 2 else '[batch]'}."
         )
-    return tf.debugging.assert_equal(
-        tf.shape(tensor), shape, message=f"{name} must agree with the others in shape."
+    return require_same_shape(
+        tensor, shape, f"{name} must agree with the others in shape."
     )
 
 
 def _assert_seconds(times: tf.Tensor, name: str) -> Any:
-    return tf.debugging.assert_equal(
-        tf.reduce_all((times < LATEST_SECOND) & (times > -LATEST_SECOND)),
-        True,
-        message=f"{name} looks like milliseconds: give seconds since the epoch.",
+    return require(
+        (times < LATEST_SECOND) & (times > -LATEST_SECOND),
+        f"{name} looks like milliseconds: give seconds since the epoch.",
+        times,
     )
 
 

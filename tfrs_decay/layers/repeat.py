@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrs_decay.decay import Constant, Decay, Elapsed, Exponential
+from tfrs_decay.layers.checks import require_less
 from tfrs_decay.layers.history import History, read_history
 from tfrs_decay.layers.own_items import NO_ITEM, OwnItems, later_baskets
 from tfrs_decay.layers.tensors import TENSORS
@@ -330,10 +331,10 @@ class Repeats(tf_keras.layers.Layer):
                 f"item is {item.dtype.name} of the shape {item.shape}: give [batch, "
                 "time] integer places in the catalogue, as ItemTower.places gives them."
             )
-        check = tf.debugging.assert_less(
-            tf.reduce_max(item),
-            tf.cast(self.n_items, item.dtype),
-            message=f"item holds a place beyond the {self.n_items} of the catalogue.",
+        check = require_less(
+            item,
+            self.n_items,
+            f"item holds a place beyond the {self.n_items} of the catalogue.",
         )
         with tf.control_dependencies([check] if check is not None else []):
             item = tf.cast(item, tf.int32)

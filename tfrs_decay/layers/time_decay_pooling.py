@@ -18,6 +18,7 @@ from tfrs_decay.decay.values import (
     read_decays,
     read_number,
 )
+from tfrs_decay.layers.checks import require
 from tfrs_decay.layers.heads import Events, Head, Normalization, Pooled, pool_heads
 from tfrs_decay.layers.history import (
     FOREVER,
@@ -514,10 +515,10 @@ class TimeDecayPooling(tf_keras.layers.Layer):
                 )
             own = in_shape(own, tf.shape(history.age), "event_weights")
             own = tf.where(history.counts, tf.cast(own, tf.float32), 0.0)
-            check = tf.debugging.assert_equal(
-                tf.reduce_all(tf.math.is_finite(own) & (own >= 0)),
-                True,
-                message="event_weights must be finite and 0 or more.",
+            check = require(
+                tf.math.is_finite(own) & (own >= 0),
+                "event_weights must be finite and 0 or more.",
+                own,
             )
             with tf.control_dependencies([check] if check is not None else []):
                 own = tf.identity(own)

@@ -37,24 +37,58 @@ def top_k(
         )
     if isinstance(k, int) and k < 1:
         raise ValueError(f"k={k} must be 1 or more.")
-    if excluded is not None:
-        batch, items = tf.shape(scores)[0], tf.shape(scores)[1]
-        excluded = tf.cast(excluded, tf.int32)
-        # One column more takes the places that exclude nothing.
-        column = tf.where(excluded < 0, items, excluded)
-        row = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(column))
-        marks = tf.scatter_nd(
-            tf.stack([tf.reshape(row, [-1]), tf.reshape(column, [-1])], axis=1),
-            tf.ones([tf.size(column)], tf.int32),
-            tf.stack([batch, items + 1]),
-        )
-        scores = tf.where(marks[:, :-1] > 0, LOWEST_SCORE, scores)
-    k = tf.convert_to_tensor(k, tf.int32)
-    best, places = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
-    missing = [[0, 0], [0, tf.maximum(k - tf.shape(best)[1], 0)]]
-    best = tf.pad(best, missing, constant_values=LOWEST_SCORE)
-    places = tf.pad(places, missing, constant_values=-1)
+    if excluded is None:
+        return _best(scores, k)
+    excluded = tf.cast(excluded, tf.int32)
+    width = tf.shape(excluded, tf.int64)[1]
+    compared = width * (tf.cast(k, tf.int64) + width)
+    return tf.cond(
+        compared <= tf.shape(scores, tf.int64)[1],
+        lambda: _best_but_few(scores, k, excluded),
+        lambda: _best(_without(scores, excluded), k),
+    )
+
+
+def _best(scores: tf.Tensor, k: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `top_k`, where nothing is excluded."""
+    items = scores.shape[1]
+    if not isinstance(k, int) or items is None or k > items:
+        k = tf.convert_to_tensor(k, tf.int32)
+        best, places = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
+        missing = [[0, 0], [0, tf.maximum(k - tf.shape(best)[1], 0)]]
+        best = tf.pad(best, missing, constant_values=LOWEST_SCORE)
+        places = tf.pad(places, missing, constant_values=-1)
+    else:
+        best, places = tf.math.top_k(scores, k)
     return best, tf.where(best > LOWEST_SCORE, places, -1)
+
+
+def _best_but_few(
+    scores: tf.Tensor, k: int | tf.Tensor, excluded: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `top_k`, by dropping from the best k + m of all: m at most are excluded.
+
+    Nothing of the size of the catalogue is written for it.
+    """
+    best, places = _best(scores, k + tf.shape(excluded)[1])
+    dropped = tf.reduce_any(places[:, :, None] == excluded[:, None, :], axis=2)
+    best, left = tf.math.top_k(tf.where(dropped, LOWEST_SCORE, best), k)
+    places = tf.gather(places, left, batch_dims=1)
+    return best, tf.where(best > LOWEST_SCORE, places, -1)
+
+
+def _without(scores: tf.Tensor, excluded: tf.Tensor) -> tf.Tensor:
+    """The scores, `LOWEST_SCORE` at places that are excluded."""
+    batch, items = tf.shape(scores)[0], tf.shape(scores)[1]
+    # One column more takes the places that exclude nothing.
+    column = tf.where(excluded < 0, items, excluded)
+    row = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(column))
+    marks = tf.scatter_nd(
+        tf.stack([tf.reshape(row, [-1]), tf.reshape(column, [-1])], axis=1),
+        tf.ones([tf.size(column)], tf.int32),
+        tf.stack([batch, items + 1]),
+    )
+    return tf.where(marks[:, :-1] > 0, LOWEST_SCORE, scores)
 
 
 def largest(values: tf.Tensor, k: int) -> tf.Tensor:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfrs_decay.interest import State
 from tfrs_decay.interest.state import NOTHING
+from tfrs_decay.layers.checks import require, require_at_most
 from tfrs_decay.layers.history import assert_seconds
 from tfrs_decay.layers.interest_state import InterestState
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
@@ -68,12 +69,9 @@ class KeptInterest:
         ]
         for name, field in fields.items():
             if field.dtype.is_floating:
-                check = tf.debugging.assert_equal(
-                    tf.reduce_all(tf.math.is_finite(field)),
-                    True,
-                    message=f"{name} has a number that is not finite.",
-                )
-                checks.append(check)
+                finite = tf.math.is_finite(field)
+                message = f"{name} has a number that is not finite."
+                checks.append(require(finite, message, field))
         with after(checks):
             plain = {
                 name.removeprefix(PREFIX): tf.identity(field)
@@ -116,11 +114,11 @@ class KeptInterest:
             *same_batch("state_time", state.time, {"query_time": query_time}),
         ]
         with after(checks):
-            check = tf.debugging.assert_less_equal(
+            check = require_at_most(
                 state.time,
                 query_time,
-                message="query_time is earlier than state_time: what was added since "
-                "cannot be taken out again.",
+                "query_time is earlier than state_time: what was added since cannot be "
+                "taken out again.",
             )
         with after([check]):
             time = tf.identity(query_time)

@@ -141,6 +141,8 @@ class Recommender(tf.Module):
         self._k = k
         repeats = repeats_of(model)
         self._repeat_scores = None if repeats is None else repeats.call
+        # What pools by times alone needs them in no order.
+        self._any_order = self._pooling is not None and repeats is None
         never = repeats is not None and repeats.repeats == "never"
         self._exclude_seen = exclude_seen or never
         self._max_history = max_history
@@ -285,7 +287,7 @@ class Recommender(tf.Module):
             "history_item", request.history_item, {"state_time": state.time}
         )
         with after(checks):
-            vectors = tf.gather(self.item_vectors, tf.maximum(asked.place, 0))
+            vectors = tf.gather(self.item_vectors.value(), tf.maximum(asked.place, 0))
         counts = self._counting(request, asked)
         return kept.update(
             state, vectors, asked.time, actions=request.history_action, mask=counts
@@ -344,14 +346,28 @@ class Recommender(tf.Module):
         return counts
 
     def _history(self, request: Request, asked: Asked) -> _History:
-        """The events that are read, in the order of time."""
+        """The events that are read, in the order of time where that matters."""
         counts = self._counting(request, asked)
-        order, counts = latest(asked.time, counts, self._max_history)
-        place, time, action = (
-            tf.gather(column, order, batch_dims=1)
-            for column in (asked.place, asked.time, request.history_action)
-        )
-        vectors = tf.gather(self.item_vectors, tf.maximum(place, 0))
+        columns = asked.place, asked.time, request.history_action, counts
+
+        def in_order() -> tuple[tf.Tensor, ...]:
+            order, among = latest(asked.time, counts, self._max_history)
+            ordered = (tf.gather(one, order, batch_dims=1) for one in columns[:-1])
+            return order, *ordered, among
+
+        def as_given() -> tuple[tf.Tensor, ...]:
+            shape = tf.shape(counts)
+            return tf.broadcast_to(tf.range(shape[1]), shape), *columns
+
+        if not self._any_order:
+            read = in_order()
+        elif self._max_history is None:
+            read = as_given()
+        else:
+            few = tf.shape(counts)[1] <= self._max_history
+            read = tf.cond(few, as_given, in_order)
+        order, place, time, action, counts = read
+        vectors = tf.gather(self.item_vectors.value(), tf.maximum(place, 0))
         if request.history_text is not None:
             known = place >= 0
             # The texts of known items are not read: they become one text, encoded once.
@@ -378,14 +394,20 @@ class Recommender(tf.Module):
         return interest, tf.reduce_any(history.counts, axis=1) & some
 
     def _scores(self, interest: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(interest, self.item_vectors, transpose_b=True)
+        # By its value here and wherever it is gathered from: TensorFlow copies a
+        # variable for each such product once it has been gathered from by its handle.
+        return tf.matmul(interest, self.item_vectors.value(), transpose_b=True)
 
     def _or_popular(self, scores: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
         """The scores, and popularity where nothing is known of a user."""
         instead = (
             LOWEST_SCORE if self._popularity is None else self._popularity[None, :]
         )
-        return tf.where(known[:, None], scores, instead)
+        return tf.cond(
+            tf.reduce_all(known),
+            lambda: scores,
+            lambda: tf.where(known[:, None], scores, instead),
+        )
 
     def _answer(
         self, scores: tf.Tensor, k: tf.Tensor | None, excluded: tf.Tensor | None
@@ -448,7 +470,10 @@ class Recommender(tf.Module):
 
 
 class _History(NamedTuple):
-    """Events as a model reads them, oldest first; those that do not count last.
+    """Events as a model reads them.
+
+    Oldest first and those that do not count last, but where the order is the same to
+    the model: there it may be that of the request.
 
     order: [batch, kept] int32, where in the request each stands.
     place: [batch, kept] int32 places in the catalogue, -1 for what is told by a text.

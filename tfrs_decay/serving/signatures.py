@@ -8,6 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfrs_decay.layers.checks import (
+    require,
+    require_at_most,
+    require_equal,
+    require_same_shape,
+)
 from tfrs_decay.layers.history import assert_seconds
 from tfrs_decay.layers.top_k import LOWEST_SCORE
 from tfrs_decay.models import length_checks
@@ -242,7 +248,7 @@ class Catalogue(tf.Module):
             time = tf.where(within, request.history_time, 0)
         checks = [
             assert_seconds(time, "history_time"),
-            assert_text(tf.boolean_mask(item, within & (place < 0)), "history_item"),
+            assert_text(tf.where(within & (place < 0), item, ""), "history_item"),
         ]
         with after(checks):
             time = tf.identity(request.history_time)
@@ -266,9 +272,9 @@ class Catalogue(tf.Module):
         if k is None:
             return []
         return [
-            tf.debugging.assert_positive(k, message="k is below 1."),
-            tf.debugging.assert_less_equal(
-                k, self._n, message="k is above the number of items in the catalogue."
+            require(k >= 1, "k is below 1.", k),
+            require_at_most(
+                k, self._n, "k is above the number of items in the catalogue."
             ),
         ]
 
@@ -291,7 +297,7 @@ class Catalogue(tf.Module):
             ]
             with after(checks):
                 within = tf.sequence_mask(exclude_length, width)
-        unknown = tf.boolean_mask(exclude_item, within & (place < 0))
+        unknown = tf.where(within & (place < 0), exclude_item, "")
         with after([assert_text(unknown, "exclude_item")]):
             return tf.where(within, place, -1)
 
@@ -362,8 +368,8 @@ def after(checks: list[Any]) -> Any:
 def assert_text(strings: tf.Tensor, name: str) -> Any:
     """Asserts that strings, [...], are UTF-8."""
     mended = tf.strings.unicode_transcode(strings, "UTF-8", "UTF-8", errors="replace")
-    return tf.debugging.assert_equal(
-        mended, strings, message=f"{name} has a string that is not UTF-8."
+    return require(
+        tf.equal(mended, strings), f"{name} has a string that is not UTF-8.", strings
     )
 
 
@@ -378,10 +384,10 @@ def same_batch(
         columns: By name; None where there is none.
     """
     return [
-        tf.debugging.assert_equal(
+        require_equal(
             tf.shape(column)[0],
             tf.shape(expected)[0],
-            message=f"{other} and {name} must agree in batch.",
+            f"{other} and {name} must agree in batch.",
         )
         for other, column in columns.items()
         if column is not None
@@ -390,10 +396,10 @@ def same_batch(
 
 def _same_shape(expected: tf.Tensor, **columns: tf.Tensor) -> list[Any]:
     return [
-        tf.debugging.assert_equal(
-            tf.shape(column),
+        require_same_shape(
+            column,
             tf.shape(expected),
-            message=f"{name} and history_item must have the same shape.",
+            f"{name} and history_item must have the same shape.",
         )
         for name, column in columns.items()
     ]
