@@ -218,11 +218,13 @@ def served(base: Path) -> Iterator[tuple[str, str]]:
         process.wait(timeout=60)
 
 
-def publish(base: Path, number: int) -> None:
-    """A copy of the first version as another, which appears all at once."""
-    partial = base / f".{number}"
-    shutil.copytree(base / "1", partial)
-    partial.rename(base / str(number))
+def publish(version: Path, further: int) -> int:
+    """A copy of a version as a later one, which appears all at once; its number."""
+    number = int(version.name) + further
+    partial = version.with_name(f".{number}")
+    shutil.copytree(version, partial)
+    partial.rename(version.with_name(str(number)))
+    return number
 
 
 def wrk(url: str, bodies: Path, *, connections: int, seconds: float) -> dict[str, Any]:
@@ -257,7 +259,7 @@ def under_load(folder: Path, *, seconds: float, seed: int) -> dict[str, Any]:
     random = np.random.default_rng(seed)
     model = model_of(n)
     base = folder / "shop"
-    export(model, base, k=K, popularity=random.random(n))
+    version = export(model, base, k=K, popularity=random.random(n))
     bodies = folder / "bodies.jsonl"
     asked = requests_for(n, random)
     with bodies.open("w", encoding="utf-8") as file:
@@ -283,13 +285,12 @@ def under_load(folder: Path, *, seconds: float, seed: int) -> dict[str, Any]:
 
         loading = threading.Thread(target=while_versions_come)
         loading.start()
-        for number in range(2, 2 + VERSIONS):
-            publish(base, number)
-            wait_for(rest, number)
+        for further in range(1, VERSIONS + 1):
+            wait_for(rest, publish(version, further))
         loading.join()
         errors = found["refused"] + found["failed"]
         print(f"  while {VERSIONS} versions came: {errors} requests failed")
-        kept = from_kept_states(folder, base, grpc, rest, model, asked)
+        kept = from_kept_states(folder, version, grpc, rest, model)
     return {"load": load, "swaps_errors": errors, **kept}
 
 
@@ -334,12 +335,7 @@ def redis_server(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def from_kept_states(
-    folder: Path,
-    base: Path,
-    grpc: str,
-    rest: str,
-    model: DecayRetrieval,
-    asked: list[dict[str, np.ndarray]],
+    folder: Path, version: Path, grpc: str, rest: str, model: DecayRetrieval
 ) -> dict[str, Any]:
     """Users act and are recommended to, while versions come and Redis is killed.
 
@@ -377,10 +373,9 @@ def from_kept_states(
         workers = [threading.Thread(target=act, args=(one, url)) for one in (0, 1)]
         for one in workers:
             one.start()
-        for number in range(2 + VERSIONS, 2 + 2 * VERSIONS):
-            publish(base, number)
-            wait_for(rest, number)
-            if number == 2 + VERSIONS + VERSIONS // 2:
+        for further in range(VERSIONS + 1, 2 * VERSIONS + 1):
+            wait_for(rest, publish(version, further))
+            if further == VERSIONS + VERSIONS // 2:
                 kill_and_start()
         over.set()
         for one in workers:
