@@ -183,6 +183,7 @@ ORDER = [
     "evaluation",
     "evaluation.two_tower",
     "encoders",
+    "serving.names",
     "serving.native",
     "serving.signatures",
     "serving.kept_interest",
