@@ -252,6 +252,7 @@ ORDER = [
     "cli.models",
     "cli.asking",
     "cli.experiments",
+    "cli.state",
     "cli",
     "__main__",
 ]
