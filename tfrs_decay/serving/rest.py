@@ -40,6 +40,7 @@ _MOST_UNREAD = 64 << 20
 _LEAVING_SECONDS = 1.0
 _MOST_LEAVING = 64
 _READ_AT_ONCE = 1 << 16
+_READS_AT_ONCE = 64
 
 # A connection before its first request, within one, and between two.
 _FRESH, _BUSY, _IDLE = "fresh", "busy", "idle"
@@ -338,7 +339,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _has_ended(connection: socket.socket) -> bool:
     """Whether a client has hung up; what it sends until then is passed over."""
     try:
-        for _ in range(_MOST_UNREAD // _READ_AT_ONCE):
+        for _ in range(_READS_AT_ONCE):
             if not connection.recv(_READ_AT_ONCE):
                 return True
     except BlockingIOError:
