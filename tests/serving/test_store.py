@@ -1063,6 +1063,17 @@ def test_stores_of_several_prefixes_share_a_database(empty_redis):
 
 
 @pytest.mark.integration
+def test_the_commands_find_states_of_another_prefix(empty_redis, capsys):
+    url = empty_redis.url
+    with InterestStore.open(url, INTEREST, prefix="shop2:") as store:
+        store.update("ann", [[1.0]], times=[0])
+    assert empty_redis.client.keys() == [b"shop2:ann"]
+    assert say(url, capsys, "count") == "States: 0, of which expired: 0\n"
+    printed = say(url, capsys, "count", "--prefix", "shop2:")
+    assert printed == "States: 1, of which expired: 0\n"
+
+
+@pytest.mark.integration
 def test_sweeping_leaves_what_was_written_meanwhile(empty_redis):
     clock = Clock()
     with InterestStore.open(
