@@ -23,7 +23,7 @@ def no_network(request, monkeypatch):
 
     def refuse(self, address):
         # What a test serves itself is no network.
-        if isinstance(address, tuple) and address[0] == "127.0.0.1":
+        if isinstance(address, tuple) and address[0] in ("127.0.0.1", "::1"):
             return connect(self, address)
         raise OSError(f"a test tried to connect to {address}")
 

@@ -184,6 +184,7 @@ ORDER = [
     "evaluation",
     "evaluation.two_tower",
     "encoders",
+    "serving.names",
     "serving.native",
     "serving.signatures",
     "serving.kept_interest",
@@ -252,6 +253,7 @@ ORDER = [
     "cli.models",
     "cli.asking",
     "cli.experiments",
+    "cli.state",
     "cli",
     "__main__",
 ]

@@ -445,7 +445,7 @@ def export_run(
     run: Run,
     directory: str | os.PathLike[str],
     *,
-    k: int = 20,
+    k: int | None = None,
     exclude_seen: bool = False,
     diversity: float | None = None,
     texts: bool = False,

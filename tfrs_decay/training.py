@@ -531,25 +531,34 @@ def fit_through(
         later_passes: Over all queries up to each of the others.
         verbose: Keras' own.
 
-    Yields:
-        Each cut, when the model is fitted up to it.
+    Returns:
+        Each cut, when the model is fitted up to it: nothing is fitted before the first
+        is asked for.
 
     Raises:
-        ValueError: No query is at or before the oldest cut, an action has no weight, or
-            a number of passes is below 1.
-        RuntimeError: The loss is no longer a number.
+        ValueError: At once: no query is at or before the oldest cut, an action has no
+            weight, or a number of passes is below 1.
+        RuntimeError: Later: the loss is no longer a number.
     """
     for name, number in (("first", first_passes), ("later", later_passes)):
         if number < 1:
             raise ValueError(f"{name}_passes={number} must be 1 or more.")
     _refuse_unweighed(events, settings)
-    passes = first_passes
-    for cut in sorted({int(one) for one in cuts}):
-        queries = basket_queries(events, until=cut, actions=settings.target_actions)
-        refuse_no_queries(queries, events, "training")
-        _fit(model, queries, events, passes, settings, until=cut, verbose=verbose)
-        yield cut
-        passes = later_passes
+
+    def queries_until(cut: int) -> Queries:
+        return basket_queries(events, until=cut, actions=settings.target_actions)
+
+    def fitted() -> Iterator[int]:
+        for cut in ordered:
+            queries = queries_until(cut)
+            passes = first_passes if cut == ordered[0] else later_passes
+            _fit(model, queries, events, passes, settings, until=cut, verbose=verbose)
+            yield cut
+
+    ordered = sorted({int(one) for one in cuts})
+    if ordered:  # Those of later cuts are more.
+        refuse_no_queries(queries_until(ordered[0]), events, "training")
+    return fitted()
 
 
 def drawn_queries(queries: Queries, seed: int) -> Queries:

@@ -9,7 +9,14 @@ import pytest
 from tfrs_decay.layers import ItemTower, TimeDecayPooling
 from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.serving import export
-from tfrs_decay.serving.asking import Answer, Event, ask, read_history, texts_of
+from tfrs_decay.serving.asking import (
+    Answer,
+    Event,
+    ask,
+    metadata_of,
+    read_history,
+    texts_of,
+)
 
 NOW = 1_700_000_000
 KNOWN = {"P010", "me@home", "P011@2"}
@@ -31,6 +38,21 @@ KNOWN = {"P010", "me@home", "P011@2"}
 def test_an_item_and_its_time(written, item, time):
     history, _ = read_history(item=[written], at=str(NOW), known=KNOWN)
     assert history == [Event(item, "", time, "purchase")]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[1]", r"tfrs_decay\.json holds a list, and an export says what it is in a"),
+        ("null", r"tfrs_decay\.json holds a NoneType, and"),
+        ('{"texts": ', r"tfrs_decay\.json is damaged: export it again"),
+    ],
+)
+def test_what_describes_an_export_is_a_json_object(tmp_path, written, said):
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra" / "tfrs_decay.json").write_text(written)
+    with pytest.raises(ValueError, match=said):
+        metadata_of(tmp_path)
 
 
 @pytest.mark.parametrize("when", ["yesterday", "noon", ""])

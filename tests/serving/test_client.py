@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.server
 import json
+import math
 import socket
 import subprocess
 import sys
@@ -441,10 +442,30 @@ def test_a_password_is_refused_and_not_shown():
 
 
 def test_numbers_that_are_none():
-    with pytest.raises(ValueError, match=r"timeout=0 must be more than 0 seconds"):
-        Client("http://localhost", model="shop", timeout=0)
-    with pytest.raises(ValueError, match=r"retries.attempts=0 must be 1 or more"):
-        Client("http://localhost", model="shop", retries=Retries(attempts=0))
+    there = {"address": "http://localhost", "model": "shop"}
+    for seconds in (0, -1.0, math.nan, math.inf):
+        said = rf"timeout={seconds} must be finite and more than 0 seconds"
+        with pytest.raises(ValueError, match=said):
+            Client(**there, timeout=seconds)
+        with Client(**there) as ask, pytest.raises(ValueError, match=said):
+            ask.predict("plus", {"x": [1.0]}, timeout=seconds)
+    for attempts in (0, -1, 1.5, math.nan):
+        with pytest.raises(ValueError, match=rf"retries.attempts={attempts} must be a"):
+            Client(**there, retries=Retries(attempts=attempts))
+    for name in ("first_pause", "longest_pause"):
+        for seconds in (-0.1, math.nan, math.inf):
+            with pytest.raises(
+                ValueError, match=rf"retries.{name}={seconds} must be f"
+            ):
+                Client(**there, retries=Retries(**{name: seconds}))
+
+
+def test_a_server_on_ipv6_that_is_not_there_is_named_in_brackets():
+    with (
+        Client("http://[::1]:9", model="shop", retries=ONCE, timeout=60) as ask,
+        pytest.raises(Unavailable, match=r"\[::1\]:9"),
+    ):
+        ask.signatures()
 
 
 def test_what_is_imported_and_what_is_not():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import math
 import socket
 import struct
 import threading
@@ -13,7 +15,8 @@ import pytest
 from tiny_served import write_tiny
 
 from tfrs_decay import cli
-from tfrs_decay.serving import Host, Limits, NativeModel, host
+from tfrs_decay.serving import Client, Host, Limits, NativeModel, host, rest
+from tfrs_decay.serving.grpc_surface import GrpcServer
 from tfrs_decay.serving.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -252,7 +255,8 @@ def test_a_request_that_is_too_large_over_http(served):
 
 def test_a_body_of_unknown_length_is_refused(served):
     connection = http.client.HTTPConnection("127.0.0.1", served.rest_port, timeout=60)
-    body = iter([b'{"inputs": [1]}'])
+    # Much of it comes after the answer, which the client reads all the same.
+    body = iter([b"x" * (1 << 16)] * 32)
     connection.request("POST", "/v1/models/shop:predict", body, encode_chunked=True)
     response = connection.getresponse()
     assert response.status == 411
@@ -728,6 +732,155 @@ def test_metrics_over_http(served):
     assert "made up" not in page  # whatever clients make up
 
 
+def answers(served, surface, status):
+    """How many answers of a status are counted."""
+    page = served.service.metrics.page().decode()
+    row = f'tfrs_decay_answers_total{{status="{status}",surface="{surface}"}} '
+    found = [line for line in page.splitlines() if line.startswith(row)]
+    return float(found[0].removeprefix(row)) if found else 0.0
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v1/models/shop", {"Content-Length": "46"}, 400),
+        ("/v1/models/other:predict", {"Content-Length": "46"}, 404),
+        ("/v1/models/shop:predict", {"Transfer-Encoding": "chunked"}, 411),
+        ("/v1/models/shop:predict", {"Content-Length": "100001"}, 413),
+        (
+            "/v1/models/shop:predict",
+            {"Content-Length": "100001", "Expect": "100-continue"},
+            413,
+        ),
+        ("/v1/models/shop:predict", {"Content-Length": "46"}, 200),
+    ],
+)
+def test_answers_that_no_model_gave_are_counted_too(served, path, headers, status):
+    before = answers(served, "rest", status)
+    connection = http.client.HTTPConnection("127.0.0.1", served.rest_port, timeout=60)
+    connection.putrequest("POST", path)
+    for header in headers.items():
+        connection.putheader(*header)
+    connection.endheaders()
+    connection.send(b'{"signature_name": "plus", "inputs": [1, 2.5]}')
+    if "100001" in headers.values():
+        connection.sock.shutdown(socket.SHUT_WR)  # the rest is not worth sending
+    assert connection.getresponse().status == status
+    connection.close()
+    assert answers(served, "rest", status) == before + 1
+
+
+def test_answers_over_grpc_are_counted_too(served, stub):
+    for asked, code in ((mixed(), "OK"), (request(name="other"), "NOT_FOUND")):
+        before = answers(served, "grpc", code)
+        with contextlib.suppress(grpc.RpcError):
+            stub.Predict(asked)
+        assert answers(served, "grpc", code) == before + 1
+
+
+def test_beyond_the_open_connections_more_are_refused(exported):
+    with make_host(exported, limits=Limits(connections=2)) as up:
+        address = "127.0.0.1", up.rest_port
+        kept = [http.client.HTTPConnection(*address, timeout=60) for _ in range(2)]
+        for one in kept:
+            one.request("GET", "/v1/models/shop")
+            assert one.getresponse().read()
+        refused = http.client.HTTPConnection(*address, timeout=60)
+        # It is told so although it has much to say.
+        refused.request("POST", "/v1/models/shop:predict", b"x" * (1 << 20))
+        response = refused.getresponse()
+        assert response.status == 503
+        assert response.headers["Content-Type"] == "application/json"
+        message = json.loads(response.read())["error"]
+        assert message == "2 connections are open, and 2 are taken: try again later."
+        assert refused.sock is None  # it was told that the server closes
+        assert answers(up, "rest", 503) == 1
+        # Those that are there go on, and who leaves makes room.
+        kept[0].request("GET", "/v1/models/shop")
+        assert kept[0].getresponse().read()
+        kept[1].close()
+        with up._rest._changed:
+            assert up._rest._changed.wait_for(
+                lambda: len(up._rest._connections) < 2, 60
+            )
+        assert over_http(up, "/v1/models/shop")[0] == 200
+        kept[0].close()
+
+
+def test_a_refused_connection_that_stays_is_closed_all_the_same(exported, monkeypatch):
+    monkeypatch.setattr(rest, "_LEAVING_SECONDS", 0.0)
+    with make_host(exported, limits=Limits(connections=1)) as up:
+        address = "127.0.0.1", up.rest_port
+        kept = http.client.HTTPConnection(*address, timeout=60)
+        kept.request("GET", "/v1/models/shop")
+        assert kept.getresponse().read()
+        let_go = threading.Event()
+        close = up._rest._let_go
+        monkeypatch.setattr(up._rest, "_let_go", lambda one: (close(one), let_go.set()))
+        with socket.create_connection(address, timeout=20) as silent:
+            assert (
+                silent.makefile("rb")
+                .readline()
+                .endswith(b"503 Service Unavailable\r\n")
+            )
+            assert let_go.wait(60)
+        assert not up._rest._leaving
+        kept.close()
+
+
+def test_of_the_refused_connections_few_are_kept(exported, monkeypatch):
+    monkeypatch.setattr(rest, "_MOST_LEAVING", 2)
+    up = make_host(exported, limits=Limits(connections=1))  # nobody accepts by itself
+    with contextlib.ExitStack() as ends:
+        for _ in range(4):
+            here, there = socket.socketpair()
+            ends.enter_context(here)
+            up._rest._connections[here] = "idle"
+            up._rest.process_request(there, None)
+            assert there in up._rest._leaving
+        assert len(up._rest._leaving) == 2
+        up._rest._connections.clear()
+        up.stop()
+        assert not up._rest._leaving
+
+
+def test_a_connection_that_is_silent_is_closed(exported):
+    with make_host(exported, limits=Limits(idle_seconds=0.05)) as up:
+        address = "127.0.0.1", up.rest_port
+        with socket.create_connection(address, timeout=20) as client:
+            client.sendall(b"GET /v1/models/shop HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert client.makefile("rb").read().startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_grpc_is_not_waited_for_without_end(served, monkeypatch):
+    waited = []
+
+    class Never(threading.Event):
+        def wait(self, timeout=None):
+            waited.append(timeout)
+            return False
+
+    made = GrpcServer(("127.0.0.1", 0), served.service)
+    with monkeypatch.context() as patched:
+        patched.setattr(made._server, "stop", lambda grace: Never())
+        made.stop(2.0)
+    assert waited == [3.0]  # its grace, and a second to hang up
+    made.stop(0.0)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_an_ipv6_address(exported):
+    with make_host(exported, address="::1") as up:
+        connection = http.client.HTTPConnection("::1", up.rest_port, timeout=60)
+        connection.request("GET", "/v1/models/shop")
+        assert connection.getresponse().status == 200
+        connection.close()
+        for way, port in (("http", up.rest_port), ("grpc", up.grpc_port)):
+            assert f"{way}://[::1]:{port}" in up.report()
+            with Client(f"{way}://[::1]:{port}", model="shop") as client:
+                assert client.predict("plus", {"x": [1.0]})["y"].tolist() == [1.0]
+
+
 # Versions; how they are exchanged is in test_live.
 
 
@@ -794,8 +947,18 @@ def test_what_cannot_be_served_says_why(exported, tmp_path):
         Host(tmp_path, say=str)
     with pytest.raises(ValueError, match=r"queued=-1 must be 0 or more"):
         Host(exported, limits=Limits(queued=-1))
+    with pytest.raises(ValueError, match=r"connections=0 must be 1 or more"):
+        Host(exported, limits=Limits(connections=0))
+    for seconds in (0.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=rf"idle_seconds={seconds} must be finite"):
+            Host(exported, limits=Limits(idle_seconds=seconds))
     with pytest.raises(ValueError, match=r"poll=0 must be more than 0 seconds"):
         Host(exported, poll=0)
+    for name in ("", "my/shop", "shop:1", 'a"b'):
+        with pytest.raises(
+            ValueError, match=r"name='.*': give a model's name, as in a"
+        ):
+            Host(exported, name=name)
 
 
 def test_the_command(exported, tmp_path, monkeypatch, capsys):
@@ -807,7 +970,7 @@ def test_the_command(exported, tmp_path, monkeypatch, capsys):
     assert "--poll='often' is not a duration" in capsys.readouterr().err
 
     def ask(served, grace):
-        assert (served.service.limits, grace) == (Limits(900, 3, 5), 2.0)
+        assert (served.service.limits, grace) == (Limits(900, 3, 5, 7, 9.0), 2.0)
         with served:
             body = {"signature_name": "plus", "inputs": [1]}
             assert predicted(served, body, "/v1/models/other:predict")
@@ -815,7 +978,8 @@ def test_the_command(exported, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(host, "serve", ask)
     told = ["serve", str(exported), "--name", "other", "--grace", "2s"]
     told += ["--rest-port", "0", "--grpc-port", "0", "--max-request-bytes", "900"]
-    assert cli.main([*told, "--max-concurrent", "3", "--max-queued", "5"]) == 0
+    told += ["--max-concurrent", "3", "--max-queued", "5"]
+    assert cli.main([*told, "--max-connections", "7", "--idle", "9s"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("Model other, version 7: http://127.0.0.1:")
 

@@ -27,6 +27,7 @@ from tfrs_decay.serving import (
     write_server_files,
 )
 from tfrs_decay.serving.asking import metadata_of
+from tfrs_decay.serving.native import numbered_directories, version_directories
 from tfrs_decay.serving.ops import Ops, check_ops
 from tfrs_decay.serving.signatures import SAYS
 from tfrs_decay.serving.versions import next_version
@@ -386,6 +387,9 @@ def test_the_query_side_goes_to_an_index_outside(model, tmp_path, ids):
     assert [one.decode() for one in answer["item_id"].numpy()[0]] == best.tolist()
     with pytest.raises(ValueError, match=r"parts='query' has no list .* exclude_seen"):
         export(model, tmp_path, parts="query", exclude_seen=True)
+    with pytest.raises(ValueError, match=r"no list to make, and k of one is given"):
+        export(model, tmp_path, parts="query", k=5)
+    assert metadata_of(version)["k"] is None
     with pytest.raises(ValueError, match="parts='index' is not one of"):
         export(model, tmp_path, parts="index")
 
@@ -522,6 +526,17 @@ def test_server_files_that_cannot_be_put_in_place_leave_nothing(tmp_path, monkey
 def test_a_folder_whose_name_no_server_takes_is_refused_before_any_version(tmp_path):
     with pytest.raises(ValueError, match=r"name='a\\\\b': give a model's name"):
         next_version(tmp_path / "a\\b", None)
+
+
+def test_a_version_is_a_folder_whose_name_is_plain_digits(tmp_path):
+    # Not three, one thousand and six, whatever int() makes of them.
+    for name in ("7", "\u0663", "1_000", "+6", "x"):
+        (tmp_path / name).mkdir()
+    assert list(numbered_directories(tmp_path)) == [7]
+    assert version_directories(tmp_path) == {}  # no model is in it
+    assert next_version(tmp_path, 3) == 3
+    with pytest.raises(FileExistsError, match=r"7 is there already: .* above 7"):
+        next_version(tmp_path, 7)
 
 
 def test_a_report_says_what_an_export_holds(exported, model, ids):

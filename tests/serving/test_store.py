@@ -22,9 +22,15 @@ from pytest import approx
 from redis_server import RedisServer
 
 import tfrs_decay as td
+from tfrs_decay import cli
 from tfrs_decay.decay import Exponential, Gaussian
 from tfrs_decay.interest import InterestState, State
-from tfrs_decay.serving import InterestStore, RedisHome, SQLiteHome
+from tfrs_decay.serving import (
+    InterestStore,
+    RedisHome,
+    SQLiteHome,
+    UnreadableStates,
+)
 from tfrs_decay.serving.homes import MARK, TRAIL, Change, Record
 
 DAY = 86_400
@@ -522,6 +528,135 @@ def test_damaged_bytes_are_refused_with_the_user_and_the_store(open_store, url):
     assert events_of(store.update("ann", [[1.0]], times=[0])) == 1
 
 
+def test_every_user_who_cannot_be_read_is_named(open_store):
+    store = open_store()
+    users = [f"user {number}" for number in range(30)]
+    for user in users[1:]:
+        put_in(store, user, b"{}")
+    put_in(store, "other", OTHER.to_bytes(OTHER.empty()))
+    asked = [*users, "other"]
+    for ask in (
+        lambda: store.get_many(asked),
+        lambda: store.update_many(asked, np.ones([31, 1, 1]), np.zeros([31, 1], int)),
+    ):
+        with pytest.raises(
+            UnreadableStates, match=r"the state of user 'user 1' in .*Nor"
+        ) as raised:
+            ask()
+        assert list(raised.value.users) == asked[1:]
+        assert "begins with b'{}'" in raised.value.users["user 29"]
+        assert "the fingerprint" in raised.value.users["other"]
+        assert "'user 2', 'user 3'" in str(raised.value)
+        assert str(raised.value).endswith("and 9 more.")
+    assert "user 0" not in store  # nothing of a batch that is refused is kept
+
+
+def test_the_rest_of_a_batch_is_read_where_the_damaged_are_taken_care_of(open_store):
+    store = open_store()
+    for user in ("ann", "bob"):
+        store.update(user, [[2.0]], times=[0])
+    put_in(store, "broken", b"{}")
+    told = {}
+    states = store.get_many(
+        ["ann", "broken", "new", "bob"], on_damaged=told.__setitem__
+    )
+    assert INTEREST.read(states, 0).tolist() == [[2.0], [0.0], [0.0], [2.0]]
+    assert list(told) == ["broken"]
+    assert "the state of user 'broken' in" in told["broken"]
+    assert store.counts.damaged == 1
+    # It is there still, and is not written over.
+    assert base64.b64decode(store.export("broken")["bytes"]) == b"{}"
+    with pytest.raises(UnreadableStates, match=r"delete\(user\) removes it"):
+        store.update("broken", [[1.0]], times=[0])
+    # A store that reads by other decays is a mistake, not damage.
+    put_in(store, "other", OTHER.to_bytes(OTHER.empty()))
+    told.clear()
+    with pytest.raises(UnreadableStates, match=r"the fingerprint") as raised:
+        store.get_many(["broken", "other"], on_damaged=told.__setitem__)
+    assert (list(raised.value.users), told) == (["other"], {})
+
+
+def test_states_are_counted_readable_or_not(open_store):
+    clock = Clock()
+    store = open_store(time_to_live=10, clock=clock)
+    assert store.count() == (0, 0)
+    for user in USERS:
+        store.update(user, [[1.0]], times=[0])
+    put_in(store, "broken", b"{}")  # for ever
+    assert store.count() == (len(USERS) + 1, 0)
+    if isinstance(store.home, SQLiteHome):  # Redis has a clock of its own
+        clock.now = 10
+        assert store.count() == (len(USERS) + 1, len(USERS))
+        store.sweep()
+        assert store.count() == (1, 0)
+
+
+def test_a_store_without_an_interest_looks_after_states_it_does_not_read(open_store):
+    written = open_store()
+    written.update("ann", [[4.0]], times=[0])
+    store = open_store(None)
+    assert "ann" in store
+    assert store.count().states == 1
+    exported = store.export("ann")
+    assert exported["fingerprint"] == INTEREST.fingerprint
+    assert exported["bytes"] == written.export("ann")["bytes"]
+    assert exported["state"] is None
+    assert "was opened without an interest" in exported["unreadable"]
+    for ask in (
+        lambda: store.get("ann"),
+        lambda: store.get("nobody"),
+        lambda: store.update("ann", [[1.0]], times=[0]),
+        lambda: store.interest,
+    ):
+        with pytest.raises(ValueError, match=r"was opened without an interest, and so"):
+            ask()
+    assert store.delete("ann") == 1
+    assert written.count().states == 0
+
+
+# What the commands print.
+
+
+def say(url, capsys, *words):
+    assert cli.main(["state", words[0], "--store", url, *words[1:]]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_commands(open_store, url, capsys):
+    clock = Clock(1_700_000_000)
+    store = open_store(time_to_live="1d", clock=clock)
+    store.update("ann", [[4.0]], times=[0])
+    store.update("li \u674e", [[4.0]], times=[0])
+    exported = json.loads(say(url, capsys, "export", "ann"))
+    assert exported["bytes"] == store.export("ann")["bytes"]
+    assert exported["written"] == "2023-11-14 22:13:20 UTC"
+    assert json.loads(say(url, capsys, "export", "nobody")) is None
+    printed = say(url, capsys, "count")
+    assert printed.startswith("States: 2, of which expired: ")
+    assert say(url, capsys, "delete", "li \u674e") == (
+        f"Deleted the state of user 'li \u674e' in {url}.\n"
+    )
+    assert say(url, capsys, "delete", "nobody") == (
+        f"Nothing is kept of user 'nobody' in {url}.\n"
+    )
+    assert "li \u674e" not in store
+    assert say(url, capsys, "sweep") == "Expired and deleted: 1\n"
+    assert say(url, capsys, "count") == "States: 0, of which expired: 0\n"
+
+
+def test_a_command_makes_no_store(tmp_path, capsys):
+    path = tmp_path / "mistyped.db"
+    assert cli.main(["state", "count", "--store", f"sqlite:///{path}"]) == 2
+    error = capsys.readouterr().err
+    assert f"There is no file {path}, and none is to be made" in error
+    assert error.count("\n") == 1
+    assert not path.exists()
+    SQLiteHome(path).close()
+    told = ["state", "count", "--store", f"sqlite:///{path}", "--prefix", "shop:"]
+    assert cli.main(told) == 2
+    assert "prefix='shop:' is of keys in Redis" in capsys.readouterr().err
+
+
 def test_an_export_is_all_that_is_kept(open_store, url):
     clock = Clock(1_700_000_000)
     store = open_store(time_to_live="1d", clock=clock)
@@ -660,7 +795,11 @@ def test_what_is_no_user_is_refused(user, error, message):
         ({"foreign": "ignore"}, ValueError, "foreign='ignore' must be 'refuse' or 're"),
         ({"attempts": 0}, ValueError, "attempts=0 must be a whole number from 1 on"),
         ({"attempts": True}, ValueError, "attempts=True must be a whole number"),
-        ({"interest": None}, TypeError, "interest is a builtins.NoneType: give a tfrs"),
+        (
+            {"interest": "7d"},
+            TypeError,
+            "interest is a builtins.str: give a tfrs_decay",
+        ),
     ],
 )
 def test_options_out_of_range_are_refused(options, error, message):
@@ -740,14 +879,39 @@ def test_a_file_holds_states_and_times_and_is_its_owners_alone(tmp_path):
     assert set(modes.values()) == {0o600}, modes
 
 
+def test_a_file_that_others_may_read_becomes_its_owners_alone(tmp_path, monkeypatch):
+    path = tmp_path / "states.db"
+    with InterestStore.open(f"sqlite:///{path}", INTEREST) as store:
+        store.update("ann", [[1.0]], times=[0])
+        for one in tmp_path.iterdir():
+            one.chmod(0o664)
+        with InterestStore.open(f"sqlite:///{path}", INTEREST) as again:
+            assert "ann" in again
+            modes = {one.name: one.stat().st_mode & 0o777 for one in tmp_path.iterdir()}
+        assert len(modes) == 3
+        assert set(modes.values()) == {0o600}, modes
+    path.chmod(0o644)
+
+    def refuse(self, mode):
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(
+        PermissionError, match=r"states\.db has the mode 644, .*chmod 600"
+    ):
+        SQLiteHome(path)
+
+
 def test_another_database_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "shop.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE interest (rate REAL)")
+    path.chmod(0o644)
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"shop\.db is a database of something else"):
         SQLiteHome(path)
     assert path.read_bytes() == before
+    assert path.stat().st_mode & 0o777 == 0o644
     newer = tmp_path / "newer.db"
     SQLiteHome(newer).close()
     with contextlib.closing(sqlite3.connect(newer)) as connection:
@@ -786,15 +950,16 @@ def test_a_child_process_does_not_use_its_parents_connection(tmp_path):
         "from tfrs_decay.serving import SQLiteHome\n"
         f"home = SQLiteHome({str(tmp_path / 'states.db')!r})\n"
         "if os.fork() == 0:\n"
-        "    try: home.read(['ann'])\n"
-        "    except ValueError as error: print(error, flush=True)\n"
+        "    for ask in (lambda: home.read(['ann']), home.close):\n"
+        "        try: ask()\n"
+        "        except ValueError as error: print(error, flush=True)\n"
         "    os._exit(0)\n"
         "os.wait()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert "states.db was opened by process" in done.stdout
+    assert done.stdout.count("states.db was opened by process") == 2
     assert "open the store in each process, after the fork" in done.stdout
 
 
@@ -895,6 +1060,17 @@ def test_stores_of_several_prefixes_share_a_database(empty_redis):
     assert client.ping()  # the client is the caller's
     with pytest.raises(ValueError, match=r"redis://.* is closed: open it again"):
         stores[1].get("ann")
+
+
+@pytest.mark.integration
+def test_the_commands_find_states_of_another_prefix(empty_redis, capsys):
+    url = empty_redis.url
+    with InterestStore.open(url, INTEREST, prefix="shop2:") as store:
+        store.update("ann", [[1.0]], times=[0])
+    assert empty_redis.client.keys() == [b"shop2:ann"]
+    assert say(url, capsys, "count") == "States: 0, of which expired: 0\n"
+    printed = say(url, capsys, "count", "--prefix", "shop2:")
+    assert printed == "States: 1, of which expired: 0\n"
 
 
 @pytest.mark.integration

@@ -8,7 +8,7 @@ import traceback
 
 import click
 
-from tfrs_decay.cli import asking, experiments, models, preparation
+from tfrs_decay.cli import asking, experiments, models, preparation, state
 from tfrs_decay.cli.console import BAD_INPUT, complain
 
 __all__ = ["cli", "main"]
@@ -27,6 +27,7 @@ def cli(debug: bool) -> None:
     size as files of training examples; `encoder` makes a text encoder from a checkpoint
     of BERT or its family; `demo` walks the whole road on real purchases. `compare`
     replays two exports over logged traffic; `experiment` tells what a live one found.
+    `state` looks after what an interest store keeps of users.
     """
 
 
@@ -42,6 +43,7 @@ for _command in (
     models.demo,
     asking.recommend,
     asking.serve,
+    state.state,
     experiments.compare,
     experiments.experiment,
 ):

@@ -56,7 +56,7 @@ def recommend(export_directory: str, **options: Any) -> None:
     "address",
     default="127.0.0.1",
     show_default=True,
-    help="Where to listen; 0.0.0.0 lets other machines ask.",
+    help="Where to listen; 0.0.0.0, or :: over IPv6, lets other machines ask.",
 )
 @click.option("--rest-port", default=8501, show_default=True, help="0 for any.")
 @click.option("--grpc-port", default=8500, show_default=True, help="0 for any.")
@@ -76,6 +76,18 @@ def recommend(export_directory: str, **options: Any) -> None:
     default=64,
     show_default=True,
     help="Requests that wait for a place; those beyond are refused.",
+)
+@click.option(
+    "--max-connections",
+    default=512,
+    show_default=True,
+    help="Connections of HTTP; those beyond are refused.",
+)
+@click.option(
+    "--idle",
+    default="60s",
+    show_default=True,
+    help="A connection of HTTP that is silent for so long is closed.",
 )
 @click.option(
     "--poll", default="1s", show_default=True, help="Time between looks at DIR."
@@ -98,6 +110,8 @@ def serve(
     max_request_bytes: int,
     max_concurrent: int | None,
     max_queued: int,
+    max_connections: int,
+    idle: str,
     poll: str,
     grace: str,
     **options: Any,
@@ -110,12 +124,15 @@ def serve(
     what runs is answered. Prometheus metrics are at /monitoring/prometheus/metrics.
     """
     seconds = to_seconds(grace, "--grace")
+    silent = to_seconds(idle, "--idle")
     with without_notices():
         from tfrs_decay.serving import host
 
         served = host.Host(
             directory,
-            limits=host.Limits(max_request_bytes, max_concurrent, max_queued),
+            limits=host.Limits(
+                max_request_bytes, max_concurrent, max_queued, max_connections, silent
+            ),
             poll=to_seconds(poll, "--poll"),
             say=lambda line: click.echo(line, err=True),
             **options,

@@ -295,7 +295,7 @@ def similar(run_directory: str, texts: tuple[str, ...], **options: Any) -> None:
 @click.command()
 @run_option
 @click.option("--out", required=True, help="The served model's folder.")
-@click.option("--k", default=20, show_default=True, help="Items an answer has.")
+@click.option("--k", type=int, help="Items an answer has.  [default: 20]")
 @click.option(
     "--texts",
     is_flag=True,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tfrs_decay.serving.signatures import Request as Request
     from tfrs_decay.serving.sqlite_home import SQLiteHome as SQLiteHome
     from tfrs_decay.serving.store import InterestStore as InterestStore
+    from tfrs_decay.serving.store import UnreadableStates as UnreadableStates
 
 # Where each name lives: asking a served model must not load Keras.
 _HOMES = {
@@ -56,6 +57,7 @@ _HOMES = {
     "SQLiteHome": "sqlite_home",
     "ServingError": "client",
     "Unavailable": "client",
+    "UnreadableStates": "store",
     "export": "saved_model",
     "export_combined": "combined",
     "report": "reporting",
@@ -85,6 +87,7 @@ __all__ = [
     "SQLiteHome",
     "ServingError",
     "Unavailable",
+    "UnreadableStates",
     "export",
     "export_combined",
     "report",

@@ -21,6 +21,7 @@ from tfrs_decay.data.events import Events
 from tfrs_decay.data.storage import load_events
 from tfrs_decay.data.times import LATEST_SECOND, moment_of
 from tfrs_decay.durations import to_text
+from tfrs_decay.serving.names import METADATA
 from tfrs_decay.serving.native import (
     NativeModel,
     text_op_libraries,
@@ -36,10 +37,6 @@ NO_POPULARITY = (
     "with serving.export(..., popularity=scores), or with `tfrs-decay export`."
 )
 """Said where nothing is known of a user, and nothing of what is popular."""
-
-
-# The name is spelt here again so that asking does not import what exports.
-_METADATA = Path("assets.extra") / "tfrs_decay.json"
 
 
 class Event(NamedTuple):
@@ -374,7 +371,7 @@ def reads_texts(version: Path) -> bool:
     Args:
         version: A version's folder, of this package or another.
     """
-    if not (version / _METADATA).is_file():
+    if not (version / METADATA).is_file():
         return False
     return bool(metadata_of(version).get("reads_texts"))
 
@@ -386,12 +383,20 @@ def metadata_of(version: Path) -> dict[str, Any]:
         version: A version's folder.
 
     Raises:
-        ValueError: It is no export of this package.
+        ValueError: It is no export of this package, or its description is damaged.
     """
-    path = version / _METADATA
+    path = version / METADATA
     if not path.is_file():
         raise ValueError(
             f"{version} was not exported by tfrs_decay: {path} is missing."
         )
-    metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        metadata = json.loads(path.read_bytes())
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise ValueError(f"{path} is damaged: export it again. {error}") from error
+    if not isinstance(metadata, dict):
+        raise ValueError(
+            f"{path} holds a {type(metadata).__name__}, and an export says what it is "
+            "in a JSON object: export it again."
+        )
     return metadata

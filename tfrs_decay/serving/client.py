@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import math
 import random
 import re
 import threading
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from tfrs_decay.serving import asking, rest_format
 from tfrs_decay.serving.asking import Event
 from tfrs_decay.serving.homes import without_password
+from tfrs_decay.serving.names import location
 from tfrs_decay.serving.native import Signature
 from tfrs_decay.serving.statuses import HTTP_STATUS
 
@@ -105,6 +107,8 @@ class Retries(NamedTuple):
     first_pause: seconds before the second try at most; a random part of them, so that
         clients do not all come back at once. It doubles with each try.
     longest_pause: seconds.
+
+    A client refuses less than one attempt, and a pause that is negative or not finite.
     """
 
     attempts: int = 5
@@ -138,10 +142,8 @@ class _Client:
         timeout: float = 5.0,
         retries: Retries = Retries(),  # noqa: B008
     ) -> None:
-        if not timeout > 0:
-            raise ValueError(f"timeout={timeout} must be more than 0 seconds.")
-        if retries.attempts < 1:
-            raise ValueError(f"retries.attempts={retries.attempts} must be 1 or more.")
+        _check_timeout(timeout)
+        _check_retries(retries)
         served = _Model(model, version)
         self._transports = [
             self._way(_parts(one), served)
@@ -158,7 +160,10 @@ class _Client:
         raise NotImplementedError
 
     def _patience(self, timeout: float | None) -> _Patience:
-        return _Patience(self._timeout if timeout is None else timeout, self._retries)
+        if timeout is None:
+            timeout = self._timeout
+        _check_timeout(timeout)
+        return _Patience(timeout, self._retries)
 
     def _checked(
         self, known: Signatures, question: Question
@@ -212,7 +217,7 @@ class Client(_Client):
 
     Args:
         address: "grpc://host:8500" or "http://host:8501"; "grpcs://" and "https://" for
-            servers behind TLS.
+            servers behind TLS. An IPv6 address stands in brackets, "http://[::1]:8501".
         model: What the server calls the model.
         version: The version to ask; the server's choice when left out.
         fallback: A second address, asked where the first is not reached, is full, or
@@ -484,10 +489,31 @@ class AsyncClient(_Client):
 # Addresses, models, waiting.
 
 
+def _check_timeout(seconds: float) -> None:
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"timeout={seconds} must be finite and more than 0 seconds.")
+
+
+def _check_retries(retries: Retries) -> None:
+    if not isinstance(retries.attempts, int) or retries.attempts < 1:
+        raise ValueError(
+            f"retries.attempts={retries.attempts} must be a whole number from 1 on."
+        )
+    for name in ("first_pause", "longest_pause"):
+        seconds = getattr(retries, name)
+        if not 0 <= seconds < math.inf:
+            raise ValueError(
+                f"retries.{name}={seconds} must be finite and 0 seconds or more."
+            )
+
+
 class _Address(NamedTuple):
     scheme: str
     host: str
     port: int
+
+    def __str__(self) -> str:
+        return location(self.host, self.port)
 
 
 class _Model(NamedTuple):
@@ -652,9 +678,7 @@ class _Rest:
             ) from error
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(
-                f"{self._address.host}:{self._address.port}: "
-                f"{error or type(error).__name__}",
-                "UNAVAILABLE",
+                f"{self._address}: {error or type(error).__name__}", "UNAVAILABLE"
             ) from error
         if status != 200:
             raise _http_error(status, answer, inputs)
@@ -664,9 +688,7 @@ class _Rest:
         try:
             return read(answer)
         except ValueError as error:
-            raise ServingError(
-                f"{self._address.host}:{self._address.port}: {error}", "UNKNOWN"
-            ) from error
+            raise ServingError(f"{self._address}: {error}", "UNKNOWN") from error
 
     def _exchange(
         self, method: str, path: str, body: bytes | None, seconds: float
@@ -751,7 +773,7 @@ class _GrpcMessages:
         self._model = model
 
     def channel(self, address: _Address, module: Any) -> Any:
-        target = f"{address.host}:{address.port}"
+        target = str(address)
         options = [
             ("grpc.max_receive_message_length", -1),
             # `Retries` says how often; and a server that is back is soon seen.

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 
 from numpy.typing import NDArray
 
+from tfrs_decay.serving.names import INSTALL, location
 from tfrs_decay.serving.native import Signature
 from tfrs_decay.serving.protos import (
-    INSTALL,
     array_bytes,
     array_of,
     error_codes_pb2,
@@ -44,6 +44,9 @@ except ModuleNotFoundError as error:
 
 # What of a thread pool never waits for a model: health, status, metadata.
 _SPARE_THREADS = 4
+
+# What still runs after its grace is told to end, and takes so long at most.
+_LAST_SECONDS = 1.0
 
 
 class GrpcServer:
@@ -80,11 +83,11 @@ class GrpcServer:
             _model_service(service), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        host, port = address
+        where = location(*address)
         try:
-            self.port: int = self._server.add_insecure_port(f"{host}:{port}")
+            self.port: int = self._server.add_insecure_port(where)
         except RuntimeError as error:
-            raise OSError(f"gRPC cannot listen at {host}:{port}: {error}") from error
+            raise OSError(f"gRPC cannot listen at {where}: {error}") from error
 
     def start(self) -> None:
         """Answers from now on."""
@@ -100,10 +103,10 @@ class GrpcServer:
         """Accepts nothing more, and waits for what runs.
 
         Args:
-            grace: Seconds to wait at most.
+            grace: Seconds to wait at most; what still runs then has one more to end.
         """
         self._health.enter_graceful_shutdown()
-        self._server.stop(grace).wait()
+        self._server.stop(grace).wait(grace + _LAST_SECONDS)
 
 
 def _prediction_service(service: Service) -> Any:
@@ -112,12 +115,12 @@ def _prediction_service(service: Service) -> Any:
 
         def Predict(self, request: Any, context: Any) -> Any:
             """Runs a signature."""
-            with _told(context):
+            with _told(service, context):
                 return _predict(service, request, context.time_remaining())
 
         def GetModelMetadata(self, request: Any, context: Any) -> Any:
             """Says what the signatures are."""
-            with _told(context):
+            with _told(service, context):
                 return _metadata(service, request)
 
     return PredictionService()
@@ -129,25 +132,27 @@ def _model_service(service: Service) -> Any:
 
         def GetModelStatus(self, request: Any, context: Any) -> Any:
             """Says where versions are."""
-            with _told(context):
+            with _told(service, context):
                 return _statuses(service, request)
 
     return ModelService()
 
 
 @contextlib.contextmanager
-def _told(context: Any) -> Iterator[None]:
-    """Tells the client why its request is not answered."""
+def _told(service: Service, context: Any) -> Iterator[None]:
+    """Counts an answer, and tells the client why there is none."""
     try:
         yield
     except Refused as refusal:
-        _abort(context, refusal.code, refusal.message)
+        _abort(service, context, refusal.code, refusal.message)
     except Exception:  # The process lives, whatever was asked.
         traceback.print_exc()
-        _abort(context, "INTERNAL", "internal error")
+        _abort(service, context, "INTERNAL", "internal error")
+    service.metrics.answered("grpc", "OK")
 
 
-def _abort(context: Any, code: str, message: str) -> NoReturn:
+def _abort(service: Service, context: Any, code: str, message: str) -> NoReturn:
+    service.metrics.answered("grpc", code)
     context.abort(getattr(grpc.StatusCode, code), message)
     raise AssertionError("abort raises")
 

@@ -43,10 +43,25 @@ class Record(NamedTuple):
     marks: bytes
     unreadable: str | None = None
 
+    def has_expired(self, now: int) -> bool:
+        """Whether it counts for absent at a time, seconds since the epoch."""
+        return self.expires is not None and self.expires <= now
+
     def has(self, mark: bytes) -> bool:
         """Whether a mark is among them."""
         places = range(0, len(self.marks), MARK)
         return mark in [self.marks[place : place + MARK] for place in places]
+
+
+class Kept(NamedTuple):
+    """How much there is.
+
+    states: Records, with those that have expired and are still there.
+    expired: How many of them have expired.
+    """
+
+    states: int
+    expired: int
 
 
 class Change(NamedTuple):
@@ -86,6 +101,9 @@ class Home(Protocol):
 
     def sweep(self, now: int) -> int:
         """Removes the records that have expired; how many. What is unreadable stays."""
+
+    def count(self, now: int) -> Kept:
+        """How many records there are; it may take long where there are many."""
 
     def close(self) -> None:
         """Lets go of it. Closing it again does nothing."""

@@ -20,9 +20,11 @@ from types import FrameType, TracebackType
 from tfrs_decay.serving.asking import reads_texts
 from tfrs_decay.serving.grpc_surface import GrpcServer
 from tfrs_decay.serving.live import LiveModel
+from tfrs_decay.serving.names import location
 from tfrs_decay.serving.native import NativeModel, text_op_libraries
 from tfrs_decay.serving.protos import warm_up_requests
 from tfrs_decay.serving.rest import RestServer
+from tfrs_decay.serving.server_files import model_name
 from tfrs_decay.serving.service import Limits, Service
 
 __all__ = ["Host", "Limits", "serve"]
@@ -47,7 +49,7 @@ class Host:
             warm-up requests, and no request is lost meanwhile.
         name: What clients call the model; the folder's name when left out.
         address: Where to listen: 127.0.0.1 for this machine alone, 0.0.0.0 for all that
-            can reach it.
+            can reach it; ::1 and :: over IPv6.
         rest_port: Of HTTP; 0 for any that is free.
         grpc_port: Of gRPC; 0 for any that is free.
         limits: How much is taken on.
@@ -59,7 +61,8 @@ class Host:
     Raises:
         OSError: There is no such folder, it has no version that loads, or an address
             cannot be had.
-        ValueError: A limit is out of range, or the folder is a version's.
+        ValueError: A limit is out of range, the folder is a version's, or the name is
+            none that a URL can hold.
 
     Example:
         with Host("export/shop", rest_port=0, grpc_port=0) as host:
@@ -94,7 +97,7 @@ class Host:
         self._poll = poll
         self._op_libraries = tuple(op_libraries)
         self.live = LiveModel(path, load=self._load, say=say)
-        self.service = Service(name or path.resolve().name, self.live, limits)
+        self.service = Service(model_name(path, name), self.live, limits)
         self.live.refresh()
         if self.live.version is None:
             raise FileNotFoundError(
@@ -128,8 +131,8 @@ class Host:
         name = self.service.name
         lines = [
             f"Model {name}, version {self.live.version}: "
-            f"http://{self._address}:{self.rest_port}/v1/models/{name} and "
-            f"grpc://{self._address}:{self.grpc_port}"
+            f"http://{location(self._address, self.rest_port)}/v1/models/{name} and "
+            f"grpc://{location(self._address, self.grpc_port)}"
         ]
         for version, one in self.live.statuses().items():
             if one.code != "OK":

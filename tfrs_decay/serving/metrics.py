@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from tfrs_decay.serving.protos import INSTALL
+from tfrs_decay.serving.names import INSTALL
 from tfrs_decay.serving.statuses import Refused
 
 try:
@@ -43,6 +43,12 @@ class Metrics:
             "From a request that was read to its answer, the queue included.",
             ["surface", "signature"],
             buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._answers = prometheus_client.Counter(
+            "tfrs_decay_answers",
+            "All answers, by HTTP's status or gRPC's code: also of what no model saw.",
+            ["surface", "status"],
             registry=self._registry,
         )
         self._in_flight = prometheus_client.Gauge(
@@ -83,6 +89,15 @@ class Metrics:
             self._seconds.labels(surface, signature).observe(
                 time.perf_counter() - start
             )
+
+    def answered(self, surface: str, status: str) -> None:
+        """Counts an answer of any kind, a prediction's and every other.
+
+        Args:
+            surface: "grpc" or "rest".
+            status: gRPC's name of the code, or HTTP's number.
+        """
+        self._answers.labels(surface, status).inc()
 
     def page(self) -> bytes:
         """All of it, as text."""

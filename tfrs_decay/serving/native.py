@@ -48,6 +48,7 @@ __all__ = [
     "Signature",
     "TensorFlowError",
     "TensorSpec",
+    "numbered_directories",
     "text_op_libraries",
     "version_directories",
     "version_directory",
@@ -439,12 +440,26 @@ def version_directories(path: Path) -> dict[int, Path]:
         The folders that have a `saved_model.pb`, by version.
     """
     return {
+        version: child
+        for version, child in numbered_directories(path).items()
+        if (child / "saved_model.pb").is_file()
+    }
+
+
+def numbered_directories(path: Path) -> dict[int, Path]:
+    """What of a model's folder is named by an integer, a model in it or not.
+
+    Args:
+        path: The model's folder.
+
+    Returns:
+        The paths, by version.
+    """
+    return {
         int(child.name): child
         for child in path.iterdir()
         # Not int(): that takes "1_0", "+1" and digits of other scripts too.
-        if child.name.isascii()
-        and child.name.isdigit()
-        and (child / "saved_model.pb").is_file()
+        if child.name.isascii() and child.name.isdigit()
     }
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfrs_decay.serving.names import INSTALL, WARMUP
 from tfrs_decay.serving.native import Signature
 from tfrs_decay.serving.rest_format import (
     DEFAULT_SIGNATURE,
@@ -27,9 +28,6 @@ from tfrs_decay.serving.rest_format import (
     signature_as_json,
     signature_of_json,
 )
-
-INSTALL = "pip install 'tfrs-decay[serving]'"
-"""What brings the libraries that serving over gRPC needs."""
 
 _NEEDED = (
     "tensorflow.core.framework.tensor_pb2",
@@ -90,7 +88,6 @@ from google.protobuf import json_format  # noqa: E402
 from google.protobuf.message import DecodeError  # noqa: E402
 
 __all__ = [
-    "INSTALL",
     "array_bytes",
     "array_of",
     "error_codes_pb2",
@@ -256,7 +253,7 @@ def warm_up_requests(version: Path) -> list[tuple[str, dict[str, NDArray[Any]]]]
     Raises:
         ValueError: The file is broken.
     """
-    path = version / "assets.extra" / "tf_serving_warmup_requests"
+    path = version / WARMUP
     requests = []
     for record in _records(path) if path.is_file() else []:
         log = prediction_log_pb2.PredictionLog()

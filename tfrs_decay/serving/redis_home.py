@@ -16,9 +16,13 @@ from tfrs_decay.serving.homes import (
     TRAIL,
     WAIT_SECONDS,
     Change,
+    Kept,
     Record,
     closed,
 )
+
+PREFIX = "tfrs_decay:interest:"
+"""Of a state's key in Redis, before the user, where none is chosen."""
 
 
 class RedisHome:
@@ -39,7 +43,7 @@ class RedisHome:
         ValueError: The client gives strings.
     """
 
-    def __init__(self, client: Any, prefix: str = "tfrs_decay:interest:") -> None:
+    def __init__(self, client: Any, prefix: str = PREFIX) -> None:
         self._redis = _import_redis()
         options = client.connection_pool.connection_kwargs
         if options.get("decode_responses"):
@@ -56,13 +60,14 @@ class RedisHome:
         self._name = f"redis://{place}/{options.get('db', 0)}"
 
     @classmethod
-    def at(cls, url: str) -> RedisHome:
+    def at(cls, url: str, prefix: str = PREFIX) -> RedisHome:
         """Makes a client for a URL, and closes it with the home.
 
         Args:
             url: "redis://[[user]:password@]host[:port][/database]", "rediss://" for
                 TLS, or "unix://path"; options of the client after a "?", such as
                 "?socket_timeout=1", which is 5 seconds unless it is told.
+            prefix: Of its keys.
 
         Raises:
             ImportError: redis is not installed.
@@ -77,7 +82,8 @@ class RedisHome:
                 socket_connect_timeout=WAIT_SECONDS,
                 # A store tries again by itself, and knows what it has written already.
                 retry=importlib.import_module("redis.retry").Retry(never, 0),
-            )
+            ),
+            prefix,
         )
         home._owned = True
         return home
@@ -108,24 +114,40 @@ class RedisHome:
 
     def sweep(self, now: int) -> int:
         """See `Home.sweep`; what the server let go of by itself is not counted."""
-        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"
         removed = 0
-        with self._named_errors():
-            keys = self._client.scan_iter(match=pattern, count=AT_ONCE)
-            for batch in _batches(keys):
-                commands = [
-                    ("EVAL", _REMOVE, 1, key, record.marks[:MARK])
-                    for key, record in zip(batch, self._records(batch), strict=True)
-                    if record and record.expires is not None and record.expires <= now
-                ]
-                removed += sum(self._each(commands))
+        for batch in self._all():
+            commands = [
+                ("EVAL", _REMOVE, 1, key, record.marks[:MARK])
+                for key, record in batch.items()
+                if record.has_expired(now)
+            ]
+            removed += sum(self._each(commands))
         return removed
+
+    def count(self, now: int) -> Kept:
+        """See `Home.count`; what the server let go of by itself is not counted.
+
+        All records are read, and one that the server moves meanwhile may count twice.
+        """
+        states = expired = 0
+        for batch in self._all():
+            states += len(batch)
+            expired += sum(record.has_expired(now) for record in batch.values())
+        return Kept(states, expired)
 
     def close(self) -> None:
         """See `Home.close`."""
         if self._owned and self._client is not None:
             self._client.close()
         self._client = None
+
+    def _all(self) -> Iterator[dict[bytes, Record]]:
+        """All records by key, some at a time."""
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"
+        with self._named_errors():
+            for keys in _batches(self._client.scan_iter(match=pattern, count=AT_ONCE)):
+                records = zip(keys, self._records(keys), strict=True)
+                yield {key: record for key, record in records if record is not None}
 
     def _key(self, user: str) -> bytes:
         return (self._prefix + user).encode()

@@ -9,6 +9,7 @@ import socket
 import socketserver
 import sys
 import threading
+import time
 import traceback
 import urllib.parse
 from collections.abc import Callable
@@ -33,12 +34,20 @@ _LARGEST_VERSION = 2**63 - 1
 # that is too large, so that it gets to see why, and no more.
 _MOST_UNREAD = 64 << 20
 
+# A connection is closed once its client has hung up, too, or after so many seconds: to
+# close at once would take the last answer from a client that is still writing. So many
+# may be there.
+_LEAVING_SECONDS = 1.0
+_MOST_LEAVING = 64
+_READ_AT_ONCE = 1 << 16
+_READS_AT_ONCE = 64
+
 # A connection before its first request, within one, and between two.
 _FRESH, _BUSY, _IDLE = "fresh", "busy", "idle"
 
 
 class RestServer(ThreadingHTTPServer):
-    """Answers from a thread a connection.
+    """Answers from a thread a connection, of which there are `Limits.connections`.
 
     Args:
         address: Host and port; port 0 for any that is free.
@@ -58,6 +67,10 @@ class RestServer(ThreadingHTTPServer):
         # Of each open connection, the state of its request.
         self._connections: dict[socket.socket, str] = {}
         self._changed = threading.Condition()
+        # Connections that are at an end, and until when they are kept.
+        self._leaving: dict[socket.socket, float] = {}
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
@@ -66,14 +79,62 @@ class RestServer(ThreadingHTTPServer):
         self.server_name, self.server_port = self.socket.getsockname()[:2]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Starts a connection's thread."""
+        """Starts a connection's thread, if there may be one more."""
+        with self._changed:
+            full = len(self._connections) >= self.service.limits.connections
+        if full:
+            self._refuse(request)
+            return
         self.note(request, _FRESH)
         super().process_request(request, client_address)
 
-    def shutdown_request(self, request: Any) -> None:
-        """Ends a connection."""
-        super().shutdown_request(request)
+    def service_actions(self) -> None:
+        """Closes the connections at an end whose clients have hung up."""
+        now = time.monotonic()
         with self._changed:
+            for connection, end in list(self._leaving.items()):
+                if now >= end or _has_ended(connection):
+                    self._let_go(connection)
+
+    def server_close(self) -> None:
+        """Closes the port, and the connections that are at an end."""
+        super().server_close()
+        with self._changed:
+            for connection in list(self._leaving):
+                self._let_go(connection)
+
+    def _refuse(self, connection: socket.socket) -> None:
+        """Says that there are too many connections, and waits for nothing."""
+        most = self.service.limits.connections
+        body = _error(
+            f"{most:,} connections are open, and {most:,} are taken: try again later."
+        )
+        head = (
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.service.metrics.answered("rest", "503")
+        connection.setblocking(False)
+        with contextlib.suppress(OSError):  # The client has gone already.
+            connection.sendall(head.encode() + body)
+        self.shutdown_request(connection)
+
+    def _let_go(self, connection: socket.socket) -> None:
+        del self._leaving[connection]
+        connection.close()
+
+    def shutdown_request(self, request: Any) -> None:
+        """Ends a connection: nothing more is said, and what still comes passed over."""
+        request.setblocking(False)
+        with contextlib.suppress(OSError):  # The client has gone already.
+            request.shutdown(socket.SHUT_WR)
+        with self._changed:
+            if len(self._leaving) >= _MOST_LEAVING:
+                self._let_go(next(iter(self._leaving)))
+            self._leaving[request] = time.monotonic() + _LEAVING_SECONDS
+            # Nobody looks after it once the port is closed.
+            if self.stopping or _has_ended(request):
+                self._let_go(request)
             self._connections.pop(request, None)
             self._changed.notify_all()
 
@@ -124,8 +185,11 @@ class _Handler(BaseHTTPRequestHandler):
     # An answer in one piece, at once.
     wbufsize = -1
     disable_nagle_algorithm = True
-    # Seconds that a connection may be silent.
-    timeout = 60.0
+
+    def setup(self) -> None:
+        """Begins a connection, which is closed when it is silent for too long."""
+        super().setup()
+        self.connection.settimeout(self.server.service.limits.idle_seconds)
 
     def do_GET(self) -> None:
         """Answers what is known of the model."""
@@ -178,6 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.note(self.connection, _IDLE)
 
     def _send(self, status: int, body: bytes, kind: str = "application/json") -> None:
+        self.server.service.metrics.answered("rest", str(int(status)))
         if self.server.stopping:
             self.close_connection = True
         self.send_response(status)
@@ -259,7 +324,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_over(self) -> None:
         """Reads a body that is too large, and keeps nothing of it."""
         unread = min(int(self.headers["Content-Length"]), _MOST_UNREAD)
-        while unread and (piece := self.rfile.read(min(unread, 1 << 16))):
+        while unread and (piece := self.rfile.read(min(unread, _READ_AT_ONCE))):
             unread -= len(piece)
 
     def _path(self) -> str:
@@ -269,6 +334,19 @@ class _Handler(BaseHTTPRequestHandler):
         return Refused(
             "INVALID_ARGUMENT", f"Malformed request: {self.command} {self.path}"
         )
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Whether a client has hung up; what it sends until then is passed over."""
+    try:
+        for _ in range(_READS_AT_ONCE):
+            if not connection.recv(_READ_AT_ONCE):
+                return True
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _error(message: str) -> bytes:

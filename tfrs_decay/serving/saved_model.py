@@ -17,12 +17,15 @@ from tfrs_decay.serving.warmup import example
 PARTS = ("all", "recommend", "query")
 """What an export may hold."""
 
+DEFAULT_K = 20
+"""Items an answer has where nobody says."""
+
 
 def export(
     model: InterestModel,
     directory: str | os.PathLike[str],
     *,
-    k: int = 20,
+    k: int | None = None,
     popularity: np.ndarray | None = None,
     exclude_seen: bool = False,
     max_history: int | None = None,
@@ -57,7 +60,7 @@ def export(
     Args:
         model: A trained model.
         directory: The model's folder, which holds a folder a version.
-        k: Items an answer has where the request does not say.
+        k: Items an answer has where the request does not say; 20 when left out.
         popularity: [n] scores to answer an empty history with.
         exclude_seen: Never return an item of the history.
         max_history: Only the latest so many events that count are pooled.
@@ -87,11 +90,13 @@ def export(
     """
     version = next_version(directory, version)
     needs_list = {
+        "k": k is not None,
         "popularity": popularity is not None,
         "exclude_seen": exclude_seen,
         "diversity": diversity is not None,
     }
     _check_parts(parts, model, [name for name, given in needs_list.items() if given])
+    k = DEFAULT_K if k is None else k
     recommender = Recommender(
         model,
         k=k,
@@ -106,7 +111,7 @@ def export(
     if texts:
         recommender.text = model.item_tower.text
     metadata = {
-        **_metadata(model, k, exclude_seen, texts),
+        **_metadata(model, None if parts == "query" else k, exclude_seen, texts),
         "popularity": popularity is not None,
         "diversity": (
             None
@@ -153,7 +158,7 @@ def _check_parts(parts: str, model: InterestModel, given: list[str]) -> None:
 
 
 def _metadata(
-    model: InterestModel, k: int, exclude_seen: bool, texts: bool
+    model: InterestModel, k: int | None, exclude_seen: bool, texts: bool
 ) -> dict[str, Any]:
     items = model.item_tower.items
     repeats = repeats_of(model)

@@ -17,11 +17,15 @@ def model_name(directory: str | os.PathLike[str], name: str | None = None) -> st
     """What a server calls a model: a name that is given, or that of its folder.
 
     Raises:
-        ValueError: The name has a character that would need quoting.
+        ValueError: The name is empty, or has a character that would need quoting in the
+            server's files, or that ends a name in its URLs.
     """
     name = Path(directory).resolve().name if name is None else name
-    if any(character in name for character in '"\\\n/'):
-        raise ValueError(f"name={name!r}: give a model's name, as in a URL.")
+    if not name or any(character in name for character in '"\\\n/:'):
+        raise ValueError(
+            f"name={name!r}: give a model's name, as in a URL: not empty, and without "
+            'any of " \\ / : and line ends.'
+        )
     return name
 
 
@@ -51,7 +55,7 @@ def write_server_files(
         The files that were written.
 
     Raises:
-        ValueError: The name has a character that would need quoting.
+        ValueError: As in `model_name`.
     """
     base = Path(directory)
     name = model_name(base, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -27,11 +28,16 @@ class Limits(NamedTuple):
     request_bytes: of one request, as it is sent and as the arrays that it stands for.
     concurrent: requests that run at once; None for as many as there are processors.
     queued: further requests that wait; those beyond are refused.
+    connections: of HTTP that are open at once, each with a thread of its own; those
+        beyond are refused. gRPC's have none.
+    idle_seconds: how long a connection of HTTP may be silent before it is closed.
     """
 
     request_bytes: int = 4 << 20
     concurrent: int | None = None
     queued: int = 64
+    connections: int = 512
+    idle_seconds: float = 60.0
 
     def running(self) -> int:
         """Requests that run at once, as a number."""
@@ -54,7 +60,7 @@ class Service:
         limits: How much is taken on.
 
     Raises:
-        ValueError: A limit is below 1, or below 0 for the queue.
+        ValueError: A limit is below 1, or below 0 for the queue; or no time is.
     """
 
     def __init__(self, name: str, live: LiveModel, limits: Limits) -> None:
@@ -62,9 +68,14 @@ class Service:
             ("request_bytes", limits.request_bytes, 1),
             ("concurrent", limits.running(), 1),
             ("queued", limits.queued, 0),
+            ("connections", limits.connections, 1),
         ):
             if number < least:
                 raise ValueError(f"{what}={number} must be {least} or more.")
+        if not 0 < limits.idle_seconds < math.inf:
+            raise ValueError(
+                f"idle_seconds={limits.idle_seconds} must be finite and more than 0."
+            )
         self.name = name
         self.live = live
         self.limits = limits

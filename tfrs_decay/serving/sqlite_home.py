@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from tfrs_decay.serving.homes import (
     MARK,
     WAIT_SECONDS,
     Change,
+    Kept,
     Record,
     closed,
 )
@@ -24,17 +26,21 @@ class SQLiteHome:
     """Records in a SQLite file, for the threads and processes of one machine.
 
     The file has a write-ahead log, `PATH-wal`, and `PATH-shm` beside it, and only its
-    owner may read it. What was written is on disk when a call returns. What was deleted
-    is overwritten with zeros and gone from the log too, unless another process was
-    reading just then: it then goes with the next deletion.
+    owner may read them: the rights of others are taken away when it is opened. What was
+    written is on disk when a call returns. What was deleted is overwritten with zeros
+    and gone from the log too, unless another process was reading just then: it then
+    goes with the next deletion.
 
     Args:
-        path: The file, made when it is not there; its folder has to be. ":memory:" for
-            one that ends with the object.
+        path: The file; its folder has to be there. ":memory:" for one that ends with
+            the object.
+        create: Whether to make the file when it is not there.
 
     Raises:
         OSError: The file cannot be opened, or its file system has no write-ahead log,
-            as shared ones have not.
+            as shared ones have not; FileNotFoundError where it is not there and is not
+            to be made; PermissionError where others may read it and it is not this
+            process' to change.
         ValueError: It is something else, or damaged.
     """
 
@@ -42,12 +48,15 @@ class SQLiteHome:
     _APPLICATION = 0x74644953
     _LAYOUT = 1
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, create: bool = True) -> None:
         self.path = os.fspath(path)
         self._lock = threading.RLock()
         self._process = os.getpid()
         if self.path != ":memory:":
-            # What people do is nobody else's to read.
+            if not create and not Path(self.path).is_file():
+                raise FileNotFoundError(
+                    f"There is no file {self.path}, and none is to be made."
+                )
             Path(self.path).touch(mode=0o600)
         with self._named_errors():
             self._connection: sqlite3.Connection | None = sqlite3.connect(
@@ -59,6 +68,8 @@ class SQLiteHome:
         try:
             with self._asking() as connection:
                 self._prepare(connection)
+            if self.path != ":memory:":
+                self._make_private()
         except BaseException:
             self.close()
             raise
@@ -111,8 +122,18 @@ class SQLiteHome:
         """See `Home.sweep`."""
         return self._removed("expires <= ?", now)
 
+    def count(self, now: int) -> Kept:
+        """See `Home.count`."""
+        with self._asking() as connection:
+            (states,) = connection.execute("SELECT count(*) FROM interest").fetchone()
+            (expired,) = connection.execute(
+                "SELECT count(*) FROM interest WHERE expires <= ?", [now]
+            ).fetchone()
+        return Kept(states, expired)
+
     def close(self) -> None:
         """See `Home.close`."""
+        self._check_process()
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -152,6 +173,23 @@ class SQLiteHome:
                 "put it on a disk of this machine, or keep states in Redis."
             )
 
+    def _make_private(self) -> None:
+        """What people do is nobody else's to read: takes others the right to."""
+        for end in ("", "-wal", "-shm"):
+            path = Path(self.path + end)
+            with contextlib.suppress(FileNotFoundError):  # A log comes and goes.
+                mode = stat.S_IMODE(path.stat().st_mode)
+                if not mode & 0o077:
+                    continue
+                try:
+                    path.chmod(mode & 0o700)
+                except PermissionError as error:
+                    raise PermissionError(
+                        f"{path} has the mode {mode:o}, by which others may use what "
+                        "is kept of people, and belongs to another user: let its "
+                        f"owner run chmod {mode & 0o700:o}, and open it as its owner."
+                    ) from error
+
     def _removed(self, where: str, value: str | int) -> int:
         with self._asking() as connection:
             with self._transaction(connection):
@@ -176,15 +214,18 @@ class SQLiteHome:
                 connection.execute("ROLLBACK")
             raise
 
-    @contextlib.contextmanager
-    def _asking(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for one thread at a time."""
+    def _check_process(self) -> None:
         if os.getpid() != self._process:
             raise ValueError(
                 f"{self.name} was opened by process {self._process} and is used by "
                 f"{os.getpid()}, its child, which would damage it: open the store in "
                 "each process, after the fork."
             )
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for one thread at a time."""
+        self._check_process()
         with self._lock, self._named_errors():
             if self._connection is None:
                 raise closed(self.name)

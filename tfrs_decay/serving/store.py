@@ -11,7 +11,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -21,14 +21,36 @@ from tfrs_decay.data.times import moment_of
 from tfrs_decay.durations import Duration, to_seconds
 from tfrs_decay.interest import InterestState, State, stored
 from tfrs_decay.interest.state import need_state
-from tfrs_decay.serving.homes import Home, Record, exchange, without_password
-from tfrs_decay.serving.redis_home import RedisHome
+from tfrs_decay.serving.homes import Home, Kept, Record, exchange, without_password
+from tfrs_decay.serving.redis_home import PREFIX, RedisHome
 from tfrs_decay.serving.sqlite_home import SQLiteHome
 
 LONGEST_USER = 1_024
 """Bytes of a user's id in UTF-8."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1e-3, 1.0
+
+# Users that an error names; it has all of them.
+_MOST_NAMED = 20
+
+
+class UnreadableStates(ValueError):
+    """Some of the states that were asked for cannot be read.
+
+    Attributes:
+        users: Why, by user; all of those that were asked for.
+    """
+
+    def __init__(self, users: Mapping[str, str]) -> None:
+        (_, first), *others = users.items()
+        message = first
+        if others:
+            named = [repr(user) for user, _ in others[:_MOST_NAMED]]
+            if len(others) > _MOST_NAMED:
+                named.append(f"and {len(others) - _MOST_NAMED:,} more")
+            message += f" Nor can those of {len(others):,} others: {', '.join(named)}."
+        super().__init__(message)
+        self.users = dict(users)
 
 
 class Counts(NamedTuple):
@@ -37,12 +59,15 @@ class Counts(NamedTuple):
     expired: States that were read, or written over, as absent because their time was
         up.
     replaced: States of other decays that were read, or written over, as absent.
+    damaged: States that could not be read, and were read as absent as `on_damaged`
+        allowed.
     retried: Times that users were read again since another writer was faster, or the
         home did not answer.
     """
 
     expired: int
     replaced: int
+    damaged: int
     retried: int
 
 
@@ -65,7 +90,8 @@ class InterestStore:
 
     Args:
         interest: Under which states are read and written; `layers.InterestState` has it
-            as `arrays`.
+            as `arrays`. None for a store that reads and writes none, and only says who
+            is there, exports, deletes, counts and sweeps.
         home: Where they are; `InterestStore.open` makes one for a URL.
         time_to_live: How long after its last update a state counts for absent, such as
             "90d"; rounded up to whole seconds. None keeps states for ever.
@@ -96,7 +122,7 @@ class InterestStore:
 
     def __init__(
         self,
-        interest: InterestState,
+        interest: InterestState | None,
         home: Home,
         *,
         time_to_live: Duration | None = None,
@@ -105,7 +131,7 @@ class InterestStore:
         attempts: int = 20,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if not isinstance(interest, InterestState):
+        if not isinstance(interest, (InterestState, type(None))):
             raise TypeError(
                 f"interest is a {type(interest).__module__}.{type(interest).__name__}: "
                 "give a tfrs_decay.interest.InterestState; a layer has it as `arrays`."
@@ -114,15 +140,14 @@ class InterestStore:
             raise ValueError(f"foreign={foreign!r} must be 'refuse' or 'replace'.")
         if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
             raise ValueError(f"attempts={attempts!r} must be a whole number from 1 on.")
-        kept = interest.formulas.capacity
-        if kept and not recent_events:
+        kept = 0 if interest is None else interest.formulas.capacity
+        if interest is not None and kept and not recent_events:
             raise ValueError(
                 f"a state under these decays holds its newest {kept} events as they "
                 f"are ({interest.describe()}): choose decays that are sums of "
                 "exponentials, or allow it with recent_events=True."
             )
-        self.interest = interest
-        self._fingerprint = interest.fingerprint
+        self._interest = interest
         self.home = home
         self.foreign = foreign
         self.attempts = attempts
@@ -133,8 +158,27 @@ class InterestStore:
         self._counting = threading.Lock()
         self._counts: collections.Counter[str] = collections.Counter()
 
+    @property
+    def interest(self) -> InterestState:
+        """Under which states are read and written; ValueError where there is none."""
+        if self._interest is None:
+            raise ValueError(
+                f"the store at {self.home.name} was opened without an interest, and so "
+                "states are neither read nor written: open it with the InterestState "
+                "that they were written under."
+            )
+        return self._interest
+
     @classmethod
-    def open(cls, url: str, interest: InterestState, **options: Any) -> InterestStore:
+    def open(
+        cls,
+        url: str,
+        interest: InterestState | None,
+        *,
+        create: bool = True,
+        prefix: str | None = None,
+        **options: Any,
+    ) -> InterestStore:
         """Opens a store by the URL of its home.
 
         Args:
@@ -143,20 +187,28 @@ class InterestStore:
                 "rediss://" and "unix://" are Redis (`RedisHome.at`), which needs the
                 extra `redis`.
             interest: As in `InterestStore`.
+            create: Whether to make a file that is not there; Redis has no such thing.
+            prefix: Of keys in Redis, as in `RedisHome`; a file has none.
             **options: The other arguments of `InterestStore`.
 
         Raises:
             ImportError: redis is not installed.
-            OSError: The file cannot be opened.
+            OSError: The file cannot be opened; FileNotFoundError where it is not there
+                and is not to be made.
             ValueError: The URL is none of these, the file is something else, or an
-                option is out of its range.
+                option is out of its range, or does not go with the home.
         """
         scheme, separator, path = url.partition("://")
         home: Home
         if separator and scheme in ("redis", "rediss", "unix"):
-            home = RedisHome.at(url)
+            home = RedisHome.at(url, PREFIX if prefix is None else prefix)
         elif separator and scheme == "sqlite" and path[:1] == "/" and path[1:]:
-            home = SQLiteHome(path[1:])
+            if prefix is not None:
+                raise ValueError(
+                    f"prefix={prefix!r} is of keys in Redis, and url={url!r} is a "
+                    "file: leave it out."
+                )
+            home = SQLiteHome(path[1:], create=create)
         else:
             raise ValueError(
                 f"url={without_password(url)!r} must be 'sqlite:///PATH' or "
@@ -173,30 +225,46 @@ class InterestStore:
 
         Raises:
             TypeError: `user` is no string.
-            ValueError: It is empty or too long; or what is kept is damaged, or of other
-                decays, or the store is closed.
+            UnreadableStates: What is kept is damaged, or of other decays.
+            ValueError: It is empty or too long, or the store is closed or has no
+                interest.
             ConnectionError: The home does not answer, after all attempts.
             OSError: The home refuses; TimeoutError where it is locked.
         """
         return _one(self.get_many([user]), 0)
 
-    def get_many(self, users: Sequence[str]) -> State:
+    def get_many(
+        self,
+        users: Sequence[str],
+        *,
+        on_damaged: Callable[[str, str], object] | None = None,
+    ) -> State:
         """The states of n users as one, which a layer or a signature takes as it is.
+
+        Args:
+            users: n of them.
+            on_damaged: Called with each user whose bytes cannot be read, and why: the
+                state is then the one without events, which a recommender answers with
+                what is popular, and the others are as ever. Nothing is deleted, and
+                updates go on refusing such a user until `delete`. It is not about
+                states of other decays.
 
         Returns:
             A state of [n] users, in the order in which they were given.
 
         Raises:
+            UnreadableStates: Some are damaged, and `on_damaged` is left out; or are of
+                other decays. All such users are named.
             TypeError: As in `get`, as are the other errors.
         """
         _check_users(users)
-        return self._states(users, self._read(users))
+        return self._states(users, self._read(users), on_damaged)
 
     def __contains__(self, user: str) -> bool:
         """Whether a user has a state, of any decays, that has not expired."""
         _check_users([user])
         (record,) = self._read([user])
-        return record is not None and not self._has_expired(record)
+        return record is not None and not record.has_expired(self._now())
 
     def update(
         self,
@@ -279,8 +347,8 @@ class InterestStore:
 
         Raises:
             TypeError: `user` is no string, or the function gives no state.
-            ValueError: What is kept, or what the function gives, is no state under
-                `interest`; or as in `get`.
+            UnreadableStates: What is kept is no state under `interest`.
+            ValueError: What the function gives is none; or as in `get`.
             TimeoutError: Another writer was faster, at every attempt; or the home is
                 locked.
             ConnectionError: The home does not answer, after all attempts.
@@ -360,7 +428,7 @@ class InterestStore:
             "store": self.home.name,
             "written": moment_of(record.written) if record.unreadable is None else None,
             "expires": None if record.expires is None else moment_of(record.expires),
-            "expired": self._has_expired(record),
+            "expired": record.has_expired(self._now()),
             "version": version,
             "fingerprint": fingerprint,
             "state": state,
@@ -396,6 +464,18 @@ class InterestStore:
         """
         return self.home.sweep(self._now())
 
+    def count(self) -> Kept:
+        """How many states there are, readable or not, and how many have expired.
+
+        SQLite keeps those until `sweep`. Redis reads all that there is for it.
+
+        Raises:
+            ConnectionError: The home did not answer: count again.
+            OSError: The home refuses; TimeoutError where it is locked.
+            ValueError: The store is closed.
+        """
+        return self.home.count(self._now())
+
     @property
     def counts(self) -> Counts:
         """What this store, not its home, has met since it was opened."""
@@ -419,9 +499,6 @@ class InterestStore:
 
     def _now(self) -> int:
         return math.floor(self._clock())
-
-    def _has_expired(self, record: Record) -> bool:
-        return record.expires is not None and record.expires <= self._now()
 
     def _count(self, name: str) -> None:
         with self._counting:
@@ -447,35 +524,56 @@ class InterestStore:
             f"given up after {self.attempts} attempts: {trouble}"
         ) from trouble
 
-    def _states(self, users: Sequence[str], records: Sequence[Record | None]) -> State:
+    def _states(
+        self,
+        users: Sequence[str],
+        records: Sequence[Record | None],
+        on_damaged: Callable[[str, str], object] | None = None,
+    ) -> State:
         states = self.interest.empty([len(users)])
+        damaged, refused = {}, {}
         for row, (user, record) in enumerate(zip(users, records, strict=True)):
-            state = self._state(user, record)
-            if state is not None:
-                for whole, part in zip(states, state, strict=True):
-                    whole[row] = part
+            try:
+                state = self._state(user, record)
+            except _Damaged as error:
+                damaged[user] = str(error)
+            except _Foreign as error:
+                refused[user] = str(error)
+            else:
+                if state is not None:
+                    for whole, part in zip(states, state, strict=True):
+                        whole[row] = part
+        if on_damaged is None:
+            refused = damaged | refused
+        if refused:
+            raise UnreadableStates(refused)
+        if on_damaged is not None:
+            for user, why in damaged.items():
+                self._count("damaged")
+                on_damaged(user, why)
         return states
 
     def _state(self, user: str, record: Record | None) -> State | None:
         """What a record holds, if it counts."""
         if record is None:
             return None
-        if self._has_expired(record):
+        if record.has_expired(self._now()):
             self._count("expired")
             return None
         where = f"the state of user {user!r} in {self.home.name}"
+        fingerprint = self.interest.fingerprint
         try:
             written_under = _header(record).fingerprint
-            if written_under == self._fingerprint:
+            if written_under == fingerprint:
                 return self.interest.from_bytes(record.state)
         except ValueError as error:
-            raise ValueError(
+            raise _Damaged(
                 f"{where} cannot be read; delete(user) removes it. {error}"
             ) from error
         if self.foreign == "refuse":
-            raise ValueError(
+            raise _Foreign(
                 f"{where} was written under the fingerprint {written_under}, and this "
-                f"store reads {self._fingerprint}: open it with the decays, dim and "
+                f"store reads {fingerprint}: open it with the decays, dim and "
                 'weights of actions that wrote it, or with foreign="replace" to start '
                 "such users anew."
             )
@@ -507,6 +605,14 @@ class InterestStore:
 
 
 _GIVEN = "what function gives"
+
+
+class _Damaged(Exception):
+    """A state whose bytes cannot be read."""
+
+
+class _Foreign(Exception):
+    """A state of other decays."""
 
 
 def _header(record: Record) -> stored.Header:

@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_decay.serving.names import EXTRA, METADATA, WARMUP
+from tfrs_decay.serving.native import numbered_directories
 from tfrs_decay.serving.ops import check_ops, ops_of
 from tfrs_decay.serving.server_files import model_name, write_server_files
 from tfrs_decay.serving.signatures import described
-from tfrs_decay.serving.warmup import FILE as WARMUP
 from tfrs_decay.serving.warmup import requests
 from tfrs_decay.serving.warmup import write as write_warmup
-
-METADATA = "tfrs_decay.json"
-"""In `assets.extra/`: the catalogue's texts and what the export was made with."""
 
 
 def next_version(directory: str | os.PathLike[str], version: int | None) -> int:
@@ -39,7 +37,8 @@ def next_version(directory: str | os.PathLike[str], version: int | None) -> int:
     """
     base = Path(directory)
     model_name(base)
-    there = [int(one.name) for one in base.glob("*") if one.name.isdecimal()]
+    # Also those without a model in them: nothing can be put in their places.
+    there = numbered_directories(base) if base.is_dir() else {}
     if version is None:
         version = max([int(time.time()), *(one + 1 for one in there)])
     if version < 0:
@@ -98,12 +97,12 @@ def write_version(
         ops = ops_of(partial)
         if server is not None:
             check_ops(ops, server)
-        extra = partial / "assets.extra"
+        extra = partial / EXTRA
         extra.mkdir()
         for name, several in (arrays or {}).items():
             np.savez(extra / f"{name}.npz", **several)
         warmed = write_warmup(
-            extra / WARMUP,
+            partial / WARMUP,
             base.resolve().name,
             requests(signatures, example),
             needed=warmup,
@@ -116,7 +115,7 @@ def write_version(
             "server": server,
             "warmup": warmed,
         }
-        (extra / METADATA).write_text(json.dumps(described_as), encoding="utf-8")
+        (partial / METADATA).write_text(json.dumps(described_as), encoding="utf-8")
         partial.chmod(0o755)
         target = base / str(version)
         partial.rename(target)

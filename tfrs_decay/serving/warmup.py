@@ -11,13 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-FILE = "tf_serving_warmup_requests"
-"""In `assets.extra/`, where TensorFlow Serving looks for it."""
+from tfrs_decay.serving.names import INSTALL
 
 EVENTS = 8
 """Of the history that a server is warmed up with."""
-
-INSTALL = "pip install 'tfrs-decay[serving]'"
 
 
 def example(
