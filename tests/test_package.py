@@ -166,6 +166,7 @@ ORDER = [
     "layers.candidates",
     "layers.ranking_head",
     "layers",
+    "callbacks",
     "similar",
     "losses",
     "models",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tfrs_decay import (
+        callbacks,
         data,
         decay,
         durations,
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "callbacks",
     "data",
     "decay",
     "durations",
