@@ -238,6 +238,7 @@ ORDER = [
     "preparing",
     "preparing_beam_source",
     "preparing_beam",
+    "forgetting",
     "runs",
     "measuring",
     "demo",
@@ -252,6 +253,7 @@ ORDER = [
     "cli.models",
     "cli.asking",
     "cli.experiments",
+    "cli.upkeep",
     "cli",
     "__main__",
 ]

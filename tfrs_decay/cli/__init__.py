@@ -8,7 +8,7 @@ import traceback
 
 import click
 
-from tfrs_decay.cli import asking, experiments, models, preparation
+from tfrs_decay.cli import asking, experiments, models, preparation, upkeep
 from tfrs_decay.cli.console import BAD_INPUT, complain
 
 __all__ = ["cli", "main"]
@@ -27,6 +27,7 @@ def cli(debug: bool) -> None:
     size as files of training examples; `encoder` makes a text encoder from a checkpoint
     of BERT or its family; `demo` walks the whole road on real purchases. `compare`
     replays two exports over logged traffic; `experiment` tells what a live one found.
+    `forget` removes a user from what was written.
     """
 
 
@@ -44,6 +45,7 @@ for _command in (
     asking.serve,
     experiments.compare,
     experiments.experiment,
+    upkeep.forget,
 ):
     cli.add_command(_command)
 
@@ -58,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         # Beam's traceback of an error that ends in one line all the same.
         logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     try:
-        cli.main(arguments, prog_name="tfrs-decay", standalone_mode=False)
+        status = cli.main(arguments, prog_name="tfrs-decay", standalone_mode=False)
     except click.ClickException as error:
         return complain(error.format_message())
     except click.Abort:
@@ -67,4 +69,5 @@ def main(arguments: list[str] | None = None) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         return complain(str(error) or type(error).__name__)
-    return 0
+    # What a command gives back is its status where it ended by itself with one.
+    return status or 0
