@@ -241,6 +241,7 @@ ORDER = [
     "forgetting",
     "runs",
     "measuring",
+    "doctor",
     "demo",
     "tuning.profiles",
     "tuning.objectives",

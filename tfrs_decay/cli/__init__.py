@@ -27,7 +27,8 @@ def cli(debug: bool) -> None:
     size as files of training examples; `encoder` makes a text encoder from a checkpoint
     of BERT or its family; `demo` walks the whole road on real purchases. `compare`
     replays two exports over logged traffic; `experiment` tells what a live one found.
-    `forget` removes a user from what was written.
+    `doctor` sees whether this machine has what is needed; `forget` removes a user from
+    what was written.
     """
 
 
@@ -45,6 +46,7 @@ for _command in (
     asking.serve,
     experiments.compare,
     experiments.experiment,
+    upkeep.doctor,
     upkeep.forget,
 ):
     cli.add_command(_command)

@@ -2,9 +2,44 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import click
 
-from tfrs_decay.cli.console import without_notices
+from tfrs_decay.cli.console import without_notices, write
+
+
+@click.command()
+@click.option(
+    "--encoder",
+    metavar="DIR_OR_HANDLE",
+    help="Also load this text encoder and embed a text.  [default: the one that `demo` "
+    "left in the cache, if any]",
+)
+@click.option(
+    "--cache", default=".cache", show_default=True, help="Where encoders are kept."
+)
+@click.option("--json", "json_path", metavar="FILE", help="Also write it to this file.")
+@click.pass_context
+def doctor(
+    context: click.Context, encoder: str | None, cache: str, json_path: str | None
+) -> None:
+    """See whether this machine has what is needed, and what to do if not.
+
+    Looks at versions, which Keras `tf.keras` is, TF Text's ops, the libraries that
+    `recommend` and `serve` load, extras, the cache, an encoder and the machine. Ends
+    with status 1 where something is wrong.
+    """
+    with without_notices():
+        from tfrs_decay.doctor import examine
+
+        found = examine(encoder=encoder, cache=cache)
+    click.echo(found.report())
+    if json_path is not None:
+        write(Path(json_path), json.dumps(found.as_dict(), indent=2))
+    if not found.healthy:
+        context.exit(1)
 
 
 @click.command()
