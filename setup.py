@@ -27,6 +27,8 @@ EXTRAS = {
     "excel": [*DATA, "openpyxl>=3.1"],
     "encoders": ["safetensors>=0.4"],
     "plots": ["matplotlib>=3.8"],
+    # TensorFlow 2.21 no longer brings it; Keras' callback needs it to write.
+    "tensorboard": ["tensorboard>=2.18"],
     # Decays with a heavy tail as sums of exponentials, tables of neighbours, isotonic
     # calibration; 1.12 is the first with isotonic regression.
     "fit": ["scipy>=1.12"],
@@ -55,6 +57,7 @@ EXTRAS["test"] = [
     *EXTRAS["beam"],
     *EXTRAS["redis"],
     *EXTRAS["serving"],
+    *EXTRAS["tensorboard"],
     "openpyxl>=3.1",
     "pytest>=8",
     "pytest-xdist>=3.6",

@@ -6,7 +6,9 @@ import contextlib
 import functools
 import json
 import re
+import shutil
 import sqlite3
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -327,6 +329,36 @@ def exported(run, tmp_path_factory):
     out = tmp_path_factory.mktemp("exports") / "shop"
     assert cli.main(["export", "--run", str(run), "--out", str(out), "--texts"]) == 0
     return out
+
+
+def naming(folder, user):
+    """The files of a folder that have a user's id in them, unpacked."""
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            parts = [path.read_bytes()]
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as packed:
+                    parts = [packed.read(name) for name in packed.namelist()]
+            if any(user.encode() in part for part in parts):
+                found.add(path.name)
+    return found
+
+
+def test_users_are_where_the_page_on_privacy_says(run, exported, tmp_path, capsys):
+    assert naming(run, "user-000") == {"events.npz"}
+    assert naming(exported, "user-000") == set()
+    other = shutil.copytree(run, tmp_path / "run")
+    assert cli.main(["forget", "--user", "user-00001", "--run", str(other)]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(rf"{re.escape(str(other))}: \d+ events removed", printed)
+    assert naming(other, "user-00001") == set()
+    assert naming(other, "user-00002") == {"events.npz"}
+    # What is left is a run like any other.
+    told = ["recommend", "--export", str(exported), "--run", str(other), "--user"]
+    assert cli.main([*told, "user-00002"]) == 0
+    assert cli.main([*told, "user-00001"]) == 2
+    assert "user 'user-00001' is not among the" in capsys.readouterr().err
 
 
 def test_recommend_for_a_user_of_the_log(run, exported, capsys):

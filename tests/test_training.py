@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from event_files import numbers_of
 
 import tfrs_decay as td
 from tfrs_decay import training
@@ -512,3 +514,28 @@ def test_a_weight_for_each_action_of_the_log_is_asked_for(drifting):
 def test_settings_that_cannot_be_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         Settings(**options)
+
+
+def test_tensorboard_is_shown_both_fits(drifting, tmp_path):
+    pytest.importorskip("tensorboard")
+    events, split = drifting
+    settings = Settings(dim=4, epochs=2, target_actions=["purchase"])
+    model = make_model(events, settings, td.decay.Exponential("14d", trainable=True))
+    trained = train(model, events, split, settings, tensorboard=tmp_path, verbose=0)
+    for fit, passes in (("first", len(trained.recall)), ("again", trained.epochs)):
+        read = numbers_of(tmp_path / fit / "learned")
+        assert sorted(read["pooling/half_life_days"]) == list(range(passes + 1))
+    losses = numbers_of(tmp_path / "first" / "validation")
+    assert losses["epoch_recall_at_20"][0] == pytest.approx(trained.recall[0])
+
+
+def test_tensorboard_that_is_not_there_is_told_before_training(drifting, monkeypatch):
+    events, split = drifting
+    settings = Settings(dim=4, epochs=1, target_actions=["purchase"])
+    model = make_model(events, settings, td.decay.Constant())
+    before = model.get_weights()
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(ImportError, match=r"pip install 'tfrs-decay\[tensorboard\]'"):
+        train(model, events, split, settings, tensorboard="anywhere", verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

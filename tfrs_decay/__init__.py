@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tfrs_decay import (
+        callbacks,
         data,
         decay,
+        doctor,
         durations,
         encoders,
         evaluation,
         experiments,
+        forgetting,
         interest,
         layers,
         models,
@@ -44,12 +47,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "callbacks",
     "data",
     "decay",
+    "doctor",
     "durations",
     "encoders",
     "evaluation",
     "experiments",
+    "forgetting",
     "interest",
     "layers",
     "models",

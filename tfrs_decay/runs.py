@@ -28,6 +28,7 @@ from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
 from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.data.storage import load_events, save_events
+from tfrs_decay.data.tables import need
 from tfrs_decay.data.vectors import ItemVectors
 from tfrs_decay.decay import Constant, Decay, Exponential
 from tfrs_decay.evaluation import Figures, OwnCounts, Popularity, Scorer, evaluate
@@ -187,6 +188,7 @@ def train_run(
     *,
     data: str,
     cache: str | os.PathLike[str] | None = None,
+    tensorboard: str | os.PathLike[str] | None = None,
     say: Callable[[str], None] = print,
 ) -> Run:
     """Trains the model and its twin with mean pooling, and writes the run's folder.
@@ -201,10 +203,13 @@ def train_run(
         decay: How the model's pooling weighs ages.
         data: The log's name, to be written down.
         cache: As in `encode_texts`.
+        tensorboard: As in `training.train`, of the model in `decay` and of its twin in
+            `mean`.
         say: Is told what is being done.
 
     Raises:
         FileExistsError: The folder is there.
+        ImportError: The package `tensorboard` is needed and not installed.
         ValueError: A period holds no query, there is an encoder and no text, or the
             file of vectors is not one.
     """
@@ -215,6 +220,8 @@ def train_run(
         )
     events = cleaned.events
     # Before any time is spent on it.
+    if tensorboard is not None:
+        need("tensorboard", "writing for TensorBoard", "tensorboard")
     queries_by_period(events, split, settings)
     _refuse_without_texts(events, settings)
     vectors = read_item_vectors(events, settings, say=say)
@@ -230,7 +237,12 @@ def train_run(
                 events, settings, pooling, encoded=encoded, vectors=vectors
             )
             trained[name] = train(
-                model, events, split, settings, directory=partial / "training" / name
+                model,
+                events,
+                split,
+                settings,
+                directory=partial / "training" / name,
+                tensorboard=None if tensorboard is None else Path(tensorboard) / name,
             )
             model.save(partial / f"{name}.keras")
         about = {

@@ -13,10 +13,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from tfrs_decay.callbacks import DecayTensorBoard
 from tfrs_decay.data.dataset import batches
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries, basket_queries
 from tfrs_decay.data.split import TimeSplit
+from tfrs_decay.data.tables import need
 from tfrs_decay.data.times import days_of
 from tfrs_decay.data.vectors import ItemVectors
 from tfrs_decay.data.weights import (
@@ -404,6 +406,7 @@ def train(
     settings: Settings,
     *,
     directory: str | os.PathLike[str] | None = None,
+    tensorboard: str | os.PathLike[str] | None = None,
     verbose: int | None = None,
 ) -> Trained:
     """Fits a model twice: to find how long, then on all that came before the test cut.
@@ -424,19 +427,30 @@ def train(
         split: The cuts.
         settings: How to train.
         directory: Where checkpoints and a CSV of the losses go; nowhere when left out.
+        tensorboard: The folder that TensorBoard is shown, which gets losses and what
+            was learned of time (`callbacks.DecayTensorBoard`), of the first fit in
+            `first` and of the second in `again`; nowhere when left out.
         verbose: Keras' own: 1 shows a progress bar, 2 a line a pass, 0 nothing. When
             left out a bar is shown on a terminal, and lines go to a pipe or a file.
 
     Raises:
+        ImportError: The package `tensorboard` is needed and not installed.
         ValueError: A period holds no query.
         RuntimeError: The loss is no longer a number.
     """
     verbose = _shown(verbose)
+    boards = {name: _boards(tensorboard, name) for name in ("first", "again")}
     queries = queries_by_period(events, split, settings)
     # Running averages and counts move in a fit as well as what is trained.
     start = [(variable, variable.numpy()) for variable in model.variables]
     recall = train_and_validate(
-        model, events, queries, settings, directory=directory, verbose=verbose
+        model,
+        events,
+        queries,
+        settings,
+        directory=directory,
+        callbacks=boards["first"],
+        verbose=verbose,
     ).recall
     epochs = int(np.argmax(recall)) + 1
     if verbose:
@@ -452,6 +466,7 @@ def train(
         epochs,
         settings,
         until=split.test,
+        callbacks=boards["again"],
         verbose=verbose,
     )
     return Trained(model, epochs, recall)
@@ -475,6 +490,7 @@ def train_and_validate(
     settings: Settings,
     *,
     directory: str | os.PathLike[str] | None = None,
+    callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     verbose: int | None = None,
 ) -> Validated:
     """The first fit of `train`: up to the validation cut, stopped by that period.
@@ -485,6 +501,7 @@ def train_and_validate(
         queries: From `queries_by_period`; the validation period's are not trained on.
         settings: How to train.
         directory: As in `train`.
+        callbacks: Further ones, which find Recall@20 among the logs.
         verbose: As in `train`.
 
     Raises:
@@ -500,7 +517,7 @@ def train_and_validate(
         until=queries.split.validation,
         # Of the future of the training set, nothing has faded.
         validation=_batches(model, queries.validation, events, settings),
-        callbacks=[watching, *_callbacks(directory)],
+        callbacks=[watching, *_callbacks(directory), *callbacks],
         verbose=_shown(verbose),
     )
     assert watching.best is not None  # or the fit had raised
@@ -741,3 +758,14 @@ def _callbacks(
             tf_keras.callbacks.CSVLogger(str(Path(directory) / "losses.csv")),
         ]
     return callbacks
+
+
+def _boards(
+    directory: str | os.PathLike[str] | None, name: str
+) -> list[tf_keras.callbacks.Callback]:
+    """What writes one fit's numbers for TensorBoard, in its own folder."""
+    if directory is None:
+        return []
+    need("tensorboard", "writing for TensorBoard", "tensorboard")
+    folder = Path(directory) / name
+    return [tf_keras.callbacks.TensorBoard(folder), DecayTensorBoard(folder)]

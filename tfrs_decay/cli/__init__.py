@@ -8,7 +8,7 @@ import traceback
 
 import click
 
-from tfrs_decay.cli import asking, experiments, models, preparation, state
+from tfrs_decay.cli import asking, experiments, models, preparation, state, upkeep
 from tfrs_decay.cli.console import BAD_INPUT, complain
 
 __all__ = ["cli", "main"]
@@ -27,7 +27,9 @@ def cli(debug: bool) -> None:
     size as files of training examples; `encoder` makes a text encoder from a checkpoint
     of BERT or its family; `demo` walks the whole road on real purchases. `compare`
     replays two exports over logged traffic; `experiment` tells what a live one found.
-    `state` looks after what an interest store keeps of users.
+    `state` looks after what an interest store keeps of users;
+    `forget` removes a user from what was written; `doctor` sees whether this machine
+    has what is needed.
     """
 
 
@@ -46,6 +48,8 @@ for _command in (
     state.state,
     experiments.compare,
     experiments.experiment,
+    upkeep.doctor,
+    upkeep.forget,
 ):
     cli.add_command(_command)
 
@@ -60,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         # Beam's traceback of an error that ends in one line all the same.
         logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     try:
-        cli.main(arguments, prog_name="tfrs-decay", standalone_mode=False)
+        status = cli.main(arguments, prog_name="tfrs-decay", standalone_mode=False)
     except click.ClickException as error:
         return complain(error.format_message())
     except click.Abort:
@@ -69,4 +73,5 @@ def main(arguments: list[str] | None = None) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         return complain(str(error) or type(error).__name__)
-    return 0
+    # What a command gives back is its status where it ended by itself with one.
+    return status or 0

@@ -29,9 +29,15 @@ from tfrs_decay.families import DEFAULT, NAMED, named_decay
 @click.command()
 @log_options
 @click.option("--out", required=True, help="Folder of the run; it must not be there.")
+@click.option(
+    "--tensorboard",
+    metavar="DIR",
+    help="Folder that gets losses and learned half-lives, pass by pass, for "
+    "`tensorboard --logdir DIR`.",
+)
 @model_options
 @decay_options
-def train(out: str, **options: Any) -> None:
+def train(out: str, tensorboard: str | None, **options: Any) -> None:
     """Clean a log, train on it, and write a run.
 
     The same model with mean pooling is trained beside it, so that `evaluate` can say
@@ -54,6 +60,7 @@ def train(out: str, **options: Any) -> None:
         decay,
         data=options["data"],
         cache=options["cache_directory"],
+        tensorboard=tensorboard,
         say=click.echo,
     )
     for name, one in run.about["trained"].items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -191,3 +191,15 @@ class Events:
             value=None if self.value is None else self.value[kept],
             context={name: column[kept] for name, column in self.context.items()},
         )
+
+    def without_user(self, user: str) -> Events:
+        """The events of all others, and their ids; the catalogue stays as it is.
+
+        Args:
+            user: Whose id is not to be there; it need not be now.
+        """
+        others = self.users != user
+        kept = self.where(others[self.user])
+        # Each other user's place is lower by one for whoever stood before it.
+        place = np.cumsum(others) - 1
+        return replace(kept, user=place[kept.user], users=self.users[others])

@@ -137,6 +137,11 @@ class Family(Decay):
         return frozenset({self.by})
 
     @property
+    def extents(self) -> tuple[str, ...]:
+        """The names of the values that are durations, or numbers of events."""
+        return self._extents
+
+    @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """The names of a mapping that was given."""
         return {} if self._names is None else {self.group: self._names}

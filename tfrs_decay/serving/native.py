@@ -49,6 +49,7 @@ __all__ = [
     "TensorFlowError",
     "TensorSpec",
     "numbered_directories",
+    "tensorflow_library",
     "text_op_libraries",
     "version_directories",
     "version_directory",
@@ -398,6 +399,22 @@ def text_op_libraries() -> list[Path]:
 # Files.
 
 
+def tensorflow_library() -> Path:
+    """Finds TensorFlow's shared library. The package is looked up and not imported.
+
+    Raises:
+        FileNotFoundError: TensorFlow, or this library of it, is not installed.
+    """
+    folder = _wheel("tensorflow", "tensorflow")
+    file = folder / "libtensorflow_cc.so.2"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {file.name}: this needs the tensorflow wheel for Linux, "
+            "2.18 or later."
+        )
+    return file
+
+
 def _wheel(package: str, distribution: str) -> Path:
     """Finds a package's folder without running the package."""
     spec = importlib.util.find_spec(package)
@@ -490,13 +507,7 @@ _STRING_BYTES = 24
 @functools.cache
 def _library() -> ctypes.CDLL:
     """Loads TensorFlow's shared library, and declares what is used of it."""
-    folder = _wheel("tensorflow", "tensorflow")
-    file = folder / "libtensorflow_cc.so.2"
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{folder} has no {file.name}: this needs the tensorflow wheel for Linux, "
-            "2.18 or later."
-        )
+    file = tensorflow_library()
     # Else each load writes ten lines. The few that the library writes while it is
     # being mapped heed no setting.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
