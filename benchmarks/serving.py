@@ -382,7 +382,7 @@ def from_kept_states(
             one.join()
         with InterestStore.open(url, interest, attempts=200) as store:
             states = store.get_many([f"user {user}" for user in range(USERS)])
-    there = np.rint(interest.weight(states, time=NOW)).astype(np.int64)
+    there = np.rint(interest.weight(states, time=NOW)).reshape(USERS).astype(np.int64)
     lost = int(np.maximum(acknowledged - there, 0).sum())
     print(
         f"  from kept states, while {VERSIONS} versions came and Redis was killed: "

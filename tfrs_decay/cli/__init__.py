@@ -27,9 +27,8 @@ def cli(debug: bool) -> None:
     size as files of training examples; `encoder` makes a text encoder from a checkpoint
     of BERT or its family; `demo` walks the whole road on real purchases. `compare`
     replays two exports over logged traffic; `experiment` tells what a live one found.
-    `state` looks after what an interest store keeps of users;
-    `forget` removes a user from what was written; `doctor` sees whether this machine
-    has what is needed.
+    `state` looks after what an interest store keeps of users; `forget` removes a user
+    from what was written; `doctor` sees whether this machine has what is needed.
     """
 
 
