@@ -250,9 +250,13 @@ def assert_weighed(
 
 
 def assert_seconds(times: tf.Tensor, name: str) -> tf.Operation | None:
-    """Asserts that int64 times are no milliseconds; None where that is known now."""
+    """Asserts that int64 times are no milliseconds; None where that is known now.
+
+    Nor those of a time before the epoch: -LATEST_SECOND is the earliest.
+    """
     return tf.debugging.assert_less(
-        tf.reduce_max(times),
+        # How far a time is from the epoch; of no int64 does it overflow.
+        tf.reduce_max(tf.maximum(times, -1 - times)),
         tf.constant(LATEST_SECOND, tf.int64),
         message=f"{name} looks like milliseconds: give seconds since the epoch.",
     )
