@@ -336,6 +336,7 @@ def test_what_is_of_another_type_or_rank_is_named(table, query_time, items, mess
         ([1], [[ITEMS]], r"items hold a place that none of 6 has"),
         ([1, 2], [[0]], r"items and query_time must agree in batch"),
         ([10**12], None, r"query_time looks like milliseconds"),
+        ([-(10**12)], None, r"query_time looks like milliseconds"),
     ],
 )
 def test_what_does_not_fit_is_named_when_it_runs(table, query_time, items, message):

@@ -222,12 +222,10 @@ def test_the_future_is_an_error_or_left_out():
     np.testing.assert_allclose(pooled(lenient, [[9.0], [1.0]], ahead), [1.0])
 
 
-def test_milliseconds_are_named():
+@pytest.mark.parametrize("time", [NOW * 1000, -NOW * 1000, -(2**63)])
+def test_milliseconds_are_named(time):
     pool = TimeDecayPooling(Exponential("1d"))
-    arguments = {
-        "timestamps": np.asarray([[NOW * 1000]]),
-        "query_time": np.asarray([NOW * 1000]),
-    }
+    arguments = {"timestamps": np.asarray([[time]]), "query_time": np.asarray([time])}
     with pytest.raises(tf.errors.InvalidArgumentError, match="looks like milliseconds"):
         pool(np.ones([1, 1, 1], np.float32), **arguments)
 

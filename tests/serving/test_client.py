@@ -31,7 +31,9 @@ from tfrs_decay.serving import (
     ServingError,
     Unavailable,
     client,
+    rest_format,
 )
+from tfrs_decay.serving.native import Signature, TensorSpec
 
 NOW = 1_700_000_000
 MIXED = {
@@ -392,6 +394,19 @@ def test_what_is_no_answer_of_a_server_is_said(body):
             ask.predict("plus", {"x": [1]})
         assert type(refused.value) is ServingError
         assert len(asked) == len(script)
+
+
+def test_no_rows_are_as_wide_as_any():
+    shapes = {"vector": ("float32", (None, 8)), "item_id": ("string", (None, None))}
+    specs = {
+        name: TensorSpec(f"{name}:0", dtype, shape)
+        for name, (dtype, shape) in shapes.items()
+    }
+    body = b'{"outputs": {"vector": [], "item_id": [[], []]}}'
+    answer = rest_format.read_answer(body, Signature({}, specs, ""))
+    assert answer["vector"].shape == (0, 8)
+    assert answer["vector"].dtype == np.float32
+    assert answer["item_id"].shape == (2, 0)
 
 
 def test_another_version_with_another_type():

@@ -9,13 +9,12 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-import tf_keras
+from tiny_combined import make_combined
 
-from tfrs_decay.data import Items, basket_queries
+from tfrs_decay.data import Items
 from tfrs_decay.layers import RankingHead
 from tfrs_decay.layers.top_k import LOWEST_SCORE
-from tfrs_decay.popularity import PopularityTable
-from tfrs_decay.ranking import RankedScores, TowerVectors, fit_tables, make_examples
+from tfrs_decay.ranking import RankedScores
 from tfrs_decay.serving import (
     CombinedRecommender,
     NativeModel,
@@ -30,37 +29,23 @@ LOWEST = float(LOWEST_SCORE)
 
 
 @pytest.fixture(scope="module")
-def cut(shop_events):
-    return int(np.quantile(shop_events.time, 0.7))
+def combined(shop_events):
+    return make_combined(shop_events)
 
 
 @pytest.fixture(scope="module")
-def candidates(shop_events, cut):
-    n = len(shop_events.items)
-    return fit_tables(
-        shop_events,
-        until=cut,
-        popularity=PopularityTable.of(shop_events),
-        m=10,
-        own=8,
-        most=4,
-        popular=3,
-        towers=TowerVectors(*np.random.default_rng(0).normal(size=[2, n, 4])),
-    )
+def candidates(combined):
+    return combined.candidates
 
 
 @pytest.fixture(scope="module")
-def queries(shop_events, cut):
-    return basket_queries(shop_events, after=cut).between(0, 7)
+def queries(combined):
+    return combined.queries
 
 
 @pytest.fixture(scope="module")
-def head(shop_events, candidates, queries):
-    """Its weights are as they start: what it says depends on every feature."""
-    tf_keras.utils.set_random_seed(3)
-    made = RankingHead([8], members=2)
-    made.adapt(make_examples(candidates, queries, shop_events).features)
-    return made
+def head(combined):
+    return combined.head
 
 
 @pytest.fixture(scope="module")

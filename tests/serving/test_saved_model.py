@@ -461,9 +461,15 @@ def test_what_never_comes_back_is_left_out(tmp_path, shop_events):
     assert set(ids) - set(chosen(answers[0])) == set(ids[:4])
 
 
-def test_texts_stand_in_for_items_outside_the_catalogue(model, tmp_path, shop_events):
+@pytest.fixture(scope="module")
+def with_texts(model, tmp_path_factory):
+    """An export of every signature."""
+    base = tmp_path_factory.mktemp("texts")
+    return serving.export(model, base, k=5, texts=True, warmup=False)
+
+
+def test_texts_stand_in_for_items_outside_the_catalogue(model, with_texts, shop_events):
     ids, texts = shop_events.items.ids, shop_events.items.texts
-    version = export(model, tmp_path, k=5, texts=True)
     request = {
         **inputs([("new", NOW - DAY, "purchase"), (ids[8], NOW - 9, "browse")]),
         "history_text": [[texts[3], "not read, for the id is known"]],
@@ -472,7 +478,7 @@ def test_texts_stand_in_for_items_outside_the_catalogue(model, tmp_path, shop_ev
         "exclude_length": [0],
     }
     # A process of its own: an op library that is loaded once stays loaded.
-    ask = [sys.executable, "-I", native.__file__, str(version)]
+    ask = [sys.executable, "-I", native.__file__, str(with_texts)]
     ask += ["--signature", "recommend_by_text"]
     libraries = [word for one in op_libraries() for word in ("--op-library", one)]
     question = json.dumps({"inputs": request})
@@ -498,6 +504,32 @@ def test_texts_stand_in_for_items_outside_the_catalogue(model, tmp_path, shop_ev
     )
     assert without.returncode == 2
     assert "Op type not registered" in without.stderr
+
+
+def test_texts_are_embedded_as_by_the_model(model, with_texts, shop_events):
+    titles = shop_events.items.titles[:3].tolist()
+    words = [*titles, "", "a red lantern", "caf\u00e9", titles[0]]
+    with NativeModel(with_texts, op_libraries=op_libraries()) as loaded:
+        vector = loaded("embed_item", {"text": words})["vector"]
+        expected = model.item_tower.embed_texts(tf.constant(words)).numpy()
+        np.testing.assert_allclose(vector, expected, rtol=0, atol=1e-5)
+        # What is embedded depends on the text, and on nothing beside it.
+        assert len({tuple(one) for one in vector.round(3).tolist()}) == 6
+        for row, word in list(enumerate(words))[3:6]:
+            alone = loaded("embed_item", {"text": [word]})["vector"]
+            np.testing.assert_allclose(alone[0], vector[row], rtol=0, atol=1e-5)
+        assert loaded("embed_item", {"text": []})["vector"].shape == (0, 8)
+        for text, message in [
+            (
+                ["tea", b"caf\xe9"],
+                "INVALID_ARGUMENT.*text has a string that is not UTF-8",
+            ),
+            ([["tea"]], "Input 'text' of signature 'embed_item' has shape"),
+            ([3], "Input 'text' of signature 'embed_item'"),
+        ]:
+            with pytest.raises((RuntimeError, ValueError), match=message):
+                loaded("embed_item", {"text": text})
+        assert loaded("embed_item", {"text": ["tea"]})["vector"].shape == (1, 8)
 
 
 def test_the_default_export_needs_no_op_library_and_holds_no_encoder(

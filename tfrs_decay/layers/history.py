@@ -13,7 +13,6 @@ from tfrs_decay.decay.values import without_weight
 from tfrs_decay.layers.checks import (
     require,
     require_equal,
-    require_less,
     require_same_shape,
 )
 
@@ -250,11 +249,14 @@ def assert_weighed(
 
 
 def assert_seconds(times: tf.Tensor, name: str) -> tf.Operation | None:
-    """Asserts that int64 times are no milliseconds; None where that is known now."""
-    return require_less(
-        times,
-        LATEST_SECOND,
+    """Asserts that int64 times are no milliseconds; None where that is known now.
+
+    Nor those of a time before the epoch: -LATEST_SECOND is the earliest.
+    """
+    return require(
+        (times < LATEST_SECOND) & (times >= -LATEST_SECOND),
         f"{name} looks like milliseconds: give seconds since the epoch.",
+        times,
     )
 
 

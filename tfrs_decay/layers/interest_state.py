@@ -10,7 +10,6 @@ import tensorflow as tf
 import tf_keras
 
 from tfrs_decay import interest
-from tfrs_decay.data.times import LATEST_SECOND
 from tfrs_decay.decay import Decay
 from tfrs_decay.durations import Duration, to_seconds
 from tfrs_decay.interest import State
@@ -22,7 +21,7 @@ from tfrs_decay.layers.checks import (
     require_equal,
     require_same_shape,
 )
-from tfrs_decay.layers.history import assert_weighed, integers
+from tfrs_decay.layers.history import assert_seconds, assert_weighed, integers
 from tfrs_decay.layers.tensors import TENSORS
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
 
@@ -280,7 +279,7 @@ class InterestState(tf_keras.layers.Layer):
             for group in self._formulas.names
         }
         with _after(checks):
-            checks = [_assert_seconds(tf.where(counts, times, 0), "times")]
+            checks = [assert_seconds(tf.where(counts, times, 0), "times")]
         weights = None
         if event_weights is not None:
             weights = tf.cast(tf.convert_to_tensor(event_weights), tf.float64)
@@ -528,7 +527,7 @@ class InterestState(tf_keras.layers.Layer):
             now = integers(time, "time", "[batch]")
         checks += [
             _assert_shape(now, tf.shape(state.time), "time"),
-            _assert_seconds(now, "time"),
+            assert_seconds(now, "time"),
         ]
         with _after(checks):
             check = require_at_most(
@@ -596,14 +595,6 @@ def _assert_shape(tensor: tf.Tensor, shape: tf.Tensor, name: str) -> Any:
         )
     return require_same_shape(
         tensor, shape, f"{name} must agree with the others in shape."
-    )
-
-
-def _assert_seconds(times: tf.Tensor, name: str) -> Any:
-    return require(
-        (times < LATEST_SECOND) & (times > -LATEST_SECOND),
-        f"{name} looks like milliseconds: give seconds since the epoch.",
-        times,
     )
 
 

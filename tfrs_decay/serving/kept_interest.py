@@ -65,7 +65,11 @@ class KeptInterest:
         clock = PREFIX + "time"
         checks = [
             *same_batch(clock, fields[clock], fields),
-            assert_seconds(fields[clock], clock),
+            *(
+                assert_seconds(fields[name], name)
+                for name in (clock, PREFIX + "recent_times")
+                if name in fields
+            ),
         ]
         for name, field in fields.items():
             if field.dtype.is_floating:

@@ -288,13 +288,16 @@ def _string(item: bytes, name: str, as_bytes: bool | None) -> Any:
 
 
 def _array(nested: Any, spec: TensorSpec) -> NDArray[Any]:
-    if spec.dtype != "string":
-        return np.asarray(nested, dtype=spec.dtype)
-    strings = np.array(nested, dtype=object)
-    flat = strings.reshape(-1)
-    for index, item in enumerate(flat.tolist()):
-        flat[index] = item if isinstance(item, bytes) else item.encode()
-    return strings
+    data = np.array(nested, dtype=object if spec.dtype == "string" else spec.dtype)
+    if spec.dtype == "string":
+        flat = data.reshape(-1)
+        for index, item in enumerate(flat.tolist()):
+            flat[index] = item if isinstance(item, bytes) else item.encode()
+    if not data.size and spec.shape is not None:
+        # Lists of nothing do not say how wide it would be.
+        width = [size or 0 for size in spec.shape[data.ndim :]]
+        data = data.reshape([*data.shape, *width])
+    return data
 
 
 def _spec_as_json(spec: TensorSpec) -> dict[str, Any]:

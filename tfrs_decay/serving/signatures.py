@@ -149,7 +149,8 @@ TENSORS = {
     "state_recent_log_weights": "logarithms of their weights at first; -1e30 for none",
     "state_recent_actions": "numbers of their actions; 0 for none",
     "state_recent_categories": "numbers of their categories; 0 for none",
-    "state_dropped": "how many events had to leave while they weighed something",
+    "state_dropped": "how many events had to leave while they weighed something; 0 for "
+    "a new user",
 }
 """What each input and output holds."""
 
