@@ -41,11 +41,18 @@ class Measured(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What was recommended to one user, and what each event of the history weighed."""
+    """What was recommended to one user, and why.
+
+    request: The history, and when it was asked with.
+    ids: Recommended, best first.
+    weight: [time] float32, what each event of the history weighed.
+    decay: What was learned of how interest fades.
+    """
 
     request: dict[str, Any]
     ids: list[str]
     weight: np.ndarray
+    decay: td.decay.Decay
 
 
 def options(
@@ -224,7 +231,8 @@ def answer(
     print("recommended:")
     for item, score in zip(ids, listed["score"][0], strict=False):
         print(f"  {score:6.3f}  {item:12} {texts[item]}")
-    return Answer(request, ids, weight)
+    (decay,) = model.pooling.learned_decays()
+    return Answer(request, ids, weight, decay)
 
 
 def print_history(

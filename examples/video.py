@@ -54,7 +54,9 @@ def simulated_site(users: int, seed: int) -> td.data.RawLog:
     )
     plays = plays.assign(action="watch", value=share.round(3))
     rated = rng.random(len(plays)) < RATED
-    stars = np.where(to_the_end, rng.integers(3, 6, len(plays)), 1 + rng.integers(0, 3))
+    stars = np.where(
+        to_the_end, rng.integers(3, 6, len(plays)), 1 + rng.integers(0, 3, len(plays))
+    )
     ratings = plays.assign(action="rating", value=stars, time=plays["time"] + 1)[rated]
     return shop.log._replace(events=pd.concat([plays, ratings], ignore_index=True))
 
@@ -64,6 +66,12 @@ def open_site(data: str, sample: int | None, seed: int) -> td.data.RawLog:
     if data == "simulated":
         return simulated_site(USERS if sample is None else sample, seed)
     return td.data.open_log(data, sample=sample, seed=seed)
+
+
+def as_actions(events: td.data.Events) -> td.data.Events:
+    """Plays and ratings, or either, as the actions that they weigh by."""
+    bands = {name: own for name, own in BANDS.items() if name in events.actions}
+    return td.data.actions_by_value(events, bands)
 
 
 def main(arguments: Sequence[str] | None = None) -> scenario.Answer:
@@ -77,9 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> scenario.Answer:
     ).parse_args(arguments)
     cleaned = td.data.clean(open_site(options.data, options.sample, options.seed))
     print(cleaned.report())
-    events = cleaned.events
-    bands = {name: own for name, own in BANDS.items() if name in events.actions}
-    events = td.data.actions_by_value(events, bands)
+    events = as_actions(cleaned.events)
     wanted = [one for one in WANTED if one in events.actions]
     settings = td.training.Settings(
         dim=32,

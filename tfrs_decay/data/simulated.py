@@ -23,6 +23,9 @@ from tfrs_decay.durations import Duration, to_seconds
 START = 1_704_067_200
 """The shop opens on 2024-01-01 00:00 UTC, in seconds since the epoch."""
 
+ACTIONS = np.array(["browse", "cart", "purchase", "return"], dtype=object)
+BROWSE, CART, PURCHASE, RETURN = range(4)
+
 ACTION_WEIGHTS = {"browse": 0.2, "purchase": 1.0}
 """How strongly an event of each action pulls its user back to its theme."""
 
@@ -217,10 +220,6 @@ def _fashion(themes: int, days: int, rng: np.random.Generator) -> np.ndarray:
     phase, period = rng.uniform(0, 1, themes), rng.uniform(60, 150, themes)
     tide = np.exp(2 * np.sin(2 * np.pi * (day / period + phase)))
     return tide / tide.sum(axis=1, keepdims=True)
-
-
-ACTIONS = np.array(["browse", "cart", "purchase", "return"], dtype=object)
-BROWSE, CART, PURCHASE, RETURN = range(4)
 
 
 @dataclass(frozen=True)
