@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scenario
@@ -84,7 +84,7 @@ def published(days: int, rng: np.random.Generator) -> Newsroom:
     for one in topic:
         happening = rng.choice(list(TOPICS.values())[one].split("; "))
         heads.append(f"{rng.choice(PLACES)} {happening}")
-    items = []
+    items: list[tuple[int, int, str]] = []
     for story in range(stories):
         count = rng.integers(2, len(TURNS) + 1)
         after = np.cumsum(rng.exponential(3 * HOUR, count))
@@ -128,7 +128,8 @@ def simulated_newsroom(
             since = float(visit)
             age = visit - room.published
             live = np.flatnonzero((age >= 0) & (age < 24 * HOUR) & ~read)
-            for click in range(min(len(live), rng.integers(1, 5))):
+            clicks = int(rng.integers(1, 5))
+            for click in range(min(len(live), clicks)):
                 live = live[~read[live]]
                 story = room.story[live]
                 pull = 0.02 + taste[room.topic[story]]
@@ -150,17 +151,14 @@ def simulated_newsroom(
     return td.data.RawLog(events, items, {})
 
 
-def text_encoder(folder: str | None, cache: str) -> dict[str, Any]:
-    """Preprocessor and encoder, as fields of `training.Settings`."""
-    made = Path(cache) / f"all-MiniLM-L6-v2-hub-{TEXT_LENGTH}"
+def text_encoder(folder: str | None, cache: Path) -> td.encoders.EncoderPaths:
+    """The encoder in a folder, or MiniLM, which is made once in the cache."""
+    made = cache / f"all-MiniLM-L6-v2-hub-{TEXT_LENGTH}"
     if folder is None and not made.exists():
         checkpoint = td.encoders.fetch_minilm(cache)
         td.encoders.convert(checkpoint, made, seq_length=TEXT_LENGTH)
     found = made if folder is None else Path(folder)
-    return {
-        "preprocessor": str(found / "preprocessor"),
-        "encoder": str(found / "encoder"),
-    }
+    return td.encoders.EncoderPaths(found / "preprocessor", found / "encoder")
 
 
 def main(arguments: Sequence[str] | None = None) -> scenario.Answer:
@@ -169,7 +167,9 @@ def main(arguments: Sequence[str] | None = None) -> scenario.Answer:
         __doc__, data="a folder with MIND", users=USERS, test="2d", passes=4
     )
     parser.add_argument("--encoder", help="a folder; MiniLM when left out")
-    parser.add_argument("--cache", default=".cache", help="for MiniLM and for vectors")
+    parser.add_argument(
+        "--cache", type=Path, default=Path(".cache"), help="for MiniLM and for vectors"
+    )
     parser.add_argument("--days", type=int, default=DAYS, help="simulated")
     options = parser.parse_args(arguments)
     if options.data == "simulated":
@@ -181,18 +181,18 @@ def main(arguments: Sequence[str] | None = None) -> scenario.Answer:
     cleaned = td.data.clean(log, actions=[*WEIGHTS])
     print(cleaned.report())
     events = cleaned.events
+    paths = text_encoder(options.encoder, options.cache)
     settings = td.training.Settings(
-        **text_encoder(options.encoder, options.cache),
+        preprocessor=str(paths.preprocessor),
+        encoder=str(paths.encoder),
         id_embedding=False,
         dim=32,
         action_weights=WEIGHTS,
         target_actions=["click"],
         seed=options.seed,
     )
-    tower = td.layers.TextTower(
-        settings.preprocessor, settings.encoder, fields=events.items.fields
-    )
-    encoded = tower.encode_all(events.items.texts, cache=Path(options.cache) / "texts")
+    tower = td.layers.TextTower(*paths, fields=events.items.fields)
+    encoded = tower.encode_all(events.items.texts, cache=options.cache / "texts")
     cut = scenario.cut_of(events, options.test)
     fading = td.decay.Exponential("12h", trainable=True)
     measured = scenario.measure(
@@ -217,7 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> scenario.Answer:
     popular = td.evaluation.Popularity(
         events, until=now, decay=td.decay.Exponential("3h")
     )
-    there = td.evaluation.Available.from_first_event(popular, events, LIFE).at([now])[0]
+    there = td.evaluation.Available.from_first_event(popular, events, LIFE).at(
+        np.array([now])
+    )[0]
     return scenario.answer(
         measured.models[scenario.DECAY],
         events,

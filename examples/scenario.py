@@ -124,7 +124,8 @@ def measure(
         life: How long an item can be recommended after its first event; for ever when
             left out.
     """
-    models, scorers = {}, {}
+    models: dict[str, td.models.DecayRetrieval] = {}
+    scorers: dict[str, td.evaluation.Scorer] = {}
     settings = variants[DECAY].settings
     for name, variant in variants.items():
         print(f"training: {name} ...", flush=True)
@@ -158,7 +159,11 @@ def measure(
     )
     print(f"\nRecall@{K} less that of {DECAY}, and whether users tell the two apart:")
     print(td.evaluation.verdict_table(verdicts))
-    print(f"{DECAY}: {models[DECAY].pooling.describe()}")
+    worth = td.evaluation.compare(
+        figures[DECAY].recall(), figures[MEAN].recall(), queries.user
+    )
+    print(f"\nWhat decay is worth beside {MEAN}: {worth}")
+    print(f"({models[DECAY].pooling.describe()})")
     return Measured(models, figures)
 
 
@@ -240,7 +245,7 @@ def print_history(
 ) -> None:
     """Prints the latest events of a history, and each one's share of the interest."""
     (items,), (times,), (actions,), (now,) = (
-        request[f"{one}"]
+        request[one]
         for one in ("history_item", "history_time", "history_action", "query_time")
     )
     total = weight.sum()

@@ -6,6 +6,9 @@ action that it weighs by, so that a server is told an action and nothing more. T
 models are compared: with decay, with mean pooling, and with decay but every event
 weighed alike, which says what the values are worth.
 
+Of MovieLens' older sets half of the users rate everything within an hour, in the order
+in which the site lists films: what decay learns there is of minutes.
+
     python examples/video.py                    # a simulated site
     python examples/video.py --data ml-latest   # a folder with MovieLens, of any size
 """
