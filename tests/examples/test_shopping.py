@@ -40,4 +40,4 @@ def test_a_log_becomes_a_list_with_its_reasons(example, capsys):
     assert before.splitlines()[0].split()[0] == f"{by_hand[-1] / by_hand.sum():.1%}"
     *_, listed = printed.partition("recommended:\n")
     assert [line.split()[1] for line in listed.splitlines()] == answer.ids
-    assert "\nmean pooling  " in printed  # how much less than with decay
+    assert "What decay is worth beside mean pooling, Recall@20: " in printed
