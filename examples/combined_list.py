@@ -15,36 +15,13 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from scenario import history_of
 
 import tfrs_decay as td
 
 SHOWN = 5
 """Latest events of a history that are printed."""
-
-
-def history_of(events: td.data.Events, user: str | None) -> dict[str, Any]:
-    """A request with all that a user did: by default of whoever was there last.
-
-    Raises:
-        ValueError: There is no such user.
-    """
-    at = int(events.time.max())
-    name = events.users[events.user[events.time.argmax()]] if user is None else user
-    rows = np.flatnonzero(events.users[events.user] == name)
-    if not len(rows):
-        raise ValueError(
-            f"--user {user}: the log has no such user; one is {events.users[0]!r}."
-        )
-    return {
-        "history_item": [events.items.ids[events.item[rows]].tolist()],
-        "history_time": [events.time[rows].tolist()],
-        "history_action": [[events.actions[one] for one in events.action[rows]]],
-        "history_length": [len(rows)],
-        "query_time": [at],
-    }
 
 
 def main(arguments: Sequence[str] | None = None) -> list[str]:

@@ -340,6 +340,30 @@ def test_vectors_made_elsewhere_and_id_dropout_are_settings(drifting, tmp_path):
     assert np.isfinite(trained.recall).all()
 
 
+def test_without_ids_an_item_is_what_else_is_known_of_it(drifting, tmp_path):
+    events, split = drifting
+    ids = events.items.ids.tolist()
+    path = tmp_path / "vectors.npz"
+    # The first two items are alike in all but their ids.
+    vectors = np.random.default_rng(0).normal(size=[len(ids), 5])
+    vectors[1] = vectors[0]
+    np.savez(path, ids=ids, vectors=vectors)
+    told = {"dim": 4, "target_actions": ["purchase"], "vectors": str(path)}
+    model = make_model(events, Settings(**told), td.decay.Constant())
+    one, other, *_ = model.item_tower.catalogue_vectors()
+    assert not np.allclose(one, other)
+    settings = Settings(**told, id_embedding=False)
+    model = make_model(events, settings, td.decay.Constant())
+    before = model.item_tower.catalogue_vectors()
+    fitted = training.fit_through(
+        model, events, [split.validation], settings, first_passes=1
+    )
+    assert [*fitted] == [split.validation]
+    one, other, *_ = vectors = model.item_tower.catalogue_vectors()
+    np.testing.assert_array_equal(one, other)
+    assert not np.allclose(vectors, before)
+
+
 def test_a_small_catalogue_is_a_softmax_over_all_of_it(drifting, monkeypatch):
     events, _ = drifting
     n = len(events.items)
@@ -507,6 +531,15 @@ def test_a_weight_for_each_action_of_the_log_is_asked_for(drifting):
         ({"fusion": "mean"}, "fusion='mean' is not one of"),
         ({"id_dropout": -0.1}, "id_dropout=-0.1 must lie in 0 to below 1"),
         ({"id_dropout": 0.1}, "id_dropout=0.1 .* needs an encoder or vectors"),
+        ({"id_embedding": False}, "id_embedding=False leaves nothing of an item"),
+        (
+            {"id_embedding": False, "vectors": "v", "weight_decay": 0.1},
+            "weight_decay=0.1 is for ids: leave it or id_embedding=False out",
+        ),
+        (
+            {"id_embedding": False, "encoder": "e", "id_dropout": 0.1},
+            "id_dropout=0.1 is for ids",
+        ),
         ({"preprocessor": "p"}, "preprocessor='p' prepares texts for an encoder"),
         ({"encoder": "e", "warm_up": 0.5}, "warm_up=0.5 is for an encoder that is fin"),
     ],

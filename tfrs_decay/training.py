@@ -108,6 +108,8 @@ class Settings:
             query at the cut which ends the training, over the age alone; None: all
             the same. Or a decay as `families.as_dict` writes it.
         weight_decay: AdamW's for the id embeddings, and for nothing else.
+        id_embedding: Learn a vector for each id, beside text or vectors. Where items
+            live for hours there is nothing to learn of an id: False leaves it out.
     """
 
     preprocessor: str | None = None
@@ -133,6 +135,7 @@ class Settings:
     target_weights: dict[str, float] | None = None
     example_decay: Decay | None = None
     weight_decay: float = 0.0
+    id_embedding: bool = True
 
     def __post_init__(self) -> None:
         """Refuses what cannot be trained with, before anything is spent on it."""
@@ -160,8 +163,24 @@ class Settings:
                 f"id_dropout={self.id_dropout} makes other parts stand in for an id: "
                 "it needs an encoder or vectors."
             )
+        self._check_no_ids()
         self._check_fine_tuning()
         self._check_loss()
+
+    def _check_no_ids(self) -> None:
+        if self.id_embedding:
+            return
+        if self.encoder is None and self.vectors is None:
+            raise ValueError(
+                "id_embedding=False leaves nothing of an item: it needs an encoder or "
+                "vectors."
+            )
+        for name in ("id_dropout", "weight_decay"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name}={getattr(self, name)} is for ids: leave it or "
+                    "id_embedding=False out."
+                )
 
     def _check_loss(self) -> None:
         if self.loss not in ("auto", *LOSSES):
@@ -284,6 +303,7 @@ def make_model(
         vectors=precomputed,
         fusion=settings.fusion,
         id_dropout=settings.id_dropout,
+        id_embedding=settings.id_embedding,
     )
     if text is not None and settings.fine_tune is None:
         item_tower.bake(encoded)

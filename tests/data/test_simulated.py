@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from tfrs_decay.data.cleaning import clean
 from tfrs_decay.data.events import Events
+from tfrs_decay.data.rules import Rules
 from tfrs_decay.data.simulated import START, SimulatedShop, simulated_shop
 from tfrs_decay.data.simulated_titles import THEMES
 
@@ -120,6 +122,41 @@ def test_what_one_owns_is_seldom_bought_again(shop: SimulatedShop) -> None:
     assert bought.duplicated(["user", "item"]).mean() < 0.1
     browsed = shop.log.events.query("action == 'browse'")
     assert browsed.duplicated(["user", "item"]).mean() > 0.2
+
+
+def test_carts_and_returns_are_of_chances_of_their_own() -> None:
+    plain = simulated_shop(users=60, days=90, seed=1)
+    assert plain.action_weights == {"browse": 0.2, "purchase": 1.0}
+    shop = simulated_shop(users=60, days=90, seed=1, cart_share=0.25, return_share=0.5)
+    assert shop.action_weights == {"browse": 0.2, "cart": 0.5, "purchase": 1.0}
+    log = shop.log.events
+    assert log["time"].is_monotonic_increasing
+    assert log["time"].max() <= START + 90 * DAY
+    count = log["action"].value_counts()
+    assert 0.2 < count["cart"] / (count["cart"] + count["browse"]) < 0.3
+    assert 0.4 < count["return"] / count["purchase"] < 0.55
+    # Each return is of a purchase, and within two weeks of one.
+    pairs = log[log["action"] == "return"].merge(
+        log[log["action"] == "purchase"], on=["user", "item"], suffixes=("", "_bought")
+    )
+    after = (pairs["time"] - pairs["time_bought"]).to_numpy()
+    assert ((after >= DAY) & (after <= 14 * DAY + 1)).sum() >= count["return"]
+    cleaned = clean(shop.log, rules=Rules(taken_back={"return": "purchase"}))
+    assert cleaned.rejected == {
+        "taken back, and the return of it": 2 * int(count["return"])
+    }
+
+
+def test_what_is_returned_pulls_no_more_than_a_look() -> None:
+    kept = simulated_shop(users=300, days=120, seed=3, return_share=1.0, novelty=0.0)
+    # All purchases are returned: a log in which they weigh as a browse fits best.
+    events = kept.log.events
+    plain = replace(
+        kept, log=kept.log._replace(events=events[events["action"] != "return"])
+    )
+    alike = {"browse": 0.2, "purchase": 0.2}
+    planted = log_likelihood(plain, 7 * DAY, alike)
+    assert planted > log_likelihood(plain, 7 * DAY) + 3
 
 
 def test_the_planted_half_life_explains_the_log_best(shop: SimulatedShop) -> None:

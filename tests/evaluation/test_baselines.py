@@ -88,6 +88,16 @@ def test_rolling_popularity_is_of_the_days_before_the_query_s_own(events):
     assert RollingPopularity.personal is False
 
 
+def test_rolling_popularity_of_hours_knows_the_hour_before(make_events):
+    hour = 3_600
+    events = make_events(
+        ("u", 0, "a"), ("u", 2 * hour, "b"), ("v", hour, "a"), ("v", 2 * hour + 1, "c")
+    )
+    scores = RollingPopularity(events, "1h", period="1h")(basket_queries(events))
+    assert scores == pytest.approx(np.array([[2**-1.5 + 2**-0.5, 0, 0]] * 2))
+    assert RollingPopularity(events, "1h")(basket_queries(events)).sum() == 0
+
+
 def test_rolling_popularity_in_blocks_is_the_same(events):
     queries = basket_queries(events)
     scorer = RollingPopularity(events, "14d")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tfrs_decay.data.actions import actions_by_value
 from tfrs_decay.data.cleaning import Cleaned, RawLog, clean
 from tfrs_decay.data.events import Events, Items
 from tfrs_decay.data.examples import example_table, write_examples
@@ -55,6 +56,7 @@ __all__ = [
     "SimulatedShop",
     "TimeSplit",
     "Window",
+    "actions_by_value",
     "amazon_reviews",
     "basket_queries",
     "batches",

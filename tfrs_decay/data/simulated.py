@@ -23,13 +23,20 @@ from tfrs_decay.durations import Duration, to_seconds
 START = 1_704_067_200
 """The shop opens on 2024-01-01 00:00 UTC, in seconds since the epoch."""
 
+ACTIONS = np.array(["browse", "cart", "purchase", "return"], dtype=object)
+BROWSE, CART, PURCHASE, RETURN = range(4)
+
 ACTION_WEIGHTS = {"browse": 0.2, "purchase": 1.0}
 """How strongly an event of each action pulls its user back to its theme."""
+
+CART_WEIGHT = 0.5
+"""Likewise, of what is put into the cart and left there."""
 
 PURCHASE_SHARE = 0.25
 POPULARITY_EXPONENT = 0.9  # Zipf: the n-th item of a theme has weight n^-0.9
 REPEAT = 0.05  # goods are durable: what one owns is seldom looked at again
 DAY = 86_400.0
+RETURNED_WITHIN = 14 * DAY
 SAME_SESSION = 0.5  # chance that another event follows within minutes
 MEDIAN_ABSENCE = 2 * DAY
 ABSENCE_SPREAD = 1.5  # log-normal: one absence in 24 lasts longer than a month
@@ -52,7 +59,8 @@ class SimulatedShop:
     Attributes:
         log: The raw log, ready for `clean`; in the order of time.
         half_life: Seconds; a list, one for each of `themes`, where several were given.
-        action_weights: The weight of one event by its action.
+        action_weights: The weight of one event by its action; a purchase that is
+            returned weighs no more than having looked at it, and a return nothing.
         prior_mass: The pull of all themes alike, in purchases of age 0.
         novelty: Share of events that fashion decides and not the user's own past.
         themes: The themes' names.
@@ -78,6 +86,8 @@ def simulated_shop(
     items_per_theme: int = 18,
     prior_mass: float = 0.05,
     novelty: float = 0.12,
+    cart_share: float = 0.0,
+    return_share: float = 0.0,
 ) -> SimulatedShop:
     """Makes up a shop whose users' interest drifts at a known rate.
 
@@ -103,6 +113,10 @@ def simulated_shop(
         items_per_theme: Items for sale in each.
         prior_mass: See `SimulatedShop`; above 0.
         novelty: See `SimulatedShop`; in [0, 1].
+        cart_share: Share of the events without a purchase that put the item into the
+            cart, where it stays: the action "cart". In [0, 1].
+        return_share: Share of the purchases that come back within two weeks: a second
+            event, "return", unless the log ends before it. In [0, 1].
 
     Returns:
         The log, and the truth that it was drawn from.
@@ -126,6 +140,8 @@ def simulated_shop(
         ("themes", themes, 1, len(THEMES)),
         ("items_per_theme", items_per_theme, 1, most),
         ("novelty", novelty, 0, 1),
+        ("cart_share", cart_share, 0, 1),
+        ("return_share", return_share, 0, 1),
     ):
         if not low <= value <= high:
             upper = "" if high == math.inf else f" and at most {high}"
@@ -148,7 +164,9 @@ def simulated_shop(
 
     # Goods, fashion and behaviour draw apart, so that a shop with more users or days
     # sells the same goods.
-    for_goods, for_fashion, for_behaviour = np.random.default_rng(seed).spawn(3)
+    for_goods, for_fashion, for_behaviour, for_second_thoughts = np.random.default_rng(
+        seed
+    ).spawn(4)
     names = tuple(theme.name for theme in THEMES[:themes])
     titles = [theme.titles(items_per_theme, for_goods) for theme in THEMES[:themes]]
     item_ids = np.array(
@@ -167,7 +185,7 @@ def simulated_shop(
             for _ in names
         ]
     )
-    user, second, item, bought = _behave(
+    user, second, item, action = _behave(
         users=users,
         end=days * DAY,
         half_life=np.broadcast_to(np.asarray(planted), (themes,)),
@@ -175,14 +193,18 @@ def simulated_shop(
         fashion=_fashion(themes, days, for_fashion),
         prior_mass=prior_mass,
         novelty=novelty,
+        second_thoughts=_SecondThoughts(cart_share, return_share, for_second_thoughts),
         rng=for_behaviour,
     )
+    weights = dict(ACTION_WEIGHTS)
+    if cart_share:
+        weights["cart"] = CART_WEIGHT
     return SimulatedShop(
         log=_raw_log(
-            user, second, item, bought, item_ids, np.concatenate(titles).tolist()
+            user, second, item, action, item_ids, np.concatenate(titles).tolist()
         ),
         half_life=planted,
-        action_weights=dict(ACTION_WEIGHTS),
+        action_weights=weights,
         prior_mass=prior_mass,
         novelty=novelty,
         themes=names,
@@ -200,6 +222,26 @@ def _fashion(themes: int, days: int, rng: np.random.Generator) -> np.ndarray:
     return tide / tide.sum(axis=1, keepdims=True)
 
 
+@dataclass(frozen=True)
+class _SecondThoughts:
+    """What is left in the cart, and what comes back: by chances of their own."""
+
+    cart_share: float
+    return_share: float
+    rng: np.random.Generator
+
+    def drawn(self, bought: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Two [n] bool: what is put into the cart and left there, and what returns."""
+        chance = self.rng.random(len(bought))
+        share = np.where(bought, self.return_share, self.cart_share)
+        return ~bought & (chance < share), bought & (chance < share)
+
+    def returns(self, second: np.ndarray) -> np.ndarray:
+        """[n] whole seconds at which purchases come back."""
+        after = self.rng.uniform(DAY, RETURNED_WITHIN, len(second))
+        return np.ceil(second + after)
+
+
 def _behave(
     *,
     users: int,
@@ -209,6 +251,7 @@ def _behave(
     fashion: np.ndarray,
     prior_mass: float,
     novelty: float,
+    second_thoughts: _SecondThoughts,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Draws every user's n-th event at once, for n = 1, 2, ... until all have left.
@@ -221,14 +264,17 @@ def _behave(
         fashion: [days + 1, themes] probabilities.
         prior_mass: Pull of all themes alike.
         novelty: Share of events that fashion decides.
+        second_thoughts: Carts and returns.
         rng: The source of chance.
 
     Returns:
         [events] each, in the order of time: user, second since opening, item (position
-        in the flattened popularity), and whether it was bought.
+        in the flattened popularity), and action (position in `ACTIONS`).
     """
     themes, items_per_theme = popularity.shape
-    weight = np.array([ACTION_WEIGHTS["browse"], ACTION_WEIGHTS["purchase"]])
+    weight = np.array(
+        [ACTION_WEIGHTS["browse"], CART_WEIGHT, ACTION_WEIGHTS["purchase"]]
+    )
     urn = np.zeros((users, themes))
     owned = np.zeros((users, themes, items_per_theme), bool)
     second = np.floor(rng.uniform(0, end / 2, users))
@@ -245,17 +291,26 @@ def _behave(
             popularity[theme] * np.where(owned[there, theme], REPEAT, 1.0), rng
         )
         bought = rng.random(len(there)) < PURCHASE_SHARE
-        drawn.append((there, now, theme * items_per_theme + place, bought))
-        owned[there, theme, place] |= bought
-        urn[there, theme] += weight[bought.astype(int)]
+        left, returned = second_thoughts.drawn(bought)
+        item = theme * items_per_theme + place
+        action = np.where(bought, PURCHASE, np.where(left, CART, BROWSE))
+        drawn.append((there, now, item, action))
+        back = second_thoughts.returns(now[returned])
+        drawn.append(
+            (there[returned], back, item[returned], np.full(len(back), RETURN))
+        )
+        kept = bought & ~returned
+        owned[there, theme, place] |= kept
+        urn[there, theme] += weight[np.where(returned, BROWSE, action)]
 
         gap = _gaps(pace[there], rng)
         urn[there] *= 2.0 ** (-gap[:, None] / half_life)
         second[there] = now + gap
         there = there[second[there] <= end]
-    user, second, item, bought = map(np.concatenate, zip(*drawn, strict=True))
+    user, second, item, action = map(np.concatenate, zip(*drawn, strict=True))
     order = np.lexsort([user, second])
-    return user[order], second[order].astype(np.int64), item[order], bought[order]
+    order = order[second[order] <= end]  # some returns come after the last day
+    return user[order], second[order].astype(np.int64), item[order], action[order]
 
 
 def _gaps(pace: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -279,7 +334,7 @@ def _raw_log(
     user: np.ndarray,
     second: np.ndarray,
     item: np.ndarray,
-    bought: np.ndarray,
+    action: np.ndarray,
     item_ids: np.ndarray,
     titles: Sequence[str],
 ) -> RawLog:
@@ -291,7 +346,7 @@ def _raw_log(
         "user": user_ids[user],
         "item": item_ids[item],
         "time": START + second,
-        "action": np.where(bought, "purchase", "browse").astype(object),
+        "action": ACTIONS[action],
     }
     items = pd.DataFrame({"item": item_ids, "text": titles})
     return RawLog(pd.DataFrame(columns), items, {})

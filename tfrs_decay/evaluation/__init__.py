@@ -1,11 +1,15 @@
 """Honest figures: the whole catalogue ranked, after a cut in time, beside baselines.
 
-NumPy only, and SciPy where a class says so. A model of any kind is measured through a
-function from a block of queries to scores.
+NumPy only, and SciPy where a class says so; `TwoTowerScores` alone loads TensorFlow. A
+model of any kind is measured through a function from a block of queries to scores.
 """
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tfrs_decay.evaluation.available import Available
 from tfrs_decay.evaluation.baselines import (
     OwnCounts,
     Popularity,
@@ -47,9 +51,13 @@ from tfrs_decay.evaluation.report import (
 )
 from tfrs_decay.evaluation.segments import by_segment, segments
 
+if TYPE_CHECKING:
+    from tfrs_decay.evaluation.two_tower import TwoTowerScores as TwoTowerScores
+
 __all__ = [
     "LEGEND",
     "TIFUKNN",
+    "Available",
     "Bin",
     "Calibration",
     "Comparison",
@@ -63,6 +71,7 @@ __all__ = [
     "Popularity",
     "RollingPopularity",
     "Scorer",
+    "TwoTowerScores",
     "as_dict",
     "blocks_of",
     "by_segment",
@@ -88,3 +97,10 @@ __all__ = [
     "verdicts_as_dict",
     "warnings",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # A trained model is TensorFlow's; figures of any other should not load it.
+    if name == "TwoTowerScores":
+        return importlib.import_module("tfrs_decay.evaluation.two_tower").TwoTowerScores
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -73,21 +73,23 @@ class RollingPopularity:
 
     score(q, i) = sum over the events of item i on days before that of query q of
     2^(-age / half_life), from the middle of the event's day to the start of the
-    query's: what a shop knows that counts once a night. Days are in UTC. Queries of one
-    day see the same counts, and nothing of that day.
+    query's: what a shop knows that counts once a night. Days are in UTC, and may be
+    shorter (`period`), as for news. Queries of one day see the same counts, and nothing
+    of that day.
 
     Args:
         events: Clean events, those of the test period too.
         half_life: How long it takes for an event's weight to halve; None never.
         frozen_after: Seconds since the epoch; events after it are not looked at, and
             the counts of later queries are those of the cut, older. None rolls on.
+        period: What is taken for a day, as in "1h": whole seconds.
 
     Attributes:
         table: The counts of every day, a `popularity.PopularityTable`.
 
     Raises:
-        ValueError: There is no event at or before `frozen_after`, or the half-life is
-            not positive.
+        ValueError: There is no event at or before `frozen_after`, the half-life is not
+            positive, or the period no whole number of seconds.
     """
 
     personal = False
@@ -98,11 +100,12 @@ class RollingPopularity:
         half_life: Duration | None,
         *,
         frozen_after: int | None = None,
+        period: Duration = "1d",
     ) -> None:
         if frozen_after is not None:
             events_until(events, frozen_after, "frozen_after")
         self.table = PopularityTable.of(
-            events, until=frozen_after, half_lives=[half_life]
+            events, until=frozen_after, half_lives=[half_life], period=period
         )
 
     def __call__(self, queries: Queries) -> np.ndarray:
