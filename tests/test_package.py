@@ -32,7 +32,7 @@ def test_importing_is_light():
         "td.decay.Exponential('7d'); td.data.Items(['a']); td.durations\n"
         "td.interest.InterestState; td.serving.NativeModel; td.serving.InterestStore\n"
         "td.evaluation.recall_at_k; td.plots; td.popularity.PopularityTable\n"
-        "td.neighbours.fit_ease; td.experiments.assign\n"
+        "td.neighbours.fit_ease; td.experiments.assign; td.feedback.join\n"
         "heavy = {'tensorflow', 'tf_keras', 'keras', 'pandas', 'matplotlib', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
@@ -222,8 +222,16 @@ ORDER = [
     "experiments.wording",
     "experiments.charts",
     "experiments.page_style",
+    "experiments.page_parts",
     "experiments.page",
     "experiments",
+    "feedback.served",
+    "feedback.joining",
+    "feedback.examination",
+    "feedback.weighting",
+    "feedback.reporting",
+    "feedback.page",
+    "feedback",
     "optimizers",
     "training",
     "ranking.towers",
@@ -251,6 +259,7 @@ ORDER = [
     "cli.models",
     "cli.asking",
     "cli.experiments",
+    "cli.feedback",
     "cli",
     "__main__",
 ]

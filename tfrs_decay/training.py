@@ -403,6 +403,7 @@ def train(
     split: TimeSplit,
     settings: Settings,
     *,
+    event_weights: np.ndarray | None = None,
     directory: str | os.PathLike[str] | None = None,
     verbose: int | None = None,
 ) -> Trained:
@@ -415,14 +416,16 @@ def train(
     and includes the validation period. The model's sampling probabilities, where it
     samples, are set for each fit from the targets that it draws, and its item tower's
     seen items from its histories and targets. Targets weigh what the settings say, by
-    action and by age at the cut which ends the fit. Nothing after the test cut is
-    looked at.
+    action and by age at the cut which ends the fit, times what `event_weights` says.
+    Nothing after the test cut is looked at.
 
     Args:
         model: Untrained; its weights are changed.
         events: Clean events.
         split: The cuts.
         settings: How to train.
+        event_weights: [events] what each event weighs as a target, above 0, such as
+            `feedback.Joined.event_weights` gives; all the same when left out.
         directory: Where checkpoints and a CSV of the losses go; nowhere when left out.
         verbose: Keras' own: 1 shows a progress bar, 2 a line a pass, 0 nothing. When
             left out a bar is shown on a terminal, and lines go to a pipe or a file.
@@ -436,7 +439,13 @@ def train(
     # Running averages and counts move in a fit as well as what is trained.
     start = [(variable, variable.numpy()) for variable in model.variables]
     recall = train_and_validate(
-        model, events, queries, settings, directory=directory, verbose=verbose
+        model,
+        events,
+        queries,
+        settings,
+        event_weights=event_weights,
+        directory=directory,
+        verbose=verbose,
     ).recall
     epochs = int(np.argmax(recall)) + 1
     if verbose:
@@ -452,6 +461,7 @@ def train(
         epochs,
         settings,
         until=split.test,
+        event_weights=event_weights,
         verbose=verbose,
     )
     return Trained(model, epochs, recall)
@@ -474,6 +484,7 @@ def train_and_validate(
     queries: Periods,
     settings: Settings,
     *,
+    event_weights: np.ndarray | None = None,
     directory: str | os.PathLike[str] | None = None,
     verbose: int | None = None,
 ) -> Validated:
@@ -484,6 +495,7 @@ def train_and_validate(
         events: Clean events.
         queries: From `queries_by_period`; the validation period's are not trained on.
         settings: How to train.
+        event_weights: As in `train`.
         directory: As in `train`.
         verbose: As in `train`.
 
@@ -498,8 +510,11 @@ def train_and_validate(
         settings.epochs,
         settings,
         until=queries.split.validation,
+        event_weights=event_weights,
         # Of the future of the training set, nothing has faded.
-        validation=_batches(model, queries.validation, events, settings),
+        validation=_batches(
+            model, queries.validation, events, settings, event_weights=event_weights
+        ),
         callbacks=[watching, *_callbacks(directory)],
         verbose=_shown(verbose),
     )
@@ -515,6 +530,7 @@ def fit_through(
     *,
     first_passes: int = 5,
     later_passes: int = 2,
+    event_weights: np.ndarray | None = None,
     verbose: int = 0,
 ) -> Iterator[int]:
     """Fits a model up to one cut after the other, each time from where it stands.
@@ -529,6 +545,7 @@ def fit_through(
         settings: How to train, but for `epochs`.
         first_passes: Over all queries up to the oldest cut.
         later_passes: Over all queries up to each of the others.
+        event_weights: As in `train`.
         verbose: Keras' own.
 
     Yields:
@@ -547,7 +564,16 @@ def fit_through(
     for cut in sorted({int(one) for one in cuts}):
         queries = basket_queries(events, until=cut, actions=settings.target_actions)
         refuse_no_queries(queries, events, "training")
-        _fit(model, queries, events, passes, settings, until=cut, verbose=verbose)
+        _fit(
+            model,
+            queries,
+            events,
+            passes,
+            settings,
+            until=cut,
+            event_weights=event_weights,
+            verbose=verbose,
+        )
         yield cut
         passes = later_passes
 
@@ -641,13 +667,20 @@ def _batches(
     settings: Settings,
     *,
     until: int | None = None,
+    event_weights: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """The batches of a period; a training period, which `until` ends, has faded."""
     decay = None if until is None else settings.example_decay
     weights = target_weights(
-        queries, events, by_action=settings.target_weights, decay=decay, until=until
+        queries,
+        events,
+        by_action=settings.target_weights,
+        by_event=event_weights,
+        decay=decay,
+        until=until,
     )
-    weighed = settings.target_weights is not None or decay is not None
+    told = (settings.target_weights, event_weights, decay)
+    weighed = any(one is not None for one in told)
     every = model.retrieval_loss == "full"
     if every and (queries.target_count > settings.max_targets).any():
         # What is not drawn of a basket would be a negative of what is.
@@ -673,6 +706,7 @@ def _fit(
     settings: Settings,
     *,
     until: int,
+    event_weights: np.ndarray | None,
     verbose: int,
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     validation: tf.data.Dataset | None = None,
@@ -681,7 +715,9 @@ def _fit(
     _count(model, queries, events, settings)
     model.compile(optimizer=_optimizer(settings, len(queries)))
     history = model.fit(
-        _batches(model, queries, events, settings, until=until),
+        _batches(
+            model, queries, events, settings, until=until, event_weights=event_weights
+        ),
         epochs=epochs,
         validation_data=validation,
         callbacks=[*callbacks, tf_keras.callbacks.TerminateOnNaN()],

@@ -8,7 +8,7 @@ import traceback
 
 import click
 
-from tfrs_decay.cli import asking, experiments, models, preparation
+from tfrs_decay.cli import asking, experiments, feedback, models, preparation
 from tfrs_decay.cli.console import BAD_INPUT, complain
 
 __all__ = ["cli", "main"]
@@ -26,7 +26,8 @@ def cli(debug: bool) -> None:
     one step. `tune` searches how interest fades before; `prepare` writes a log of any
     size as files of training examples; `encoder` makes a text encoder from a checkpoint
     of BERT or its family; `demo` walks the whole road on real purchases. `compare`
-    replays two exports over logged traffic; `experiment` tells what a live one found.
+    replays two exports over logged traffic; `experiment` tells what a live one found,
+    and `feedback` what came of what was shown.
     """
 
 
@@ -44,6 +45,7 @@ for _command in (
     asking.serve,
     experiments.compare,
     experiments.experiment,
+    feedback.feedback,
 ):
     cli.add_command(_command)
 
