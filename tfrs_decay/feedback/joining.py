@@ -358,26 +358,48 @@ def _answers(
     """
     user = recoded(events.user, events.users.tolist(), served.users.tolist())
     item = recoded(events.item, events.items.ids.tolist(), served.items.tolist())
-    # Pairs of user and item by their rank, and times by theirs, are one sorted key.
-    shown = served.user * len(served.items) + served.item
-    pairs, pair = np.unique(shown, return_inverse=True)
-    moments, moment = np.unique(served.time, return_inverse=True)
-    key = pair * len(moments) + moment
-    # The last of those with one key is the highest place's, and its first row.
-    order = np.lexsort([-np.arange(len(key)), -served.position, key])
+    pair = served.user * len(served.items) + served.item
     asked = user.astype(np.int64) * len(served.items) + item
-    rank = np.searchsorted(pairs, asked)
-    rank[rank == len(pairs)] = 0
-    known = (user >= 0) & (item >= 0)
-    was_shown = known & (pairs[rank] == asked)
-    latest = np.searchsorted(moments, events.time, side="right") - 1
-    at = np.searchsorted(key[order], rank * len(moments) + latest, side="right") - 1
-    candidate = order[np.maximum(at, 0)]
-    before = was_shown & (at >= 0) & (pair[candidate] == rank)
+    asked[(user < 0) | (item < 0)] = -1
+    key, asked_key = _keys(pair, served.time, asked, events.time)
+    # The last of those with one key is the highest place's, and its first row.
+    order = np.arange(len(key))[::-1]
+    # Small integers are sorted by their bytes, which is fast.
+    small = np.min_scalar_type(-int(served.position.max()))
+    below = -served.position[order].astype(small)
+    order = order[np.argsort(below, kind="stable")]
+    order = order[np.argsort(key[order], kind="stable")]
+    at = np.searchsorted(key[order], asked_key, side="right")
+    # One more at each end, of a pair that nothing asks for.
+    around = np.concatenate([[-2], pair[order], [-2]])
+    before, later = around[at] == asked, around[at + 1] == asked
+    candidate = order[np.maximum(at - 1, 0)]
     limit = np.array([windows.get(action, -1.0) for action in events.actions])
     age = events.time - served.time[candidate]
     answers = before & (age <= limit[events.action])
-    reason = np.select(
-        [answers, user < 0, item < 0, ~was_shown, ~before], [0, 1, 2, 3, 4], 5
-    )
+    reason = np.select([answers, before, later, user < 0, item < 0], [0, 5, 4, 1, 2], 3)
     return np.where(answers, candidate, -1), reason
+
+
+def _keys(
+    pair: np.ndarray, time: np.ndarray, asked: np.ndarray, moment: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pair and time in one number, of impressions and of events, that sorts as both.
+
+    The key of an event is that of the latest impression of its pair, where there is
+    one, or less than any; an event whose pair is -1 comes before all.
+    """
+    first, last = int(time.min()), int(time.max())
+    width = last - first + 2
+    if (int(pair.max()) + 2) * width < 2**63:
+        # 0 is before the first impression.
+        since = np.clip(moment, first - 1, last) - first + 1
+        return pair * width + time - first + 1, asked * width + since
+    # Too many pairs over too long a time: their places among those that there are.
+    pairs, pair = np.unique(pair, return_inverse=True)
+    moments, rank = np.unique(time, return_inverse=True)
+    width = len(moments) + 1
+    place = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
+    place = np.where(pairs[place] == asked, place, -1)
+    since = np.searchsorted(moments, moment, side="right")
+    return pair * width + rank + 1, place * width + since

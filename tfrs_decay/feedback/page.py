@@ -177,17 +177,16 @@ def _events(report: Report) -> str:
     joined = report.joined
     parts = []
     for action, found in joined.found.items():
-        total = sum(found.values())
+        total, limit = sum(found.values()), to_text(joined.windows[action])
         rows = [
-            (escape(f"{why}" if why != ANSWERED else f"{why} within {limit}"), count)
-            for limit in [to_text(joined.windows[action])]
+            (f"{why} within {limit}" if why == ANSWERED else why, count)
             for why, count in found.items()
             if count
         ]
         parts.append(
             f"<h3>{escape(action)}: {counted(total, 'event')}</h3>"
             + table(
-                ("Events that are", "", ""),
+                ("Events", "", ""),
                 [(said, f"{count:,}", f"{count / total:.1%}") for said, count in rows],
             )
         )

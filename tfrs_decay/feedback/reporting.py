@@ -163,7 +163,7 @@ def report(
     examination: Examination | None = None,
     weights: PositionWeights | None = None,
     level: float = 0.95,
-    resamples: int = 10_000,
+    resamples: int = 2_000,
     seed: int = 0,
 ) -> Report:
     """Measures how often something came of impressions.
@@ -176,7 +176,8 @@ def report(
         examination: From `fit_examination`, to be told as well.
         weights: From `position_weights`, likewise.
         level: Of the intervals, between 0 and 1.
-        resamples: How often users are drawn; 2,000 times at most for a day.
+        resamples: How often users are drawn; less often where many thousand users all
+            differ, and 2,000 times at most for a day.
         seed: Of the draws.
 
     Raises:
