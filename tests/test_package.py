@@ -32,7 +32,7 @@ def test_importing_is_light():
         "td.decay.Exponential('7d'); td.data.Items(['a']); td.durations\n"
         "td.interest.InterestState; td.serving.NativeModel; td.serving.InterestStore\n"
         "td.evaluation.recall_at_k; td.plots; td.popularity.PopularityTable\n"
-        "td.neighbours.fit_ease; td.experiments.assign\n"
+        "td.neighbours.fit_ease; td.experiments.assign; td.feedback.join\n"
         "heavy = {'tensorflow', 'tf_keras', 'keras', 'pandas', 'matplotlib', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
@@ -227,8 +227,16 @@ ORDER = [
     "experiments.wording",
     "experiments.charts",
     "experiments.page_style",
+    "experiments.page_parts",
     "experiments.page",
     "experiments",
+    "feedback.served",
+    "feedback.joining",
+    "feedback.examination",
+    "feedback.weighting",
+    "feedback.reporting",
+    "feedback.page",
+    "feedback",
     "optimizers",
     "training",
     "ranking.towers",
@@ -260,6 +268,7 @@ ORDER = [
     "cli.experiments",
     "cli.state",
     "cli.upkeep",
+    "cli.feedback",
     "cli",
     "__main__",
 ]

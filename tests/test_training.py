@@ -24,6 +24,7 @@ from tfrs_decay.training import (
     ValidationRecall,
     _batches,
     _optimizer,
+    fit_through,
     make_model,
     queries_by_period,
     train,
@@ -427,12 +428,14 @@ def test_each_fit_weighs_its_own_targets(drifting, monkeypatch):
 
     def watched(queries, events, **options):
         assert options["by_action"] == settings.target_weights
+        assert options["by_event"] is of_event
         asked.append((len(queries), options["decay"], options["until"]))
         return weights(queries, events, **options)
 
     monkeypatch.setattr(training, "target_weights", watched)
     model = make_model(events, settings, td.decay.Constant())
-    trained = train(model, events, split, settings, verbose=0)
+    of_event = np.where(events.item % 2, 3.0, 1.0)
+    trained = train(model, events, split, settings, event_weights=of_event, verbose=0)
     assert isinstance(trained.model.optimizer, td.optimizers.IdDecayAdam)
     periods = queries_by_period(events, split, settings)
     assert asked == [
@@ -440,15 +443,24 @@ def test_each_fit_weighs_its_own_targets(drifting, monkeypatch):
         (len(periods.training), settings.example_decay, split.validation),
         (len(periods.both), settings.example_decay, split.test),
     ]
-    # Of one basket the actions, of two baskets the ages differ.
+    asked.clear()
+    fitted = fit_through(model, events, [split.test], settings, event_weights=of_event)
+    assert list(fitted) == [split.test] and len(asked) == 1
+    monkeypatch.undo()
+    # Of one basket the actions and the events, of two baskets the ages differ.
     queries, batch = batch_of(
-        model, periods.training, events, settings, until=split.validation
+        model,
+        periods.training,
+        events,
+        settings,
+        until=split.validation,
+        event_weights=of_event,
     )
     weight = batch["target_weight"].numpy()
     code = events.action[queries.target]
     of_action = np.array([settings.target_weights[one] for one in events.actions])[code]
     age = (split.validation - queries.time)[queries.query_of_target] / 86_400
-    expected = of_action * 0.5 ** (age / 10)
+    expected = of_action * of_event[queries.target] * 0.5 ** (age / 10)
     np.testing.assert_allclose(
         np.sort(weight[weight > 0]), np.sort(expected / expected.mean()), rtol=1e-4
     )

@@ -425,6 +425,7 @@ def train(
     split: TimeSplit,
     settings: Settings,
     *,
+    event_weights: np.ndarray | None = None,
     directory: str | os.PathLike[str] | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
     verbose: int | None = None,
@@ -438,14 +439,16 @@ def train(
     and includes the validation period. The model's sampling probabilities, where it
     samples, are set for each fit from the targets that it draws, and its item tower's
     seen items from its histories and targets. Targets weigh what the settings say, by
-    action and by age at the cut which ends the fit. Nothing after the test cut is
-    looked at.
+    action and by age at the cut which ends the fit, times what `event_weights` says.
+    Nothing after the test cut is looked at.
 
     Args:
         model: Untrained; its weights are changed.
         events: Clean events.
         split: The cuts.
         settings: How to train.
+        event_weights: [events] what each event weighs as a target, above 0, such as
+            `feedback.Joined.event_weights` gives; all the same when left out.
         directory: Where checkpoints and a CSV of the losses go; nowhere when left out.
         tensorboard: The folder that TensorBoard is shown, which gets losses and what
             was learned of time (`callbacks.DecayTensorBoard`), of the first fit in
@@ -468,6 +471,7 @@ def train(
         events,
         queries,
         settings,
+        event_weights=event_weights,
         directory=directory,
         callbacks=boards["first"],
         verbose=verbose,
@@ -486,6 +490,7 @@ def train(
         epochs,
         settings,
         until=split.test,
+        event_weights=event_weights,
         callbacks=boards["again"],
         verbose=verbose,
     )
@@ -509,6 +514,7 @@ def train_and_validate(
     queries: Periods,
     settings: Settings,
     *,
+    event_weights: np.ndarray | None = None,
     directory: str | os.PathLike[str] | None = None,
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     verbose: int | None = None,
@@ -520,6 +526,7 @@ def train_and_validate(
         events: Clean events.
         queries: From `queries_by_period`; the validation period's are not trained on.
         settings: How to train.
+        event_weights: As in `train`.
         directory: As in `train`.
         callbacks: Further ones, which find Recall@20 among the logs.
         verbose: As in `train`.
@@ -535,8 +542,11 @@ def train_and_validate(
         settings.epochs,
         settings,
         until=queries.split.validation,
+        event_weights=event_weights,
         # Of the future of the training set, nothing has faded.
-        validation=_batches(model, queries.validation, events, settings),
+        validation=_batches(
+            model, queries.validation, events, settings, event_weights=event_weights
+        ),
         callbacks=[watching, *_callbacks(directory), *callbacks],
         verbose=_shown(verbose),
     )
@@ -552,6 +562,7 @@ def fit_through(
     *,
     first_passes: int = 5,
     later_passes: int = 2,
+    event_weights: np.ndarray | None = None,
     verbose: int = 0,
 ) -> Iterator[int]:
     """Fits a model up to one cut after the other, each time from where it stands.
@@ -566,6 +577,7 @@ def fit_through(
         settings: How to train, but for `epochs`.
         first_passes: Over all queries up to the oldest cut.
         later_passes: Over all queries up to each of the others.
+        event_weights: As in `train`.
         verbose: Keras' own.
 
     Returns:
@@ -589,7 +601,16 @@ def fit_through(
         for cut in ordered:
             queries = queries_until(cut)
             passes = first_passes if cut == ordered[0] else later_passes
-            _fit(model, queries, events, passes, settings, until=cut, verbose=verbose)
+            _fit(
+                model,
+                queries,
+                events,
+                passes,
+                settings,
+                until=cut,
+                event_weights=event_weights,
+                verbose=verbose,
+            )
             yield cut
 
     ordered = sorted({int(one) for one in cuts})
@@ -687,13 +708,20 @@ def _batches(
     settings: Settings,
     *,
     until: int | None = None,
+    event_weights: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """The batches of a period; a training period, which `until` ends, has faded."""
     decay = None if until is None else settings.example_decay
     weights = target_weights(
-        queries, events, by_action=settings.target_weights, decay=decay, until=until
+        queries,
+        events,
+        by_action=settings.target_weights,
+        by_event=event_weights,
+        decay=decay,
+        until=until,
     )
-    weighed = settings.target_weights is not None or decay is not None
+    told = (settings.target_weights, event_weights, decay)
+    weighed = any(one is not None for one in told)
     every = model.retrieval_loss == "full"
     if every and (queries.target_count > settings.max_targets).any():
         # What is not drawn of a basket would be a negative of what is.
@@ -719,6 +747,7 @@ def _fit(
     settings: Settings,
     *,
     until: int,
+    event_weights: np.ndarray | None,
     verbose: int,
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     validation: tf.data.Dataset | None = None,
@@ -727,7 +756,9 @@ def _fit(
     _count(model, queries, events, settings)
     model.compile(optimizer=_optimizer(settings, len(queries)))
     history = model.fit(
-        _batches(model, queries, events, settings, until=until),
+        _batches(
+            model, queries, events, settings, until=until, event_weights=event_weights
+        ),
         epochs=epochs,
         validation_data=validation,
         callbacks=[*callbacks, tf_keras.callbacks.TerminateOnNaN()],

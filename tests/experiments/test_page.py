@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from page_reader import Reader
 from simulated_traffic import (
     ARMS,
     ITEMS,
@@ -23,40 +23,6 @@ from tfrs_decay.experiments import interleaved, live, page, replay, write_page
 from tfrs_decay.experiments.assignment import sample_ratio
 from tfrs_decay.experiments.charts import interval, lines, ticks
 from tfrs_decay.experiments.wording import Figures, chance, headline, sentences
-
-VOID = {"meta", "line", "circle", "polyline", "polygon", "br"}
-
-
-class Reader(HTMLParser):
-    """Refuses elements that are not closed in turn, and keeps text and attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.text, self.attributes, self.tags = [], [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] != "style":
-            self.text.append(data)
-
-    @property
-    def said(self):
-        return " ".join(" ".join(self.text).split())
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,15 @@ import traceback
 
 import click
 
-from tfrs_decay.cli import asking, experiments, models, preparation, state, upkeep
+from tfrs_decay.cli import (
+    asking,
+    experiments,
+    feedback,
+    models,
+    preparation,
+    state,
+    upkeep,
+)
 from tfrs_decay.cli.console import BAD_INPUT, complain
 
 __all__ = ["cli", "main"]
@@ -26,9 +34,10 @@ def cli(debug: bool) -> None:
     one step. `tune` searches how interest fades before; `prepare` writes a log of any
     size as files of training examples; `encoder` makes a text encoder from a checkpoint
     of BERT or its family; `demo` walks the whole road on real purchases. `compare`
-    replays two exports over logged traffic; `experiment` tells what a live one found.
-    `state` looks after what an interest store keeps of users; `forget` removes a user
-    from what was written; `doctor` sees whether this machine has what is needed.
+    replays two exports over logged traffic; `experiment` tells what a live one found,
+    and `feedback` what came of what was shown. `state` looks after what an interest
+    store keeps of users; `forget` removes a user from what was written; `doctor` sees
+    whether this machine has what is needed.
     """
 
 
@@ -49,6 +58,7 @@ for _command in (
     experiments.experiment,
     upkeep.doctor,
     upkeep.forget,
+    feedback.feedback,
 ):
     cli.add_command(_command)
 

@@ -468,14 +468,10 @@ def read_events(options: Mapping[str, Any]) -> Cleaned:
 
 def read_traffic(options: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Logged impressions, and how they are compared, as `outcome_options` tell it."""
-    from tfrs_decay.data.tables import read_table, require
+    from tfrs_decay.data.tables import read_table, renamed
 
     table = read_table(options["traffic"])
-    names = {theirs: ours for ours, theirs in read_columns(options["columns"]).items()}
-    require(table, names, options["traffic"])
-    # What is called so and is meant by nobody would stand there twice.
-    table = table.drop(columns=[one for one in names.values() if one in table])
-    return table.rename(columns=names), {
+    return renamed(table, read_columns(options["columns"]), options["traffic"]), {
         "rewards": list(options["rewards"]) or None,
         "duplicates": "drop" if options["drop_duplicates"] else "refuse",
         "seed": options["seed"],
@@ -491,7 +487,7 @@ def read_rules(options: Mapping[str, Any]) -> Rules:
     """What cleaning does, as the options tell it."""
     from tfrs_decay.data import Rules
 
-    taken_back = _pairs(
+    taken_back = read_pairs(
         "--taken-back", options["taken_back"], "ACTION=ACTION, as in return=purchase"
     )
     names = (
@@ -590,9 +586,9 @@ def was_given(name: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
-def read_columns(written: Iterable[str]) -> dict[str, str]:
+def read_columns(written: Iterable[str], option: str = "--column") -> dict[str, str]:
     """What a log calls its columns, by our names."""
-    return _pairs("--column", written, "NAME=COLUMN, as in user=customer_id")
+    return read_pairs(option, written, "NAME=COLUMN, as in user=customer_id")
 
 
 def _weights(option: str, written: Iterable[str]) -> dict[str, float]:
@@ -601,7 +597,7 @@ def _weights(option: str, written: Iterable[str]) -> dict[str, float]:
 
 def _numbers(option: str, written: Iterable[str], form: str) -> dict[str, float]:
     numbers = {}
-    for name, number in _pairs(option, written, form, at_last=True).items():
+    for name, number in read_pairs(option, written, form, at_last=True).items():
         try:
             numbers[name] = float(number)
         except ValueError:
@@ -611,7 +607,7 @@ def _numbers(option: str, written: Iterable[str], form: str) -> dict[str, float]
     return numbers
 
 
-def _pairs(
+def read_pairs(
     option: str, written: Iterable[str], form: str, *, at_last: bool = False
 ) -> dict[str, str]:
     """What is typed as NAME=VALUE, by name.

@@ -8,7 +8,7 @@ import importlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,26 @@ def require(
             f"{path} has more than one column named {twice[0]!r}: rename or remove the "
             "others."
         )
+
+
+def renamed(
+    table: pd.DataFrame, columns: Mapping[str, str], path: PathLike
+) -> pd.DataFrame:
+    """The table with our names for its columns.
+
+    Args:
+        table: As it was read.
+        columns: The table's own names where they differ, by ours.
+        path: The file, for errors.
+
+    Raises:
+        ValueError: The table lacks one of them, or has it twice.
+    """
+    names = {theirs: ours for ours, theirs in columns.items()}
+    require(table, names, path)
+    # What is called so and is meant by nobody would stand there twice.
+    nobodys = [one for one in names.values() if one in table and one not in names]
+    return table.drop(columns=nobodys).rename(columns=names)
 
 
 def _separator(table: pd.DataFrame) -> str:

@@ -16,19 +16,23 @@ def target_weights(
     events: Events,
     *,
     by_action: Mapping[str, float] | None = None,
+    by_event: np.ndarray | None = None,
     decay: Decay | None = None,
     until: int | None = None,
 ) -> np.ndarray:
     """Weights of targets, 1 on average, for `batches(target_weights=...)`.
 
-    A target's weight is proportional to by_action[its action] * decay(until - its
-    query's time).
+    A target's weight is proportional to by_action[its action] * by_event[itself] *
+    decay(until - its query's time).
 
     Args:
         queries: From `basket_queries`.
         events: The events that the queries were made from.
         by_action: A weight above 0 for each action that is a target; all weigh the same
             when left out.
+        by_event: [events] a weight above 0 for each of `events`, such as
+            `feedback.Joined.event_weights` gives, for clicks that few would have made
+            where the item stood.
         decay: How the training set fades: over the age alone, at one rate; not at all
             when left out. What it learns stays at its start.
         until: The end of the training set, in seconds since the epoch, from which ages
@@ -39,7 +43,8 @@ def target_weights(
 
     Raises:
         ValueError: A target's action has no weight, a weight is not finite and above 0,
-            the decay is of another kind or leaves nothing, or a query is after `until`.
+            there is not a weight for each event, the decay is of another kind or leaves
+            nothing, or a query is after `until`.
     """
     weight = np.ones(len(queries.target))
     if by_action is not None:
@@ -54,6 +59,9 @@ def target_weights(
             )
         of_action = [by_action.get(one, 0.0) for one in events.actions]
         weight *= np.array(of_action)[action]
+    if by_event is not None:
+        of_event = checked_weights(by_event, len(events), "event", "by_event")
+        weight *= of_event[queries.target]
     if decay is not None and len(queries):
         check_example_decay(decay)
         latest = int(queries.time.max())
@@ -70,6 +78,36 @@ def target_weights(
             f"decay={decay!r} leaves nothing of any query: it is to fade more slowly."
         )
     return (weight / (weight.mean() if len(weight) else 1)).astype(np.float32)
+
+
+def checked_weights(weights: np.ndarray, count: int, of: str, name: str) -> np.ndarray:
+    """Refuses weights that are not one, finite and above 0, for each of something.
+
+    Args:
+        weights: [count] numbers.
+        count: How many there are to be.
+        of: What they are of, such as "event".
+        name: The argument to name in an error.
+
+    Returns:
+        [count] float64.
+
+    Raises:
+        ValueError: They are of another shape, or one is not finite and above 0.
+    """
+    weights = np.asarray(weights, np.float64)
+    if weights.shape != (count,):
+        raise ValueError(
+            f"{name} is of shape {weights.shape}: give one weight for each of "
+            f"{count:,} {of}s."
+        )
+    wrong = ~((weights > 0) & np.isfinite(weights))
+    if wrong.any():
+        raise ValueError(
+            f"{name} holds {weights[wrong][0]} ({wrong.sum():,} of {count:,} are "
+            "alike): each must be finite and above 0."
+        )
+    return weights
 
 
 def check_action_weights(weights: Mapping[str, float], name: str = "by_action") -> None:

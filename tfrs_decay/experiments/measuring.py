@@ -101,7 +101,7 @@ def measure(
         raise ValueError(f"control={control!r} is not among the arms {[*rows.weight]}.")
 
     def part(name: str, some: Impressions) -> Part:
-        return _part(name, some, control, level, (resamples, seed, EFFORT))
+        return measured_part(name, some, control, level, (resamples, seed, EFFORT))
 
     of_day = (min(resamples, RESAMPLES_OF_DAYS), seed, EFFORT_OF_DAYS)
 
@@ -119,7 +119,9 @@ def measure(
         for one in np.unique(day):
             name = day_of(one * DAY)
             for parts, kept in ((by_day, day == one), (cumulative, day <= one)):
-                parts.append(_part(name, rows.where(kept), control, level, of_day))
+                parts.append(
+                    measured_part(name, rows.where(kept), control, level, of_day)
+                )
     by_segment: list[Part] = []
     if rows.segment is not None:
         by_segment = [
@@ -151,14 +153,23 @@ def measure(
     )
 
 
-def _part(
+def measured_part(
     name: str,
     rows: Impressions,
     control: str,
     level: float,
     drawn: tuple[int, int, int],
 ) -> Part:
-    """One part; `drawn` says how often at most, by which seed, and the effort."""
+    """Measures some impressions.
+
+    Args:
+        name: Of the part.
+        rows: Its impressions, of one arm or more.
+        control: The arm that the others are compared with.
+        level: Of the intervals, between 0 and 1.
+        drawn: How often users are drawn at most, by which seed, and how many numbers
+            may be drawn, as `EFFORT` says.
+    """
     arms = list(rows.weight)
     # Users without any weight are drawn like the others: they are part of the chance.
     _, user = np.unique(rows.user, return_inverse=True)

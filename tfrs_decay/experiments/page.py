@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -11,7 +11,15 @@ from tfrs_decay.data.cleaning import counted
 from tfrs_decay.evaluation.compare import Comparison
 from tfrs_decay.experiments import charts
 from tfrs_decay.experiments.outcome import Outcome, Part
-from tfrs_decay.experiments.page_style import STYLE
+from tfrs_decay.experiments.page_parts import (
+    bullets,
+    cautions,
+    document,
+    figure,
+    section,
+    table,
+    write_whole,
+)
 from tfrs_decay.experiments.wording import (
     KINDS,
     READING,
@@ -33,12 +41,7 @@ def write_page(
         path: The file, which is overwritten; its folder is made.
         title: As in `page`.
     """
-    path = Path(path)
-    text = page(outcome, title=title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(path)
+    return write_whole(page(outcome, title=title), path)
 
 
 def page(outcome: Outcome, *, title: str | None = None) -> str:
@@ -54,7 +57,7 @@ def page(outcome: Outcome, *, title: str | None = None) -> str:
     body = [
         f"<header><h1>{escape(title)}</h1>{_about(outcome)}</header>",
         _verdict(outcome),
-        _cautions(outcome),
+        cautions(outcome.notes),
         _rates(outcome),
         _differences(outcome),
         _days(outcome),
@@ -64,15 +67,7 @@ def page(outcome: Outcome, *, title: str | None = None) -> str:
         _left_out(outcome),
         _reading(outcome),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src '
-        "'none'; style-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>"
-        + "\n".join(filter(None, body))
-        + "</main></body></html>\n"
-    )
+    return document(title, body)
 
 
 def _about(outcome: Outcome) -> str:
@@ -105,14 +100,6 @@ def _verdict(outcome: Outcome) -> str:
     )
 
 
-def _cautions(outcome: Outcome) -> str:
-    if not outcome.notes:
-        return ""
-    return (
-        f'<section class="caution"><h2>Be careful</h2>{_list(outcome.notes)}</section>'
-    )
-
-
 def _rates(outcome: Outcome) -> str:
     interval = f"{outcome.level:.0%} interval"
     parts = []
@@ -129,8 +116,8 @@ def _rates(outcome: Outcome) -> str:
             for arm, rate in rates.items()
         ]
         heads = ("", "Rate", interval, "Users", "Impressions")
-        parts.append(f"<h3>{escape(metric)}</h3>" + _table(heads, rows))
-    return _section("Figures", "".join(parts))
+        parts.append(f"<h3>{escape(metric)}</h3>" + table(heads, rows))
+    return section("Figures", "".join(parts))
 
 
 def _differences(outcome: Outcome) -> str:
@@ -141,7 +128,7 @@ def _differences(outcome: Outcome) -> str:
             for arm, one in of_arm.items()
         ]
         parts.append(_forest(outcome, metric, rows))
-    return _section(
+    return section(
         "Differences",
         f'<p class="quiet">Right of the line: more than {escape(outcome.control)}. '
         f"The bar is the {outcome.level:.0%} interval.</p>{''.join(parts)}",
@@ -202,13 +189,13 @@ def _days(outcome: Outcome) -> str:
             if arm != outcome.control
         }
         drawn += [
-            _figure(
+            figure(
                 f"{metric} of each day",
                 charts.lines(
                     names, rates, label=f"{metric} by day", written=figures.rate
                 ),
             ),
-            _figure(
+            figure(
                 f"{metric}: difference from {outcome.control}, all days so far",
                 charts.lines(
                     names,
@@ -220,11 +207,11 @@ def _days(outcome: Outcome) -> str:
             ),
         ]
     legend = " ".join(_arm(outcome, arm) for arm in outcome.arms)
-    table = "".join(_day_table(outcome, metric) for metric in outcome.metrics)
-    return _section(
+    of_days = "".join(_day_table(outcome, metric) for metric in outcome.metrics)
+    return section(
         "Day by day",
         f'<p class="legend">{legend}</p><div class="charts">{"".join(drawn)}</div>'
-        f"<details><summary>The figures of each day</summary>{table}</details>",
+        f"<details><summary>The figures of each day</summary>{of_days}</details>",
     )
 
 
@@ -235,7 +222,7 @@ def _day_table(outcome: Outcome, metric: str) -> str:
         for part in outcome.by_day
     ]
     heads = ("Day", *map(escape, outcome.arms), "Impressions")
-    return f"<h3>{escape(metric)}</h3>" + _table(heads, rows)
+    return f"<h3>{escape(metric)}</h3>" + table(heads, rows)
 
 
 def _cells(outcome: Outcome, part: Part, metric: str, figures: Figures) -> list[str]:
@@ -262,7 +249,7 @@ def _segments(outcome: Outcome) -> str:
             for arm in outcome.arms
             if arm != outcome.control
         ]
-        table = _table(
+        of_segments = table(
             ("Segment", *map(escape, outcome.arms), "Impressions"),
             [
                 (escape(part.name), *_cells(outcome, part, metric, figures))
@@ -273,7 +260,7 @@ def _segments(outcome: Outcome) -> str:
             f"<h3>{escape(metric)}</h3>"
             + (_forest(outcome, metric, rows) if rows else "")
             + "<details><summary>The figures of each segment</summary>"
-            + f"{table}</details>"
+            + f"{of_segments}</details>"
         )
     few = len(outcome.by_segment) - len(told)
     if few:
@@ -281,7 +268,7 @@ def _segments(outcome: Outcome) -> str:
             f'<p class="quiet">{counted(few, "segment has", "segments have")} too few '
             "users to say anything.</p>"
         )
-    return _section("Segment by segment", "".join(parts))
+    return section("Segment by segment", "".join(parts))
 
 
 def _segment_name(outcome: Outcome, part: Part, arm: str) -> str:
@@ -308,7 +295,7 @@ def _weights(outcome: Outcome) -> str:
         *("Mean weight, 1 expected", "Largest share of one", "Weights cut (their sum)"),
         "Without an answer",
     )
-    return _section("How much of the log speaks for each", _table(heads, rows))
+    return section("How much of the log speaks for each", table(heads, rows))
 
 
 def _users(outcome: Outcome) -> str:
@@ -321,7 +308,7 @@ def _users(outcome: Outcome) -> str:
         ]
         said = "They fit" if one.fits else "They do not fit"
         parts.append(
-            _table(("", "Users", "Expected"), rows)
+            table(("", "Users", "Expected"), rows)
             + f"<p>{said}: by chance alone they are as far from what was expected "
             f"{chance(one.p)}.</p>"
         )
@@ -334,7 +321,7 @@ def _users(outcome: Outcome) -> str:
             f"half and half {chance(won.p)}."
         )
         parts.append(f"<p>{escape(said)}</p>")
-    return _section("Users", "".join(parts)) if parts else ""
+    return section("Users", "".join(parts)) if parts else ""
 
 
 def _left_out(outcome: Outcome) -> str:
@@ -342,36 +329,14 @@ def _left_out(outcome: Outcome) -> str:
         f"{counted(count, 'impression')}: {why}"
         for why, count in outcome.dropped.items()
     ]
-    return _section("Left out", _list(said) if said else "<p>Nothing was left out.</p>")
+    return section(
+        "Left out", bullets(said) if said else "<p>Nothing was left out.</p>"
+    )
 
 
 def _reading(outcome: Outcome) -> str:
     said = [one.format(level=f"{100 * outcome.level:g}") for one in READING]
-    return _section("How to read this", _list([*said, READING_OF[outcome.kind]]))
-
-
-def _section(heading: str, body: str) -> str:
-    return f"<section><h2>{escape(heading)}</h2>{body}</section>"
-
-
-def _list(texts: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(one)}</li>' for one in texts)}</ul>"
-
-
-def _figure(caption: str, drawn: str) -> str:
-    return f"<figure><figcaption>{escape(caption)}</figcaption>{drawn}</figure>"
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML."""
-    head = "".join(f'<th scope="col">{one}</th>' for one in heads)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows
-    )
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}'
-        "</tbody></table></div>"
-    )
+    return section("How to read this", bullets([*said, READING_OF[outcome.kind]]))
 
 
 def _colour(outcome: Outcome, arm: str) -> str:

@@ -53,7 +53,7 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 .word.worse { color: var(--worse); } .word.none { color: var(--none); }
 .charts { display: grid; gap: 20px;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); }
-figure { margin: 0; }
+figure { margin: 0; max-width: 480px; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--quiet); font-size: 13px; }
 svg .grid { stroke: var(--line); } svg .axis { stroke: var(--line); }

@@ -15,7 +15,7 @@ from tfrs_decay.experiments.measuring import Impressions
 if TYPE_CHECKING:
     import pandas as pd
 
-IDS = ("user", "arm", "item", "segment")
+IDS = ("user", "arm", "item", "segment", "request")
 """Columns of names, which are told apart as text: 1, "1" and 1.0 are one user."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tfrs_decay.evaluation.compare import Comparison
@@ -65,10 +66,17 @@ class Figures:
     @classmethod
     def of(cls, outcome: Outcome, metric: str) -> Figures:
         """As many decimals as the intervals of all impressions leave in doubt."""
-        share = outcome.metrics[metric]
-        widths = [
-            one.high - one.low for one in outcome.overall.differences[metric].values()
-        ]
+        return cls.fitting(
+            outcome.metrics[metric],
+            [
+                one.high - one.low
+                for one in outcome.overall.differences[metric].values()
+            ],
+        )
+
+    @classmethod
+    def fitting(cls, share: bool, widths: Iterable[float]) -> Figures:
+        """As many decimals as intervals of these widths leave in doubt."""
         width = min(filter(None, widths), default=1.0) * (100 if share else 1)
         return cls(share, min(max(2 - math.ceil(math.log10(width)), 0), 4))
 

@@ -1,0 +1,138 @@
+"""What a recommender answered, as columns: one row for each item that was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfrs_decay.data.files import PathLike
+from tfrs_decay.data.names import coded
+from tfrs_decay.data.tables import read_table, renamed
+from tfrs_decay.experiments.traffic import IMPRESSION, Traffic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """Impressions: items that were shown to users, checked.
+
+    Make it by `Served.of` or `Served.read`.
+
+    Attributes:
+        request: [n] int64, the number of the list that a row is of.
+        user: [n] int64, places in `users`.
+        item: [n] int64, places in `items`.
+        time: [n] int64, seconds since the epoch.
+        position: [n] int64, places of a list, from 1 on.
+        users: The users' ids, as text.
+        items: The items' ids, as text.
+        version: [n] strings, which model's version answered; None where unknown.
+        segment: [n] strings, such as "new users"; None where unknown.
+        propensity: [n] float64, the chance that this item was shown at this place,
+            above 0 and at most 1; None where unknown.
+        score: [n] float64, what the model said of the item; None where unknown.
+        repeated: How many rows were left out that say the same as one before them.
+    """
+
+    request: np.ndarray
+    user: np.ndarray
+    item: np.ndarray
+    time: np.ndarray
+    position: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
+    version: np.ndarray | None = None
+    segment: np.ndarray | None = None
+    propensity: np.ndarray | None = None
+    score: np.ndarray | None = None
+    repeated: int = 0
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any] | pd.DataFrame) -> Served:
+        """Reads a table, whose rows may come in any order.
+
+        A row that has the request, user, item, position and time of a row before it is
+        the same impression, delivered twice: it is left out and counted.
+
+        Args:
+            table: Columns user, item, time (a date or seconds since the epoch) and
+                position (from 1 on), one row an item that was shown; where they are
+                known request (the list's id; user and time tell lists apart without
+                it), version, segment, propensity and score. Others are not read. A
+                pandas frame, or arrays by name.
+
+        Raises:
+            ValueError: There are no rows, or a column is missing or holds something
+                else; the error has the row.
+            ImportError: pandas is not installed.
+        """
+        traffic = Traffic(table)
+        traffic.require(("user", "item", "time", "position"))
+        again = traffic.repeated(("request", *IMPRESSION), "drop")
+        if again.any():
+            traffic = traffic.where(~again)
+        users, user = _codes(traffic, "user")
+        items, item = _codes(traffic, "item")
+        time = traffic.times()
+        if "request" in traffic:
+            _, request = _codes(traffic, "request")
+        else:
+            moments, moment = np.unique(time, return_inverse=True)
+            request = np.unique(user * len(moments) + moment, return_inverse=True)[1]
+        propensity = None
+        if "propensity" in traffic:
+            propensity = traffic.numbers(
+                "propensity", "a chance above 0 and at most 1", np.nextafter(0, 1), 1
+            )
+        return cls(
+            request=request,
+            user=user,
+            item=item,
+            time=time,
+            position=traffic.places(),
+            users=users,
+            items=items,
+            version=traffic.names("version") if "version" in traffic else None,
+            segment=traffic.names("segment") if "segment" in traffic else None,
+            propensity=propensity,
+            score=(
+                traffic.numbers("score", "a finite number")
+                if "score" in traffic
+                else None
+            ),
+            repeated=int(again.sum()),
+        )
+
+    @classmethod
+    def read(
+        cls, path: PathLike, *, columns: Mapping[str, str] | None = None
+    ) -> Served:
+        """Reads a file, as `of` reads a table.
+
+        Args:
+            path: A .csv, .parquet, .jsonl or .xlsx file.
+            columns: The file's own names where they differ, by ours:
+                `{"user": "customer_id"}`.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file cannot be read or lacks a column, or as in `of`.
+            ImportError: The format needs a package that is not installed.
+        """
+        return cls.of(renamed(read_table(path), columns or {}, path))
+
+
+def _codes(traffic: Traffic, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The names of a column, sorted, and [n] int64 places among them."""
+    import pandas as pd
+
+    names, code = coded(pd.Series(traffic.names(name), dtype=object))
+    return np.array(names, dtype=object), code.astype(np.int64)
