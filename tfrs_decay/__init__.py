@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         similar,
         training,
         tuning,
+        updating,
     )
 
 __version__ = "0.1.0"
@@ -63,6 +64,7 @@ __all__ = [
     "similar",
     "training",
     "tuning",
+    "updating",
 ]
 
 

@@ -9,6 +9,7 @@ from tfrs_decay.data.cleaning import Cleaned, RawLog, clean
 from tfrs_decay.data.events import Events, Items
 from tfrs_decay.data.examples import example_table, write_examples
 from tfrs_decay.data.grouplens import movielens, movielens_tfds
+from tfrs_decay.data.growing import Grown, grow
 from tfrs_decay.data.histories import (
     Queries,
     basket_queries,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cleaned",
     "Events",
+    "Grown",
     "ItemVectors",
     "Items",
     "LeakWarning",
@@ -65,6 +67,7 @@ __all__ = [
     "events_at",
     "events_before",
     "example_table",
+    "grow",
     "leave_last_out",
     "load_events",
     "mind",
