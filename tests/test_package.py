@@ -253,6 +253,7 @@ ORDER = [
     "cli.models",
     "cli.asking",
     "cli.experiments",
+    "cli.updating",
     "cli",
     "__main__",
 ]

@@ -6,22 +6,40 @@ and the model is trained from where it stands on the baskets of the new period a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tf_keras
 
+from tfrs_decay.data.cleaning import Cleaned
 from tfrs_decay.data.events import Events, Items
 from tfrs_decay.data.growing import Grown, grow
 from tfrs_decay.data.histories import Queries, basket_queries
+from tfrs_decay.data.split import TimeSplit
+from tfrs_decay.data.storage import save_events
 from tfrs_decay.data.times import days_of
+from tfrs_decay.data.vectors import read_vectors
 from tfrs_decay.durations import Duration, to_seconds, to_text
 from tfrs_decay.evaluation import Comparison, compare, evaluate
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.models import DecayRetrieval
+from tfrs_decay.runs import (
+    Run,
+    about_model,
+    encoding_progress,
+    export_run,
+    load_run,
+    refuse_existing,
+    write_about,
+    written_whole,
+)
+from tfrs_decay.serving import asking, native
+from tfrs_decay.serving.versions import next_version
 from tfrs_decay.training import Settings, drawn_queries, fit_on, refuse_no_queries
 
 PASSES = 2
@@ -234,6 +252,164 @@ def update(
         learning_rate=rate,
         loss=step.fit(model, end) if published else None,
     )
+
+
+class Refused(RuntimeError):
+    """The guard refused the next model.
+
+    Attributes:
+        guard: Its verdict and figures.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__(f"refused, and the last model stays: {guard.why}.")
+        self.guard = guard
+
+
+def update_run(
+    run: Run,
+    cleaned: Cleaned,
+    directory: str | os.PathLike[str],
+    *,
+    data: str,
+    items: Items | None = None,
+    vectors: str | os.PathLike[str] | None = None,
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> Run:
+    """Makes the next run of the last one and a newer log, and writes its folder.
+
+    The new period begins where the run's model was trained until: for a run of
+    `train`, at its test cut. The next run has no test period, and its model no twin
+    with mean pooling: its figures are the guard's, in `run.json` under "update", with
+    the runs that it comes from. The folder appears whole or not at all.
+
+    Args:
+        run: The last run, which is left as it is.
+        cleaned: The newer log; it may overlap the run's.
+        directory: The folder to write; it must not be there.
+        data: The log's name, to be written down.
+        items: Items that are described, whether or not anybody had them. A model that
+            knows items by their ids alone takes those only that somebody had.
+        vectors: A file with the vectors of new items, where the model has such; that of
+            the last run when left out.
+        say: Is told what is being done.
+        **options: `hold_out`, `refuse_unsure`, `force`, `passes` and `learning_rate` of
+            `update`.
+
+    Raises:
+        FileExistsError: The folder is there.
+        ValueError: As `update`, or vectors are given for a model without.
+        Refused: By the guard; nothing was written.
+    """
+    refuse_existing(directory)
+    settings, reads = run.settings, run.settings.encoder is not None
+    if vectors is not None:
+        if settings.vectors is None:
+            raise ValueError(
+                f"vectors={os.fspath(vectors)!r}: the run {run.directory} was trained "
+                "without: leave them out, or train anew."
+            )
+        settings = replace(settings, vectors=str(Path(vectors).absolute()))
+    of_items = None
+    if settings.vectors is not None:
+        file = read_vectors(settings.vectors)
+        of_items = dict(zip(file.ids, file.vectors, strict=True))
+    past: Mapping[str, Any] = run.about.get("update", {})
+    say(f"Updating {run.directory} ...")
+    updated = update(
+        run.model(),
+        run.events(),
+        cleaned.events,
+        settings,
+        items=items if reads or of_items is not None else None,
+        vectors=of_items,
+        trained_until=run.split.test,
+        usual=past.get("usual"),
+        progress=encoding_progress,
+        **options,
+    )
+    say(updated.grown.report())
+    guard = updated.guard
+    if guard is not None:
+        if not updated.published:
+            raise Refused(guard)
+        say(f"Guard: {guard.verdict}: {guard.why}")
+    start, end = updated.period
+    about = {
+        "data": data,
+        "settings": settings.to_dict(),
+        "split": TimeSplit(validation=start, test=end)._asdict(),
+        "rejected": cleaned.rejected,
+        "items_without_event": cleaned.items_without_event,
+        "items_described_twice": cleaned.items_described_twice,
+        "trained": {"decay": about_model(updated.model, updated.passes, [])},
+        "update": {
+            "runs": [*past.get("runs", []), str(run.directory)],
+            "period": [start, end],
+            "grown": updated.grown.to_dict(),
+            "guard": None if guard is None else guard.to_dict(),
+            "usual": updated.usual,
+            "learning_rate": updated.learning_rate,
+            "final_loss": updated.loss,
+        },
+    }
+    with written_whole(directory) as partial:
+        save_events(updated.events, partial / "events.npz")
+        updated.model.save(partial / "decay.keras")
+        write_about(about, partial)
+    return load_run(directory)
+
+
+def check_export(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """How to export a run like the version that is served, before time is spent.
+
+    Args:
+        directory: The served model's folder; it need not be there.
+
+    Returns:
+        Options of `runs.export_run`: those of the highest version there; none where
+        there is no version.
+
+    Raises:
+        ValueError: The highest version is not the export of a run, or the folder has a
+            name that no server's files can hold.
+    """
+    next_version(directory, None)
+    folder = Path(directory)
+    if not folder.is_dir() or not native.version_directories(folder):
+        return {}
+    version = native.version_directory(folder)
+    made = asking.metadata_of(version)
+    if "parts" not in made:
+        raise ValueError(
+            f"{version} is not the export of a run: give another folder to export to."
+        )
+    diversity = made["diversity"]
+    return {
+        "k": made["k"],
+        "exclude_seen": made["exclude_seen"],
+        "diversity": None if diversity is None else diversity["trade_off"],
+        "texts": made["reads_texts"],
+        "parts": made["parts"],
+        "server": made["server"],
+    }
+
+
+def export_like_last(run: Run, directory: str | os.PathLike[str]) -> Path:
+    """Writes a run's model as the next version, made as the version before it.
+
+    Args:
+        run: A run.
+        directory: The served model's folder.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        ValueError: As `check_export`.
+    """
+    return export_run(run, directory, **check_export(directory))
 
 
 class _Step:

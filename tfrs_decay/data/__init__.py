@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tfrs_decay.data.cleaning import Cleaned, RawLog, clean
+from tfrs_decay.data.cleaning import Cleaned, RawLog, clean, described_items
 from tfrs_decay.data.events import Events, Items
 from tfrs_decay.data.examples import example_table, write_examples
 from tfrs_decay.data.grouplens import movielens, movielens_tfds
@@ -62,6 +62,7 @@ __all__ = [
     "batches",
     "clean",
     "complete_journey",
+    "described_items",
     "event_queries",
     "event_table",
     "events_at",
