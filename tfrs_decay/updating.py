@@ -103,8 +103,8 @@ class Updated:
 
     Attributes:
         model: The next model, fitted on the new period too; where `published` is false,
-            the old one with the new items and the weights that it had.
-        events: The log that has grown.
+            the old one, as it was.
+        events: The log that has grown; where `published` is false, the old one.
         trained_until: What the model is trained until, seconds since the epoch: give it
             to the next update.
         period: The new period: after the first second and until the other.
@@ -199,7 +199,7 @@ def update(
         progress: Wraps the batches of new texts that are encoded.
 
     Returns:
-        The next model; the old one, with the new items, where it was refused.
+        The next model and log; the old ones, as they were, where it was refused.
 
     Raises:
         ValueError: There is no new row, no basket to train on, nothing before the hours
@@ -222,35 +222,33 @@ def update(
     cut = None if hold_out is None else _cut(start, end, hold_out)
     if cut is not None:
         step.queries(start, cut)
-    model = _with_items(model, both.items, vectors, progress)
-    tf_keras.utils.set_random_seed(settings.seed)
-    kept = [(variable, variable.numpy()) for variable in model.variables]
-    guard = None
+    made = _with_items(model, both.items, vectors, progress)
+    guard, expected = None, usual
     if cut is not None:
-        guard = _guarded(model, step, end_of_old, cut, end, usual)
+        kept = [(variable, variable.numpy()) for variable in made.variables]
+        guard = _guarded(made, step, end_of_old, cut, end, usual)
         for variable, value in kept:
             variable.assign(value)
-        usual = usual if guard.on_new is None else guard.on_new
+        expected = guard.usual
+        usual = expected if guard.on_new is None else guard.on_new
     published = (
         guard is None
         or force
         or guard.verdict == PUBLISHED
         or (guard.verdict == UNSURE and not refuse_unsure)
     )
-    if guard is not None and not published:
-        usual = guard.usual
     return Updated(
-        model=model,
-        events=both,
+        model=made if published else model,
+        events=both if published else events,
         trained_until=end if published else start,
         period=(start, end),
         published=published,
         grown=grown,
         guard=guard,
-        usual=usual,
+        usual=usual if published else expected,
         passes=passes,
         learning_rate=rate,
-        loss=step.fit(model, end) if published else None,
+        loss=step.fit(made, end) if published else None,
     )
 
 
@@ -441,6 +439,8 @@ class _Step:
 
     def fit(self, model: DecayRetrieval, until: int) -> float:
         """Trains from where the model stands; gives the last pass's loss."""
+        # Before each fit, so that the next model is the same without a guard.
+        tf_keras.utils.set_random_seed(self.settings.seed)
         with _frozen_encoder(model):
             return fit_on(
                 model,
