@@ -363,7 +363,7 @@ def test_the_command_writes_the_next_run_and_the_next_version(
     assert "Guard: publish: Recall@20 on the held-out hours" in printed
     about = json.loads((out / "run.json").read_text())
     made = about["update"]
-    assert made["runs"] == [str(run.directory)]
+    assert made["runs"] == [str(run.directory.resolve())]
     assert made["period"] == [run.split.test, about["split"]["test"]]
     assert made["guard"]["verdict"] == "publish"
     assert made["guard"]["comparison"]["users"] >= 30

@@ -343,7 +343,7 @@ def update_run(
         "items_described_twice": cleaned.items_described_twice,
         "trained": {"decay": about_model(updated.model, updated.passes, [])},
         "update": {
-            "runs": [*past.get("runs", []), str(run.directory)],
+            "runs": [*past.get("runs", []), str(run.directory.resolve())],
             "period": [start, end],
             "grown": updated.grown.to_dict(),
             "guard": None if guard is None else guard.to_dict(),
