@@ -111,7 +111,8 @@ class Updated:
         published: Whether the model was trained and may be published.
         grown: What was added.
         guard: None where nothing was held out.
-        usual: Recall@20 to expect on the next period: give it to the next update.
+        usual: Recall@20 to expect on the next period, as this one had it if it was not
+            refused: give it to the next update.
         passes: Over the queries of the new period.
         learning_rate: At which it was trained.
         loss: Of the last pass; None where it was refused.
@@ -230,7 +231,8 @@ def update(
         for variable, value in kept:
             variable.assign(value)
         expected = guard.usual
-        usual = expected if guard.on_new is None else guard.on_new
+        told = guard.on_new is not None and guard.verdict != REFUSED
+        usual = guard.on_new if told else expected
     published = (
         guard is None
         or force
