@@ -106,6 +106,7 @@ ORDER = [
     "data.actions",
     "data.cleaning",
     "data.histories",
+    "data.growing",
     "data.ranges",
     "data.split",
     "data.weights",
@@ -252,6 +253,7 @@ ORDER = [
     "preparing_beam",
     "forgetting",
     "runs",
+    "updating",
     "measuring",
     "doctor",
     "demo",
@@ -269,6 +271,7 @@ ORDER = [
     "cli.state",
     "cli.upkeep",
     "cli.feedback",
+    "cli.updating",
     "cli",
     "__main__",
 ]

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         similar,
         training,
         tuning,
+        updating,
     )
 
 __version__ = "0.1.0"
@@ -71,6 +72,7 @@ __all__ = [
     "similar",
     "training",
     "tuning",
+    "updating",
 ]
 
 

@@ -7,6 +7,8 @@
 `mean.keras`        the same model with mean pooling, to tell what decay is worth
 `training/`         losses and the best weights of the first fit
 ==================  =================================================================
+
+`updating.update_run` makes a run of another one and writes the first three.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ import tf_keras
 
 from tfrs_decay.data.cleaning import Cleaned
 from tfrs_decay.data.events import Events
-from tfrs_decay.data.histories import actions_to_predict, basket_queries
+from tfrs_decay.data.histories import Queries, actions_to_predict, basket_queries
 from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.data.storage import load_events, save_events
 from tfrs_decay.data.tables import need
@@ -75,7 +78,7 @@ class Run:
         return load_events(self.directory / "events.npz")
 
     def model(self, name: str = "decay") -> DecayRetrieval:
-        """The model, or its twin `name="mean"`."""
+        """The model, or its twin `name="mean"`, which an updated run has not."""
         return tf_keras.models.load_model(self.directory / f"{name}.keras")
 
 
@@ -213,11 +216,7 @@ def train_run(
         ValueError: A period holds no query, there is an encoder and no text, or the
             file of vectors is not one.
     """
-    directory = Path(directory)
-    if directory.exists():
-        raise FileExistsError(
-            f"{directory} is there already: remove it or choose another --out."
-        )
+    refuse_existing(directory)
     events = cleaned.events
     # Before any time is spent on it.
     if tensorboard is not None:
@@ -225,9 +224,7 @@ def train_run(
     queries_by_period(events, split, settings)
     _refuse_without_texts(events, settings)
     vectors = read_item_vectors(events, settings, say=say)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with written_whole(directory) as partial:
         save_events(events, partial / "events.npz")
         encoded = encode_texts(events, settings, cache=cache, say=say)
         trained: dict[str, Trained] = {}
@@ -253,34 +250,75 @@ def train_run(
             "items_without_event": cleaned.items_without_event,
             "items_described_twice": cleaned.items_described_twice,
             "trained": {
-                name: {
-                    "decay": one.model.pooling.describe(),
-                    "loss": one.model.retrieval_loss,
-                    "epochs": one.epochs,
-                    "validation_recall_at_20": one.recall,
-                    "learned": {
-                        key: value.tolist()
-                        for key, value in one.model.pooling.learned().items()
-                    },
-                    "repeats": {
-                        key: value.tolist()
-                        for key, value in _learned_repeats(one.model).items()
-                    },
-                }
+                name: about_model(one.model, one.epochs, one.recall)
                 for name, one in trained.items()
             },
         }
-        (partial / "run.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+        write_about(about, partial)
+    return load_run(directory)
+
+
+def refuse_existing(directory: str | os.PathLike[str]) -> None:
+    """Refuses the folder of a run that is there already.
+
+    Raises:
+        FileExistsError: It is.
+    """
+    if Path(directory).exists():
+        raise FileExistsError(
+            f"{directory} is there already: remove it or choose another --out."
+        )
+
+
+@contextmanager
+def written_whole(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder beside a run's place, which takes it at the end, if that is reached.
+
+    Args:
+        directory: Where the run is to be; nothing may be there.
+
+    Yields:
+        The folder to write to.
+    """
+    directory = Path(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        yield partial
         partial.chmod(0o755)
         partial.rename(directory)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return load_run(directory)
 
 
-def _learned_repeats(model: DecayRetrieval) -> dict[str, np.ndarray]:
-    return {} if model.repeats is None else model.repeats.learned()
+def write_about(about: Mapping[str, Any], directory: Path) -> None:
+    """Writes `run.json`."""
+    text = json.dumps(about, indent=2)
+    (directory / "run.json").write_text(text, encoding="utf-8")
+
+
+def about_model(
+    model: DecayRetrieval, epochs: int, recall: Sequence[float]
+) -> dict[str, Any]:
+    """What `run.json` tells of a model.
+
+    Args:
+        model: Trained.
+        epochs: The passes of its last fit.
+        recall: Recall@20 of the validation period, where it was chosen by one.
+    """
+    repeats = {} if model.repeats is None else model.repeats.learned()
+    return {
+        "decay": model.pooling.describe(),
+        "loss": model.retrieval_loss,
+        "epochs": epochs,
+        "validation_recall_at_20": list(recall),
+        "learned": {
+            key: value.tolist() for key, value in model.pooling.learned().items()
+        },
+        "repeats": {key: value.tolist() for key, value in repeats.items()},
+    }
 
 
 def encode_texts(
@@ -311,7 +349,7 @@ def encode_texts(
     text = TextTower(
         settings.preprocessor, settings.encoder, fields=events.items.fields
     )
-    return text.encode_all(events.items.texts, cache=cache, progress=_keras_progress)
+    return text.encode_all(events.items.texts, cache=cache, progress=encoding_progress)
 
 
 def read_item_vectors(
@@ -390,7 +428,11 @@ def scorers_of(run: Run, events: Events) -> dict[str, Scorer]:
 
     Returns:
         Scorers by name, the run's own model first.
+
+    Raises:
+        ValueError: No query lies after the cut.
     """
+    _test_queries(run, events)  # an updated run has none, and no twin either
     until, history = run.split.test, run.settings.max_history
     recent = Popularity(events, until=until, decay=POPULARITY_DECAY)
     slower = Popularity(events, until=until, decay=Exponential("14d"))
@@ -432,10 +474,7 @@ def evaluate_run(
     events = run.events()
     if scorers is None:
         scorers = scorers_of(run, events)
-    queries = basket_queries(
-        events, after=run.split.test, actions=run.settings.target_actions
-    )
-    refuse_no_queries(queries, events, "test")
+    queries = _test_queries(run, events)
 
     def shown(track: str) -> Callable[[Iterable[Any]], Iterable[Any]] | None:
         if progress is None:
@@ -451,6 +490,14 @@ def evaluate_run(
             able, fresh, events, k=k, exclude_seen=True, progress=shown("new")
         )
     return tracks
+
+
+def _test_queries(run: Run, events: Events) -> Queries:
+    queries = basket_queries(
+        events, after=run.split.test, actions=run.settings.target_actions
+    )
+    refuse_no_queries(queries, events, "test")
+    return queries
 
 
 def export_run(
@@ -529,12 +576,12 @@ def similar_items(
         items,
         asked,
         k=k,
-        progress=_keras_progress,
+        progress=encoding_progress,
     )
 
 
-def _keras_progress(batches: Iterable[Any]) -> Iterable[Any]:
-    """Shows how far it is, in the manner of the training that follows."""
+def encoding_progress(batches: Iterable[Any]) -> Iterable[Any]:
+    """Shows how far the encoding is, in the manner of the training that follows."""
     batches = list(batches)
     bar = tf_keras.utils.Progbar(
         len(batches), verbose=int(on_terminal()), unit_name="batch"

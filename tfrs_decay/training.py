@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +61,9 @@ FULL_SOFTMAX_ITEMS = 5_000
 a step then takes as long as one that samples: 128 baskets of up to 16 targets, each
 other's negatives, and vectors of 384 numbers an item, projected to 64. At 10,000 items
 it takes half as long again."""
+
+AGAIN = "adam_again"
+"""The name of the optimizer that `fit_on` goes on with."""
 
 MOST_VALIDATION_QUERIES = 2_000
 """Queries that are ranked after each pass; more are drawn from."""
@@ -660,6 +663,71 @@ class ValidationRecall(tf_keras.callbacks.Callback):
             logs[RECALL] = recall
 
 
+def fit_on(
+    model: DecayRetrieval,
+    queries: Queries,
+    events: Events,
+    passes: int,
+    settings: Settings,
+    *,
+    until: int,
+    learning_rate: float,
+    verbose: int = 0,
+) -> float:
+    """Some passes over queries from where a model stands, what it was trained on kept.
+
+    As each fit of `fit_through`, but that these queries are not all that it knows:
+    items that it was trained on before stay seen. Called again on the same model it
+    traces nothing.
+
+    Args:
+        model: Its weights are changed.
+        queries: What to train on.
+        events: The events that the queries were made from.
+        passes: Over all of the queries.
+        settings: How to train, but for `epochs` and the rate.
+        until: Where the period ends, for the targets' weights.
+        learning_rate: Adam's. An encoder is not to be trained.
+        verbose: Keras' own.
+
+    Returns:
+        The loss of the last pass.
+
+    Raises:
+        ValueError: An action has no weight.
+        RuntimeError: The loss is no longer a number.
+    """
+    _refuse_unweighed(events, settings)
+    before = model.item_tower.seen
+    _count(model, queries, events, settings)
+    if before is not None:
+        model.item_tower.set_seen(before | model.item_tower.seen)
+    frozen = replace(
+        settings,
+        fine_tune=None,
+        encoder_learning_rate=None,
+        warm_up=WARM_UP,
+        learning_rate=learning_rate,
+    )
+    # What an earlier call compiled is taken again, as new.
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None or optimizer.name != AGAIN:
+        optimizer = _optimizer(frozen, len(queries), name=AGAIN)
+        model.compile(optimizer=optimizer)
+    else:
+        for variable in optimizer.variables:
+            variable.assign(tf.zeros_like(variable))
+        optimizer.learning_rate = learning_rate
+    history = model.fit(
+        _batches(model, queries, events, settings, until=until),
+        epochs=passes,
+        callbacks=[tf_keras.callbacks.TerminateOnNaN()],
+        verbose=verbose,
+    )
+    _refuse_nan(history, frozen)
+    return float(history.history["loss"][-1])
+
+
 def _count(
     model: DecayRetrieval, queries: Queries, events: Events, settings: Settings
 ) -> None:
@@ -764,21 +832,27 @@ def _fit(
         callbacks=[*callbacks, tf_keras.callbacks.TerminateOnNaN()],
         verbose=verbose,
     )
+    _refuse_nan(history, settings)
+    return history
+
+
+def _refuse_nan(history: tf_keras.callbacks.History, settings: Settings) -> None:
     if not np.isfinite(history.history["loss"]).all():
         raise RuntimeError(
             f"the loss became {history.history['loss'][-1]} in pass "
             f"{len(history.history['loss'])}: lower learning_rate="
             f"{settings.learning_rate} or raise temperature={settings.temperature}."
         )
-    return history
 
 
-def _optimizer(settings: Settings, queries: int) -> tf_keras.optimizers.Optimizer:
+def _optimizer(
+    settings: Settings, queries: int, **named: str
+) -> tf_keras.optimizers.Optimizer:
     """Adam; with a rate of the encoder's own, which warms up, where it is trained."""
     if settings.weight_decay:
-        return IdDecayAdam(settings.learning_rate, settings.weight_decay)
+        return IdDecayAdam(settings.learning_rate, settings.weight_decay, **named)
     if settings.fine_tune is None:
-        return tf_keras.optimizers.Adam(settings.learning_rate)
+        return tf_keras.optimizers.Adam(settings.learning_rate, **named)
     rate: Any = settings.encoder_learning_rate
     if rate is None:
         adapter = isinstance(fine_tuning.parse(settings.fine_tune), LowRank)

@@ -15,9 +15,10 @@ from tfrs_decay.cli import (
     models,
     preparation,
     state,
+    updating,
     upkeep,
 )
-from tfrs_decay.cli.console import BAD_INPUT, complain
+from tfrs_decay.cli.console import BAD_INPUT, RefusedError, complain
 
 __all__ = ["cli", "main"]
 
@@ -30,14 +31,14 @@ def cli(debug: bool) -> None:
 
     The road: `train` a model on a shop's log, `evaluate` it beside simple baselines,
     `export` it for TensorFlow Serving, ask the export to `recommend`, and `serve` it on
-    a laptop. `combine` ranks candidates from many sources and writes that instead, in
-    one step. `tune` searches how interest fades before; `prepare` writes a log of any
-    size as files of training examples; `encoder` makes a text encoder from a checkpoint
-    of BERT or its family; `demo` walks the whole road on real purchases. `compare`
-    replays two exports over logged traffic; `experiment` tells what a live one found,
-    and `feedback` what came of what was shown. `state` looks after what an interest
-    store keeps of users; `forget` removes a user from what was written; `doctor` sees
-    whether this machine has what is needed.
+    a laptop; every day `update` it by what happened since. `combine` ranks candidates
+    from many sources and writes that instead, in one step. `tune` searches how interest
+    fades before; `prepare` writes a log of any size as files of training examples;
+    `encoder` makes a text encoder from a checkpoint of BERT or its family; `demo` walks
+    the whole road on real purchases. `compare` replays two exports over logged traffic;
+    `experiment` tells what a live one found, and `feedback` what came of what was
+    shown. `state` looks after what an interest store keeps of users; `forget` removes a
+    user from what was written; `doctor` sees whether this machine has what is needed.
     """
 
 
@@ -50,6 +51,7 @@ for _command in (
     models.evaluate,
     models.similar,
     models.export,
+    updating.update,
     models.demo,
     asking.recommend,
     asking.serve,
@@ -64,7 +66,10 @@ for _command in (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; bad input ends with one line on stderr and status 2."""
+    """Runs a command; bad input ends with one line on stderr and status 2.
+
+    An update that the guard refuses ends likewise, with status 3.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     arguments = arguments or ["--help"]
     # Keras' notices on how a model is saved, and TensorFlow's on retracing.
@@ -74,6 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     try:
         status = cli.main(arguments, prog_name="tfrs-decay", standalone_mode=False)
+    except RefusedError as error:
+        return complain(error.message, status=error.exit_code)
     except click.ClickException as error:
         return complain(error.format_message())
     except click.Abort:

@@ -17,6 +17,12 @@ import click
 BAD_INPUT = (ValueError, OSError, ImportError, RuntimeError)
 
 
+class RefusedError(click.ClickException):
+    """A command did what it was asked and came to say no, which a script can tell."""
+
+    exit_code = 3
+
+
 def complain(message: str, status: int = 2) -> int:
     """Says on stderr, in one line, why a command ends; gives its exit status."""
     one_line = " ".join(message.split())

@@ -14,7 +14,7 @@ from tfrs_decay.families import DEFAULT, NAMED, NAMES, named_decay
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tfrs_decay.data import Cleaned, Rules, TimeSplit
+    from tfrs_decay.data import Cleaned, RawLog, Rules, TimeSplit
     from tfrs_decay.decay import Decay
     from tfrs_decay.training import Settings
 
@@ -147,6 +147,8 @@ log_options = _together(
     ),
     *_TARGETS,
 )
+
+source_options = _together(*_SOURCE)
 
 combined_options = _together(
     *_SOURCE,
@@ -447,11 +449,16 @@ def read_log(options: Mapping[str, Any]) -> tuple[Cleaned, TimeSplit, Settings]:
 
 def read_events(options: Mapping[str, Any]) -> Cleaned:
     """The clean log alone."""
-    from tfrs_decay.data import clean, open_log
+    return read_events_of(read_raw(options), options)
+
+
+def read_raw(options: Mapping[str, Any]) -> RawLog:
+    """The log as it is."""
+    from tfrs_decay.data import open_log
 
     rules = read_rules(options)
     click.echo(f"Reading {options['data']} ...")
-    log = open_log(
+    return open_log(
         options["data"],
         items=options["items"],
         texts=options["text_columns"],
@@ -460,8 +467,14 @@ def read_events(options: Mapping[str, Any]) -> Cleaned:
         sample=options["sample"],
         seed=options["seed"],
     )
+
+
+def read_events_of(log: RawLog, options: Mapping[str, Any]) -> Cleaned:
+    """A log cleaned."""
+    from tfrs_decay.data import clean
+
     # An event that has not happened would move the periods, and leave them empty.
-    cleaned = clean(log, now=int(time.time()), rules=rules)
+    cleaned = clean(log, now=int(time.time()), rules=read_rules(options))
     click.echo(cleaned.report())
     return cleaned
 

@@ -6,10 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tfrs_decay.data.actions import actions_by_value
-from tfrs_decay.data.cleaning import Cleaned, RawLog, clean
+from tfrs_decay.data.cleaning import Cleaned, RawLog, clean, described_items
 from tfrs_decay.data.events import Events, Items
 from tfrs_decay.data.examples import example_table, write_examples
 from tfrs_decay.data.grouplens import movielens, movielens_tfds
+from tfrs_decay.data.growing import Grown, grow
 from tfrs_decay.data.histories import (
     Queries,
     basket_queries,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cleaned",
     "Events",
+    "Grown",
     "ItemVectors",
     "Items",
     "LeakWarning",
@@ -62,11 +64,13 @@ __all__ = [
     "batches",
     "clean",
     "complete_journey",
+    "described_items",
     "event_queries",
     "event_table",
     "events_at",
     "events_before",
     "example_table",
+    "grow",
     "leave_last_out",
     "load_events",
     "mind",

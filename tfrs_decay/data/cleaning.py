@@ -462,6 +462,44 @@ def _catalogue(
     """Items with their texts; how many others are described, and how many twice."""
     if table is None:
         return Items(ids), 0, 0
+    texts_of, count = _described(table, texts)
+    known = set(ids)
+    without_event = len(texts_of.keys() - known)
+    twice = sum(count[one] > 1 for one in known)
+    chosen = [texts_of.get(one, ("",) * len(texts)) for one in ids]
+    if len(texts) == 1:
+        return Items(ids, [row[0] for row in chosen]), without_event, twice
+    return Items(ids, chosen), without_event, twice
+
+
+def described_items(log: RawLog) -> Items | None:
+    """All items that a log describes, those too that nobody had.
+
+    Args:
+        log: The raw log.
+
+    Returns:
+        Their ids, sorted, and their texts as `clean` has them; None where the log
+        describes none.
+
+    Raises:
+        ValueError: A column of texts is missing.
+    """
+    if log.items is None:
+        return None
+    texts_of, _ = _described(log.items, log.texts)
+    if not texts_of:
+        return None
+    ids = sorted(texts_of)
+    if len(log.texts) == 1:
+        return Items(ids, [texts_of[one][0] for one in ids])
+    return Items(ids, [texts_of[one] for one in ids])
+
+
+def _described(
+    table: pd.DataFrame, texts: tuple[str, ...]
+) -> tuple[dict[str, tuple[str, ...]], Counter[str]]:
+    """The texts of each item that has any, and how many it has."""
     needed = ("item", *texts)
     missing = sorted(set(needed) - set(table.columns))
     if missing:
@@ -476,14 +514,7 @@ def _catalogue(
     described = sorted(row for row in rows if row[0] is not None and any(row[1:]))
     # Of several rows of an item, the first by alphabet.
     texts_of = {row[0]: row[1:] for row in reversed(described)}
-    known = set(ids)
-    without_event = len(texts_of.keys() - known)
-    count = Counter(row[0] for row in described)
-    twice = sum(count[one] > 1 for one in known)
-    chosen = [texts_of.get(one, ("",) * len(texts)) for one in ids]
-    if len(texts) == 1:
-        return Items(ids, [row[0] for row in chosen]), without_event, twice
-    return Items(ids, chosen), without_event, twice
+    return texts_of, Counter(row[0] for row in described)
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -537,7 +537,9 @@ class ItemTower(tf_keras.layers.Layer):
         """Copies the weights of a tower whose items are the first of this one's."""
         if self.id_embedding:
             n = len(other.items)
-            self._table.assign(tf.concat([other._table, self._table[n:]], axis=0))
+            # A new id adds nothing to the other parts, in training neither.
+            none = tf.zeros_like(self._table[n:])
+            self._table.assign(tf.concat([other._table, none], axis=0))
             more = tf.zeros([len(self.items) - n], self._seen.dtype)
             self._seen.assign(tf.concat([other._seen, more], axis=0))
         if self.text is not None and other.text is not None:

@@ -1,0 +1,437 @@
+"""Updates: what grows, what is trained on, what the guard lets through, and the CLI.
+
+A shop of six themes with twenty items each, whose users keep to one theme: on a good
+day a model that has learned the themes has a user's items among the twenty best.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tfrs_decay as td
+from tfrs_decay import cli, runs, training, updating
+from tfrs_decay.data import Items, RawLog, clean
+from tfrs_decay.evaluation.two_tower import TwoTowerScores
+from tfrs_decay.updating import update
+
+DAY = 86_400
+START = 1_704_067_200
+THEMES = ("abcde", "fghij", "klmno", "pqrst", "uvwxy", "zzzzz")
+USERS, ITEMS, DAYS = 120, 20, 6
+SETTINGS = training.Settings(
+    dim=8, learning_rate=0.03, batch_size=256, max_history=20, max_targets=4
+)
+
+
+def text_of(item):
+    theme, number = item.split("-")
+    return f"{theme} {number}"
+
+
+def events_of(first, days, *, users=USERS, seed=0):
+    """Rows of a good period: each user does three things a day, of one theme."""
+    rng = np.random.default_rng([seed, first])
+    user = np.repeat(np.arange(users), 3 * days)
+    theme = np.array(THEMES)[user % len(THEMES)]
+    number = rng.integers(0, ITEMS, len(user)).astype(str)
+    time = START + first * DAY + rng.integers(1, days * DAY, len(user))
+    return pd.DataFrame(
+        {
+            "user": np.char.add("u", user.astype(str)).astype(object),
+            "time": time,
+            "item": [
+                f"{one}-{other}" for one, other in zip(theme, number, strict=True)
+            ],
+        }
+    )
+
+
+def cleaned(table, items=None):
+    return clean(RawLog(table, items, {})).events
+
+
+def catalogue(ids):
+    return pd.DataFrame({"item": ids, "text": [text_of(one) for one in ids]})
+
+
+@pytest.fixture(scope="module")
+def old():
+    return cleaned(events_of(0, DAYS))
+
+
+@pytest.fixture(scope="module")
+def today():
+    return cleaned(events_of(DAYS, 1))
+
+
+@pytest.fixture(scope="module")
+def fitted(old):
+    """A model of ids that has learned the themes."""
+    model = training.make_model(old, SETTINGS, td.decay.Exponential("2d"))
+    (_,) = training.fit_through(
+        model, old, [int(old.time.max())], SETTINGS, first_passes=6
+    )
+    return model, [variable.numpy() for variable in model.variables]
+
+
+@pytest.fixture
+def model(fitted):
+    """That model, with the weights that it had."""
+    made, values = fitted
+    for variable, value in zip(made.variables, values, strict=True):
+        variable.assign(value)
+    return made
+
+
+def test_a_good_day_is_published_and_again_it_is_the_same(model, old, today):
+    before = [variable.numpy() for variable in model.variables]
+    found = update(model, old, today, SETTINGS)
+    assert found.published and found.guard.verdict == "publish"
+    assert found.model is model  # no new item
+    assert (found.passes, found.learning_rate) == (2, pytest.approx(0.01))
+    end = int(today.time.max())
+    assert found.period == (int(old.time.max()), end)
+    assert found.trained_until == end
+    assert len(found.events) == len(old) + len(today)
+    assert found.guard.on_new == found.usual > 0.6  # to be expected tomorrow
+    assert found.guard.usual is None  # the old log was all trained on
+    assert found.guard.comparison.users >= 30
+    assert np.isfinite(found.loss)
+    weights = [variable.numpy() for variable in model.variables]
+    assert any((a != b).any() for a, b in zip(weights, before, strict=True))
+    # Adam took the steps of the last fit, and none of the candidate's.
+    assert int(model.optimizer.iterations) == 2 * -(-len(today) // 256)
+
+    for variable, value in zip(model.variables, before, strict=True):
+        variable.assign(value)
+    # Nor does the guard change what is published.
+    again = update(model, old, today, SETTINGS, hold_out=None)
+    assert again.published and again.guard is None and again.usual is None
+    assert again.loss == found.loss
+    for variable, value in zip(model.variables, weights, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def mixed_up(table):
+    """Every item is another one."""
+    rng = np.random.default_rng(1)
+    return table.assign(item=rng.permutation(table["item"].to_numpy()))
+
+
+def one_item(table):
+    """Whatever anybody does, the feed says the same."""
+    return table.assign(item="abcde-1")
+
+
+@pytest.mark.parametrize("breaking", [mixed_up, one_item])
+def test_a_period_that_is_broken_throughout_is_refused(model, old, breaking):
+    before = [variable.numpy() for variable in model.variables]
+    broken = cleaned(breaking(events_of(DAYS, 1)))
+    found = update(model, old, broken, SETTINGS, usual=0.7)
+    assert not found.published and found.guard.verdict == "refuse"
+    assert "0.7000 is usual: the new log is unlike" in found.guard.why
+    assert found.guard.on_new < 0.35
+    # As if it had not been.
+    assert found.model is model and found.events is old
+    for variable, value in zip(found.model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    assert found.trained_until == int(old.time.max())
+    assert found.usual == 0.7
+    assert found.loss is None
+
+
+def broken_until_the_last_hours():
+    table = events_of(DAYS, 1)
+    good = table["time"] > table["time"].max() - 8 * 3_600
+    return cleaned(pd.concat([mixed_up(table[~good]), table[good]]))
+
+
+def test_a_candidate_that_is_worse_on_good_hours_is_refused_unless_forced(model, old):
+    new = broken_until_the_last_hours()
+    told = {"hold_out": "8h", "learning_rate": 0.1, "passes": 8}
+    forced = update(model, old, new, SETTINGS, force=True, **told)
+    assert forced.published and forced.guard.verdict == "refuse"
+    assert forced.guard.comparison.verdict == "worse"
+    assert forced.guard.candidate < forced.guard.old
+    assert "Recall@20 on the held-out hours, -" in forced.guard.why
+
+
+def test_a_verdict_of_few_users_is_left_to_the_caller(model, old):
+    new = cleaned(events_of(DAYS, 1, users=12))
+    found = update(model, old, new, SETTINGS)
+    assert found.published and found.guard.verdict == "unsure"
+    assert "and 30 are needed to tell" in found.guard.why
+    assert found.guard.on_new is None and found.usual is None
+    careful = update(found.model, old, new, SETTINGS, refuse_unsure=True, usual=0.5)
+    assert not careful.published and careful.guard.verdict == "unsure"
+    assert careful.usual == 0.5
+
+
+def test_it_trains_on_the_new_period_alone(model, old, today, monkeypatch):
+    asked = []
+
+    def watch(model, queries, events, passes, settings, *, until, learning_rate):
+        asked.append((queries, events, until))
+        return fit_on(model, queries, events, passes, settings, until=until, **rate)
+
+    fit_on, rate = updating.fit_on, {"learning_rate": 1e-6}
+    monkeypatch.setattr(updating, "fit_on", watch)
+    model.item_tower.set_seen(np.arange(len(old.items)) < 3)
+    cut, end = int(old.time.max()), int(today.time.max())
+    update(model, old, today, SETTINGS)
+    assert [until for _, _, until in asked] == [end - 6 * 3_600, end]
+    for queries, events, until in asked:
+        assert (queries.time > cut).all() and (queries.time <= until).all()
+        # What is read reaches back into the old log.
+        assert (events.time[queries.history_start] <= cut).all()
+    queries, events, _ = asked[-1]
+    drawn = np.bincount(events.item[queries.target], minlength=len(events.items))
+    np.testing.assert_allclose(
+        model._sampling_probability.numpy(), (drawn + 1) / (drawn + 1).sum(), rtol=1e-6
+    )
+    # Items that were seen before stay seen, and those read today are as well.
+    assert model.item_tower.seen[:3].all()
+    assert model.item_tower.seen[drawn > 0].all()
+
+
+def test_where_the_old_log_goes_on_after_the_training_the_rest_says_what_is_usual(
+    model, old, today
+):
+    cut = int(old.time.max()) - DAY
+    found = update(model, old, today, SETTINGS, trained_until=cut)
+    assert found.period[0] == cut
+    assert found.guard.usual > 0.6
+
+
+def test_a_new_item_of_ids_alone_starts_at_zero_and_is_learned(model, old):
+    table = events_of(DAYS, 1)
+    table.loc[table["item"].str.startswith("klmno"), "item"] = "klmno-new"
+    before = model.get_weights()
+    found = update(model, old, cleaned(table), SETTINGS, hold_out=None)
+    assert found.model is not model
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found.grown.items == 1
+    assert found.model.item_tower.items.ids[-1] == "klmno-new"
+    cosine = found.model.item_tower.catalogue_vectors()
+    near = np.argsort(-cosine[:-1] @ cosine[-1])[:10]
+    ids = found.model.item_tower.items.ids[near]
+    assert sum(one.startswith("klmno") for one in ids) >= 8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hold_out": "1d"}, r"hold_out='1d' leaves nothing .* which spans 2\d"),
+        ({"passes": 0}, r"passes=0 must be 1 or more"),
+        ({"learning_rate": 0.0}, r"learning_rate=0.0 must be finite and above 0"),
+        ({"trained_until": START + 99 * DAY}, r"the new period holds no basket"),
+    ],
+)
+def test_what_cannot_be_is_refused(model, old, today, options, message):
+    with pytest.raises(ValueError, match=message):
+        update(model, old, today, SETTINGS, **options)
+
+
+def test_nothing_new_is_told(model, old):
+    with pytest.raises(ValueError, match=r"nothing new: the log has all 2,\d+ rows"):
+        update(model, old, old, SETTINGS)
+
+
+def test_other_events_than_the_models_are_refused(model, today, old):
+    fewer = dataclasses.replace(old, items=Items(old.items.ids[:-1].tolist()))
+    with pytest.raises(ValueError, match=r"has 120 items and that of events 119"):
+        update(model, fewer, today, SETTINGS)
+
+
+# --- With texts.
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_encoder):
+    """A run's folder, whose model knows items by their texts as well."""
+    table = events_of(0, DAYS)
+    log = cleaned(table, catalogue(sorted(set(table["item"]))))
+    cut = int(log.time.max()) - DAY
+    settings = dataclasses.replace(
+        SETTINGS, **runs.encoder_handles(tiny_encoder.encoder.parent)
+    )
+    model = training.make_model(log, settings, td.decay.Exponential("2d"))
+    (_,) = training.fit_through(model, log, [cut], settings, first_passes=4)
+    directory = tmp_path_factory.mktemp("texts") / "first"
+    with runs.written_whole(directory) as partial:
+        td.data.save_events(log, partial / "events.npz")
+        model.save(partial / "decay.keras")
+        split = {"validation": cut - DAY, "test": cut}
+        runs.write_about({"settings": settings.to_dict(), "split": split}, partial)
+    return runs.load_run(directory)
+
+
+def test_an_item_added_today_is_recommended_by_its_text_alone(run, today):
+    model, old = run.model(), run.events()
+    encoded = model.item_tower._encoded.numpy()
+    # Two of each theme that nobody ever had.
+    added = [f"{theme}-{number}x" for theme in THEMES for number in (1, 2)]
+    items = Items(added, [text_of(one) for one in added])
+    found = update(
+        model,
+        old,
+        today,
+        run.settings,
+        items=items,
+        trained_until=run.split.test,
+        hold_out=None,
+    )
+    tower = found.model.item_tower
+    assert tower.items.ids[-12:].tolist() == added
+    # The encoder is as it was, and the new ids say nothing.
+    np.testing.assert_array_equal(tower._encoded.numpy()[: len(encoded)], encoded)
+    assert not any("encoder" in one.name for one in found.model.trainable_variables)
+    assert not tower.seen[-12:].any()
+    np.testing.assert_allclose(
+        tower.catalogue_vectors()[-12:], tower.embed_texts(items.texts), atol=1e-5
+    )
+    events = found.events
+    queries = td.data.basket_queries(events, after=int(today.time.max()) - DAY // 2)
+    scores = TwoTowerScores(found.model, events)(queries)[:, -12:]
+    best = np.array(added)[scores.argmax(axis=1)]
+    own = events.items.ids[events.item[queries.target[queries.target_offset[:-1]]]]
+    same = [
+        one.split("-")[0] == other.split("-")[0]
+        for one, other in zip(best, own, strict=True)
+    ]
+    assert np.mean(same) > 0.5  # a sixth by chance
+
+
+@pytest.mark.integration  # slow
+def test_an_encoder_that_was_fine_tuned_stays_as_it_is(old, today, tiny_encoder):
+    settings = dataclasses.replace(
+        SETTINGS, **runs.encoder_handles(tiny_encoder.encoder.parent), fine_tune="all"
+    )
+    model = training.make_model(old, settings, td.decay.Exponential("2d"))
+    text = model.item_tower.text
+    before, count = text.get_weights(), len(model.trainable_variables)
+    update(model, old, today, settings, hold_out=None, passes=1)
+    for one, other in zip(text.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(model.trainable_variables) == count
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """What the shop gives every day: its log and all of its items."""
+    folder = tmp_path_factory.mktemp("files")
+    table = events_of(DAYS, 1)
+    table.loc[table.index[:40], "item"] = "abcde-new"
+    overlap = events_of(0, DAYS)
+    last = overlap[overlap["time"] > overlap["time"].max() - 3_600]
+    pd.concat([table, last]).to_csv(folder / "good.csv", index=False)
+    mixed_up(table).to_csv(folder / "broken.csv", index=False)
+    items = catalogue([*sorted(set(overlap["item"])), "abcde-new", "fghij-unsold"])
+    items.to_csv(folder / "items.csv", index=False)
+    return folder
+
+
+def test_the_command_writes_the_next_run_and_the_next_version(
+    run, files, tmp_path, capsys
+):
+    served = tmp_path / "shop"
+    first = runs.export_run(run, served, k=7, parts="recommend", exclude_seen=True)
+    said = (first / "assets.extra" / "tfrs_decay.json").read_bytes()
+    told = [
+        *("update", "--run", str(run.directory), "--items", str(files / "items.csv")),
+        *("--export", str(served)),
+    ]
+    broken = [*told, "--data", str(files / "broken.csv"), "--out"]
+    assert cli.main([*broken, str(tmp_path / "refused")]) == 3
+    aside = capsys.readouterr().err
+    assert "tfrs-decay: refused, and the last model stays: the old model's" in aside
+    assert [one.name for one in tmp_path.iterdir()] == ["shop"]
+    assert [one.name for one in served.iterdir() if one.is_dir()] == [first.name]
+
+    out = tmp_path / "second"
+    good = [*told, "--data", str(files / "good.csv"), "--out"]
+    assert cli.main([*good, str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "(0 new users, 2 new items)" in printed
+    assert "rows left out: the log has them already" in printed
+    assert "Guard: publish: Recall@20 on the held-out hours" in printed
+    about = json.loads((out / "run.json").read_text())
+    made = about["update"]
+    assert made["runs"] == [str(run.directory.resolve())]
+    assert made["period"] == [run.split.test, about["split"]["test"]]
+    assert made["guard"]["verdict"] == "publish"
+    assert made["guard"]["comparison"]["users"] >= 30
+    assert made["usual"] == made["guard"]["on_new"]
+    again = runs.load_run(out)
+    assert len(again.model().item_tower.items) == 122
+    np.testing.assert_array_equal(
+        again.model().item_tower.items.ids, again.events().items.ids
+    )
+
+    # Both versions answer; the last is made as the first was, and knows more.
+    names = sorted((one.name for one in served.iterdir() if one.is_dir()), key=int)
+    assert names[0] == first.name and len(names) == 2
+    assert (first / "assets.extra" / "tfrs_decay.json").read_bytes() == said
+    answers = []
+    for name in names:
+        native = td.serving.NativeModel(served / name)
+        answer = native(
+            "serving_default",
+            {
+                "history_item": [["abcde-1", "abcde-2"]],
+                "history_time": [[START, START + DAY]],
+                "history_action": [["purchase", "purchase"]],
+                "history_length": [2],
+                "query_time": [START + 8 * DAY],
+            },
+        )
+        answers.append([one.decode() for one in answer["item_id"][0]])
+    assert [len(one) for one in answers] == [7, 7]
+    assert not {"abcde-1", "abcde-2"} & {*answers[0], *answers[1]}
+
+    # The run is full and where it should be: no second one, and nothing to measure.
+    assert cli.main([*good, str(out)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert cli.main(["evaluate", "--run", str(out)]) == 2
+    assert "the test period holds no basket" in capsys.readouterr().err
+    second = ["update", "--run", str(out), "--data", str(files / "good.csv"), "--out"]
+    assert cli.main([*second, str(tmp_path / "third")]) == 2
+    assert "there is nothing new" in capsys.readouterr().err
+
+
+def test_an_update_that_is_interrupted_leaves_nothing(run, tmp_path, monkeypatch):
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(updating, "write_about", stop)
+    cleaned = clean(RawLog(events_of(DAYS, 1), None, {}))
+    out = tmp_path / "next"
+    with pytest.raises(KeyboardInterrupt):
+        updating.update_run(
+            run, cleaned, out, data="log", hold_out=None, passes=1, say=lambda _: None
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_vectors_are_for_a_run_that_has_some(run, tmp_path):
+    cleaned = clean(RawLog(events_of(DAYS, 1), None, {}))
+    with pytest.raises(ValueError, match=r"vectors='more.npz': the run .* without"):
+        updating.update_run(
+            run, cleaned, tmp_path / "next", data="log", vectors="more.npz"
+        )
+
+
+def test_a_folder_of_other_versions_is_refused(tmp_path):
+    assert updating.check_export(tmp_path / "new") == {}
+    extra = tmp_path / "shop" / "3" / "assets.extra"
+    extra.mkdir(parents=True)
+    (extra.parent / "saved_model.pb").touch()
+    (extra / "tfrs_decay.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"shop.3 is not the export of a run"):
+        updating.check_export(tmp_path / "shop")

@@ -1,0 +1,99 @@
+"""The command that makes the next version of what happened since the last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tfrs_decay.cli.console import RefusedError, without_notices
+from tfrs_decay.cli.options import (
+    read_events_of,
+    read_raw,
+    run_option,
+    source_options,
+)
+
+
+@click.command()
+@run_option
+@source_options
+@click.option("--out", required=True, help="Folder of the next run; not there yet.")
+@click.option(
+    "--export",
+    "export_directory",
+    metavar="DIR",
+    help="The served model's folder: the next version is written to it, made as the "
+    "last one there.",
+)
+@click.option(
+    "--vectors",
+    metavar="FILE",
+    help="Vectors of new items, of a run with --vectors.  [default: the run's file]",
+)
+@click.option(
+    "--hold-out",
+    default="6h",
+    show_default=True,
+    help="The last hours of the new period, by which the guard tells; none: no guard.",
+)
+@click.option(
+    "--refuse-unsure",
+    is_flag=True,
+    help="Refuse where fewer than 30 users are held out, which is too few to tell.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Publish whatever the guard says; its figures are written down all the same.",
+)
+@click.option(
+    "--passes", default=2, show_default=True, help="Over the new period's queries."
+)
+@click.option(
+    "--learning-rate", type=float, help="[default: a third of the first fit's]"
+)
+def update(
+    run_directory: str,
+    out: str,
+    export_directory: str | None,
+    vectors: str | None,
+    hold_out: str,
+    **options: Any,
+) -> None:
+    """Make the next run, and the next version, of what happened since the last.
+
+    --data may overlap the run's log: rows that it has are left out. New users and items
+    join; the model goes on from where it stands, over the new period alone. Nothing is
+    published that is significantly worse on the last hours: the command then ends with
+    status 3, says why, and writes nothing.
+    """
+    with without_notices():
+        from tfrs_decay import runs, serving, updating
+        from tfrs_decay.data import described_items
+
+    run = runs.load_run(run_directory)
+    runs.refuse_existing(out)
+    if export_directory is not None:
+        updating.check_export(export_directory)
+    log = read_raw({**options, "seed": run.settings.seed})
+    chosen = ("refuse_unsure", "force", "passes", "learning_rate")
+    try:
+        made = updating.update_run(
+            run,
+            read_events_of(log, options),
+            out,
+            data=options["data"],
+            items=described_items(log),
+            vectors=vectors,
+            hold_out=None if hold_out == "none" else hold_out,
+            say=click.echo,
+            **{name: options[name] for name in chosen},
+        )
+    except updating.Refused as error:
+        raise RefusedError(str(error)) from error
+    click.echo(f"Run: {made.directory}")
+    if export_directory is not None:
+        version = updating.export_like_last(made, export_directory)
+        click.echo(serving.report(version), err=True)
+        click.echo(f"Written: {version}")

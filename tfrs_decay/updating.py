@@ -1,0 +1,581 @@
+"""Updates: the next model from the last one and what happened since.
+
+An update costs what is new, not what there is: the catalogue grows without training,
+and the model is trained from where it stands on the baskets of the new period alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tf_keras
+
+from tfrs_decay.data.cleaning import Cleaned
+from tfrs_decay.data.events import Events, Items
+from tfrs_decay.data.growing import Grown, grow
+from tfrs_decay.data.histories import Queries, basket_queries
+from tfrs_decay.data.split import TimeSplit
+from tfrs_decay.data.storage import save_events
+from tfrs_decay.data.times import days_of
+from tfrs_decay.data.vectors import read_vectors
+from tfrs_decay.durations import Duration, to_seconds, to_text
+from tfrs_decay.evaluation import Comparison, compare, evaluate
+from tfrs_decay.evaluation.two_tower import TwoTowerScores
+from tfrs_decay.models import DecayRetrieval
+from tfrs_decay.runs import (
+    Run,
+    about_model,
+    encoding_progress,
+    export_run,
+    load_run,
+    refuse_existing,
+    write_about,
+    written_whole,
+)
+from tfrs_decay.serving import asking, native
+from tfrs_decay.serving.versions import next_version
+from tfrs_decay.training import Settings, drawn_queries, fit_on, refuse_no_queries
+
+PASSES = 2
+"""Over the queries of the new period, where nobody says otherwise."""
+
+RATE = 1 / 3
+"""Share of the first fit's learning rate, where no rate is given: the model is near
+where it should be, and a day is a small sample of what it knows."""
+
+HOLD_OUT = "6h"
+"""The last hours of the new period, by which the guard tells."""
+
+K = 20
+"""The guard compares Recall@20."""
+
+FEWEST_USERS = 30
+"""Below so many users an interval over them is too short to go by: see `compare`."""
+
+LEVEL = 0.90
+"""Of the guard's two-sided intervals: one-sided, the guard errs once in twenty."""
+
+COLLAPSED = 0.5
+"""A new period on which the old model has less than this share of its usual recall,
+significantly, is not what the model was made for."""
+
+PUBLISHED, REFUSED, UNSURE = "publish", "refuse", "unsure"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Whether the next model may take the old one's place, and by which figures.
+
+    Attributes:
+        verdict: "publish"; "refuse"; or "unsure", where too few users were held out.
+        why: In words.
+        comparison: Recall@20 of the candidate less that of the old model on the hours
+            that were held out; None where these hold fewer than two users.
+        old: Recall@20 of the old model on the held-out hours; None likewise.
+        candidate: Recall@20 of the candidate there; None likewise.
+        on_new: Recall@20 of the old model on all that came after its log; None where
+            nothing did.
+        usual: What was expected of it there; None where that is not known.
+    """
+
+    verdict: str
+    why: str
+    comparison: Comparison | None
+    old: float | None
+    candidate: float | None
+    on_new: float | None
+    usual: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Updated:
+    """The next model, and how it came about.
+
+    Attributes:
+        model: The next model, fitted on the new period too; where `published` is false,
+            the old one, as it was.
+        events: The log that has grown; where `published` is false, the old one.
+        trained_until: What the model is trained until, seconds since the epoch: give it
+            to the next update.
+        period: The new period: after the first second and until the other.
+        published: Whether the model was trained and may be published.
+        grown: What was added.
+        guard: None where nothing was held out.
+        usual: Recall@20 to expect on the next period, as this one had it if it was not
+            refused: give it to the next update.
+        passes: Over the queries of the new period.
+        learning_rate: At which it was trained.
+        loss: Of the last pass; None where it was refused.
+    """
+
+    model: DecayRetrieval
+    events: Events
+    trained_until: int
+    period: tuple[int, int]
+    published: bool
+    grown: Grown
+    guard: Guard | None
+    usual: float | None
+    passes: int
+    learning_rate: float
+    loss: float | None
+
+
+def update(
+    model: DecayRetrieval,
+    events: Events,
+    new: Events,
+    settings: Settings,
+    *,
+    items: Items | None = None,
+    vectors: Mapping[str, Sequence[float] | np.ndarray] | None = None,
+    trained_until: int | None = None,
+    hold_out: Duration | None = HOLD_OUT,
+    usual: float | None = None,
+    refuse_unsure: bool = False,
+    force: bool = False,
+    passes: int = PASSES,
+    learning_rate: float | None = None,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> Updated:
+    """Makes the next model of what happened since the last one was made.
+
+    New items join the catalogue by `DecayRetrieval.with_items`: the encoder reads their
+    texts and is not trained, and their ids start at zero. Then the model is trained
+    from where it stands on the baskets of the new period, whose histories reach back
+    into the old log. How often items are drawn is counted anew, in the new period; an
+    item that was trained on once stays so. Adam begins anew as well: the momentum of
+    the last fit would move items that nobody had since. An encoder that was fine-tuned
+    stays as it is, with its projection.
+
+    The guard holds the last hours back, trains a candidate on what is left of the new
+    period, and refuses it where
+
+    - the candidate's Recall@20 on the held-out hours is significantly below the old
+      model's (a paired bootstrap over users, one-sided at 5%; both answer over the same
+      catalogue, the old model knowing the new items by what it knows beside their ids);
+      or
+    - the old model's Recall@20 on all that came after its log is significantly below
+      half of what is usual for it. Then the log has changed and not the users, as where
+      ids are mixed up: on hours that are broken alike, a candidate of broken days may
+      do better than the old model.
+
+    What passes is trained once more from the old weights, with the hours that were held
+    out. Nothing compares that model: no hours are left to do it by.
+
+    Everything is seeded by `settings.seed`, by `tf_keras.utils.set_random_seed`.
+
+    Args:
+        model: The last model. Its weights are changed; where there are new items the
+            next model is another object, and this one stays as it is. While there are
+            none, updates after the first trace nothing and are much faster.
+        events: The clean events that it was made from; its catalogue is the model's.
+        new: Clean events, which may overlap the old ones: see `data.grow`.
+        settings: What the model was made with: its targets, weights, batches and seed
+            hold for updates.
+        items: Further items, of which nobody need have had any.
+        vectors: From id to vector, for new items of a model that has one
+            `PrecomputedTower`.
+        trained_until: The second up to which the model was trained: where the new
+            period begins. The last of `events` when left out.
+        hold_out: How many of the last hours the guard tells by; None for no guard.
+        usual: Recall@20 that the model is known to have on baskets that it was not
+            trained on; measured between `trained_until` and the end of `events` when
+            left out, and unknown where nothing lies there.
+        refuse_unsure: Refuse where fewer than 30 users are held out, which the guard
+            cannot tell by. Such a model is published otherwise, with a word of it.
+        force: Train and publish whatever the guard says.
+        passes: Over the queries of the new period, 1 or more.
+        learning_rate: A third of that of `settings` when left out.
+        progress: Wraps the batches of new texts that are encoded.
+
+    Returns:
+        The next model and log; the old ones, as they were, where it was refused.
+
+    Raises:
+        ValueError: There is no new row, no basket to train on, nothing before the hours
+            that are held out, or what is new does not fit the log or the model.
+        RuntimeError: The loss is no longer a number.
+    """
+    rate = settings.learning_rate * RATE if learning_rate is None else learning_rate
+    _check(model, events, passes, rate)
+    grown = grow(events, new, items=items)
+    both, end_of_old = grown.events, int(events.time.max())
+    if not grown.rows:
+        raise ValueError(
+            f"there is nothing new: the log has all {grown.repeated:,} rows already; "
+            f"it goes from {days_of(events.time)}."
+        )
+    start = end_of_old if trained_until is None else trained_until
+    end = int(both.time.max())
+    step = _Step(both, settings, start, passes, rate)
+    step.queries(start, end)  # refused before anything is spent on it
+    cut = None if hold_out is None else _cut(start, end, hold_out)
+    if cut is not None:
+        step.queries(start, cut)
+    made = _with_items(model, both.items, vectors, progress)
+    guard, expected = None, usual
+    if cut is not None:
+        kept = [(variable, variable.numpy()) for variable in made.variables]
+        guard = _guarded(made, step, end_of_old, cut, end, usual)
+        for variable, value in kept:
+            variable.assign(value)
+        expected = guard.usual
+        told = guard.on_new is not None and guard.verdict != REFUSED
+        usual = guard.on_new if told else expected
+    published = (
+        guard is None
+        or force
+        or guard.verdict == PUBLISHED
+        or (guard.verdict == UNSURE and not refuse_unsure)
+    )
+    return Updated(
+        model=made if published else model,
+        events=both if published else events,
+        trained_until=end if published else start,
+        period=(start, end),
+        published=published,
+        grown=grown,
+        guard=guard,
+        usual=usual if published else expected,
+        passes=passes,
+        learning_rate=rate,
+        loss=step.fit(made, end) if published else None,
+    )
+
+
+class Refused(RuntimeError):
+    """The guard refused the next model.
+
+    Attributes:
+        guard: Its verdict and figures.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__(f"refused, and the last model stays: {guard.why}.")
+        self.guard = guard
+
+
+def update_run(
+    run: Run,
+    cleaned: Cleaned,
+    directory: str | os.PathLike[str],
+    *,
+    data: str,
+    items: Items | None = None,
+    vectors: str | os.PathLike[str] | None = None,
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> Run:
+    """Makes the next run of the last one and a newer log, and writes its folder.
+
+    The new period begins where the run's model was trained until: for a run of
+    `train`, at its test cut. The next run has no test period, and its model no twin
+    with mean pooling: its figures are the guard's, in `run.json` under "update", with
+    the runs that it comes from. The folder appears whole or not at all.
+
+    Args:
+        run: The last run, which is left as it is.
+        cleaned: The newer log; it may overlap the run's.
+        directory: The folder to write; it must not be there.
+        data: The log's name, to be written down.
+        items: Items that are described, whether or not anybody had them. A model that
+            knows items by their ids alone takes those only that somebody had.
+        vectors: A file with the vectors of new items, where the model has such; that of
+            the last run when left out.
+        say: Is told what is being done.
+        **options: `hold_out`, `refuse_unsure`, `force`, `passes` and `learning_rate` of
+            `update`.
+
+    Raises:
+        FileExistsError: The folder is there.
+        ValueError: As `update`, or vectors are given for a model without.
+        Refused: By the guard; nothing was written.
+    """
+    refuse_existing(directory)
+    settings, reads = run.settings, run.settings.encoder is not None
+    if vectors is not None:
+        if settings.vectors is None:
+            raise ValueError(
+                f"vectors={os.fspath(vectors)!r}: the run {run.directory} was trained "
+                "without: leave them out, or train anew."
+            )
+        settings = replace(settings, vectors=str(Path(vectors).absolute()))
+    of_items = None
+    if settings.vectors is not None:
+        file = read_vectors(settings.vectors)
+        of_items = dict(zip(file.ids, file.vectors, strict=True))
+    past: Mapping[str, Any] = run.about.get("update", {})
+    say(f"Updating {run.directory} ...")
+    updated = update(
+        run.model(),
+        run.events(),
+        cleaned.events,
+        settings,
+        items=items if reads or of_items is not None else None,
+        vectors=of_items,
+        trained_until=run.split.test,
+        usual=past.get("usual"),
+        progress=encoding_progress,
+        **options,
+    )
+    say(updated.grown.report())
+    guard = updated.guard
+    if guard is not None:
+        if not updated.published:
+            raise Refused(guard)
+        say(f"Guard: {guard.verdict}: {guard.why}")
+    start, end = updated.period
+    about = {
+        "data": data,
+        "settings": settings.to_dict(),
+        "split": TimeSplit(validation=start, test=end)._asdict(),
+        "rejected": cleaned.rejected,
+        "items_without_event": cleaned.items_without_event,
+        "items_described_twice": cleaned.items_described_twice,
+        "trained": {"decay": about_model(updated.model, updated.passes, [])},
+        "update": {
+            "runs": [*past.get("runs", []), str(run.directory.resolve())],
+            "period": [start, end],
+            "grown": updated.grown.to_dict(),
+            "guard": None if guard is None else guard.to_dict(),
+            "usual": updated.usual,
+            "learning_rate": updated.learning_rate,
+            "final_loss": updated.loss,
+        },
+    }
+    with written_whole(directory) as partial:
+        save_events(updated.events, partial / "events.npz")
+        updated.model.save(partial / "decay.keras")
+        write_about(about, partial)
+    return load_run(directory)
+
+
+def check_export(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """How to export a run like the version that is served, before time is spent.
+
+    Args:
+        directory: The served model's folder; it need not be there.
+
+    Returns:
+        Options of `runs.export_run`: those of the highest version there; none where
+        there is no version.
+
+    Raises:
+        ValueError: The highest version is not the export of a run, or the folder has a
+            name that no server's files can hold.
+    """
+    next_version(directory, None)
+    folder = Path(directory)
+    if not folder.is_dir() or not native.version_directories(folder):
+        return {}
+    version = native.version_directory(folder)
+    made = asking.metadata_of(version)
+    if "parts" not in made:
+        raise ValueError(
+            f"{version} is not the export of a run: give another folder to export to."
+        )
+    diversity = made["diversity"]
+    return {
+        "k": made["k"],
+        "exclude_seen": made["exclude_seen"],
+        "diversity": None if diversity is None else diversity["trade_off"],
+        "texts": made["reads_texts"],
+        "parts": made["parts"],
+        "server": made["server"],
+    }
+
+
+def export_like_last(run: Run, directory: str | os.PathLike[str]) -> Path:
+    """Writes a run's model as the next version, made as the version before it.
+
+    Args:
+        run: A run.
+        directory: The served model's folder.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        ValueError: As `check_export`.
+    """
+    return export_run(run, directory, **check_export(directory))
+
+
+class _Step:
+    """How a model is trained on the new period, or a part of it."""
+
+    def __init__(
+        self, events: Events, settings: Settings, start: int, passes: int, rate: float
+    ) -> None:
+        self.events = events
+        self.settings = settings
+        self.start = start
+        self.passes = passes
+        self.rate = rate
+
+    def queries(self, after: int, until: int) -> Queries:
+        """Those of a part of the period, which must ask something."""
+        found = self.some_queries(after, until)
+        refuse_no_queries(found, self.events, "new")
+        return found
+
+    def some_queries(self, after: int, until: int) -> Queries:
+        """Those of a part of the period, if any."""
+        return basket_queries(
+            self.events,
+            after=after,
+            until=until,
+            actions=self.settings.target_actions,
+        )
+
+    def fit(self, model: DecayRetrieval, until: int) -> float:
+        """Trains from where the model stands; gives the last pass's loss."""
+        # Before each fit, so that the next model is the same without a guard.
+        tf_keras.utils.set_random_seed(self.settings.seed)
+        with _frozen_encoder(model):
+            return fit_on(
+                model,
+                self.queries(self.start, until),
+                self.events,
+                self.passes,
+                self.settings,
+                until=until,
+                learning_rate=self.rate,
+            )
+
+    def scores(self, model: DecayRetrieval) -> TwoTowerScores:
+        """The model as it is now, to be measured."""
+        return TwoTowerScores(model, self.events, max_history=self.settings.max_history)
+
+    def recall(self, scores: TwoTowerScores, queries: Queries) -> np.ndarray:
+        """[q] Recall@20 of each query."""
+        return evaluate({"model": scores}, queries, self.events, k=K)["model"].recall()
+
+
+def _guarded(
+    model: DecayRetrieval,
+    step: _Step,
+    end_of_old: int,
+    cut: int,
+    end: int,
+    usual: float | None,
+) -> Guard:
+    """The guard's verdict; the model is left trained up to the cut."""
+    seed, as_it_was = step.settings.seed, step.scores(model)
+    if usual is None:
+        before = step.some_queries(step.start, end_of_old)
+        if len(np.unique(before.user)) >= FEWEST_USERS:
+            usual = float(step.recall(as_it_was, drawn_queries(before, seed)).mean())
+    on_new = None
+    since = drawn_queries(step.some_queries(end_of_old, end), seed)
+    collapse = None
+    if len(np.unique(since.user)) >= FEWEST_USERS:
+        found = step.recall(as_it_was, since)
+        on_new = float(found.mean())
+        if usual is not None:
+            least = np.full(len(found), COLLAPSED * usual)
+            collapse = compare(found, least, since.user, level=LEVEL, seed=seed)
+    held_out = drawn_queries(step.some_queries(cut, end), seed)
+    comparison, old, candidate = None, None, None
+    users = len(np.unique(held_out.user))
+    if users > 1:
+        before_fit = step.recall(as_it_was, held_out)
+        step.fit(model, cut)
+        after_fit = step.recall(step.scores(model), held_out)
+        comparison = compare(
+            after_fit, before_fit, held_out.user, level=LEVEL, seed=seed
+        )
+        old, candidate = float(before_fit.mean()), float(after_fit.mean())
+    verdict, why = PUBLISHED, f"Recall@{K} on the held-out hours, {comparison}"
+    if collapse is not None and collapse.verdict == "worse":
+        verdict = REFUSED
+        why = (
+            f"the old model's Recall@{K} on the new period is {on_new:.4f}, and "
+            f"{usual:.4f} is usual: the new log is unlike the one it is added to"
+        )
+    elif users < FEWEST_USERS:
+        verdict = UNSURE
+        why = (
+            f"the held-out hours have baskets of {users} users, and {FEWEST_USERS} are "
+            "needed to tell"
+        )
+    elif comparison is not None and comparison.verdict == "worse":
+        verdict = REFUSED
+    return Guard(verdict, why, comparison, old, candidate, on_new, usual)
+
+
+def _check(model: DecayRetrieval, events: Events, passes: int, rate: float) -> None:
+    if passes < 1:
+        raise ValueError(f"passes={passes} must be 1 or more.")
+    if not 0 < rate < float("inf"):
+        raise ValueError(f"learning_rate={rate} must be finite and above 0.")
+    if not len(events):
+        raise ValueError("events is empty: give those that the model was made from.")
+    known = model.item_tower.items.ids
+    if known.tolist() != events.items.ids.tolist():
+        raise ValueError(
+            f"the model's catalogue has {len(known):,} items and that of events "
+            f"{len(events.items):,}, or they stand in another order: give the events "
+            "that the model was made from."
+        )
+
+
+def _cut(start: int, end: int, hold_out: Duration) -> int:
+    """Where the held-out hours begin."""
+    cut = end - int(to_seconds(hold_out, "hold_out"))
+    if cut <= start:
+        raise ValueError(
+            f"hold_out={hold_out!r} leaves nothing of the new period to train on, "
+            f"which spans {to_text(max(end - start, 0))}: hold out less, or None."
+        )
+    return cut
+
+
+def _with_items(
+    model: DecayRetrieval,
+    items: Items,
+    vectors: Mapping[str, Any] | None,
+    progress: Callable[[Iterable[Any]], Iterable[Any]],
+) -> DecayRetrieval:
+    """The model with the items that it lacks, untrained; the same where there are none.
+
+    Its catalogue is the first part of `items`.
+    """
+    n = len(model.item_tower.items)
+    if len(items) == n:
+        return model
+    options: dict[str, Any] = {}
+    if model.item_tower.baked:
+        options["progress"] = progress
+    if vectors:
+        new = set(items.ids[n:])
+        options["vectors"] = {one: row for one, row in vectors.items() if one in new}
+    return model.with_items(items.ids[n:].tolist(), items.texts[n:].tolist(), **options)
+
+
+@contextmanager
+def _frozen_encoder(model: DecayRetrieval) -> Iterator[None]:
+    """Leaves an encoder that is fine-tuned, and its projection, out of training."""
+    text = model.item_tower.text
+    if text is None or text.fine_tune is False:
+        yield
+        return
+    layers = [one for one in text.submodules if isinstance(one, tf_keras.layers.Layer)]
+    before = [(one, one.trainable) for one in [text, *layers]]
+    text.trainable = False
+    try:
+        yield
+    finally:
+        for one, trainable in before:
+            one.trainable = trainable
