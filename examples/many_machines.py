@@ -118,7 +118,10 @@ def is_first() -> bool:
 def losses_of(folder: Path, epochs: int) -> np.ndarray:
     """[steps] the loss of each step of a fit that has ended."""
     return np.concatenate(
-        [json.loads((folder / f"losses-{one}.json").read_text()) for one in range(epochs)]
+        [
+            json.loads((folder / f"losses-{one}.json").read_text())
+            for one in range(epochs)
+        ]
     )
 
 

@@ -16,6 +16,7 @@ from tfrs_decay.layers import replicas
 from tfrs_decay.layers.item_tower import ItemTower, unit_length
 from tfrs_decay.layers.repeat import MODES, Repeats
 from tfrs_decay.layers.streaming_probability import StreamingProbability
+from tfrs_decay.layers.tensors import table_rows
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
 from tfrs_decay.losses import LOSSES, SoftmaxCrossEntropy, full_softmax
 
@@ -467,7 +468,7 @@ class DecayRetrieval(tfrs.Model):
         # Scores are summed and compared in float32, whatever the towers compute in.
         candidates = tf.cast(candidates, tf.float32)
         if self.streaming_probability is None:
-            probability = tf.gather(self._sampling_probability, place)
+            probability = table_rows(self._sampling_probability, place)
         else:
             probability = self.streaming_probability(place, training=training)
         # The targets of other replicas are of other queries.

@@ -364,7 +364,7 @@ def refuse_no_queries(queries: Queries, events: Events, period: str) -> None:
 
 
 def passes_backed_up(backup_dir: str | os.PathLike[str]) -> int:
-    """How many epochs a fit had made when `tf_keras.callbacks.BackupAndRestore` saved it.
+    """How many epochs a fit had made when `BackupAndRestore` of tf_keras saved it.
 
     The callback brings back weights, optimizer and epoch, and the batches have to go on
     as well: `data.batches(..., passes_made=passes_backed_up(backup_dir))` are those of
