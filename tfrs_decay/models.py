@@ -56,6 +56,9 @@ class DecayRetrieval(tfrs.Model):
     query's own basket. Where the catalogue is small, `loss="full"` takes every item as
     a negative instead, and corrects nothing.
 
+    Under a strategy of several replicas that step together, a batch is that of all: they
+    are each other's negatives, and learn what one replica would of the whole batch.
+
     Override `interest_from_vectors` for another query side: training, evaluation and
     export all go through it. Where it still is the pooling and then something else,
     override `interest_from_pooled` instead, and what is served can go on from a kept
@@ -404,7 +407,8 @@ class DecayRetrieval(tfrs.Model):
             [batch] or [batch, targets] floating, where features hold it: a weight is to
             be 1 on average, for the sum is divided by the number of targets. Targets
             that are not in the catalogue are left out; a batch without any target has
-            loss 0.
+            loss 0. Of several replicas each gives the part of its own targets, and the
+            mean is their sum.
 
         Raises:
             ValueError: A feature is missing, or of another kind or rank; TFRS's metrics
