@@ -56,8 +56,8 @@ class DecayRetrieval(tfrs.Model):
     query's own basket. Where the catalogue is small, `loss="full"` takes every item as
     a negative instead, and corrects nothing.
 
-    Under a strategy of several replicas that step together, a batch is that of all: they
-    are each other's negatives, and learn what one replica would of the whole batch.
+    Under a strategy of several replicas that step together, a batch is that of all:
+    they are each other's negatives, and learn what one would of the whole batch.
 
     Override `interest_from_vectors` for another query side: training, evaluation and
     export all go through it. Where it still is the pooling and then something else,
