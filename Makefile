@@ -30,7 +30,7 @@ bench: .venv/bench ## What the README's figures come from
 	$(BIN)/python benchmarks/new_items.py
 	$(BIN)/python benchmarks/events.py
 	$(BIN)/python benchmarks/evaluation.py
-	$(BIN)/python benchmarks/many_machines.py
+	$(BIN)/python benchmarks/shared_steps.py
 	$(BIN)/python benchmarks/quality_cost.py
 	$(BIN)/python benchmarks/quality_retail.py --data complete-journey --sample 400
 

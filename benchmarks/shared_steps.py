@@ -5,8 +5,8 @@ negatives of the whole batch, the exchange and Adam. Both workers run on this ma
 and talk over loopback: where they get half of the cores each, they cannot be faster
 than one process, and what they need more of is what sharing costs.
 
-    python benchmarks/many_machines.py
-    python benchmarks/many_machines.py --items 200000 --batch 1024
+    python benchmarks/shared_steps.py
+    python benchmarks/shared_steps.py --items 200000 --batch 1024
 
 Told are the time of a step, the CPU time of a step summed over the processes, which
 hardly depends on what else the machine does, and the most memory of a process.
