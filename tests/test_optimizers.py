@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 
 from tfrs_decay.data import Items
@@ -45,6 +46,15 @@ def test_ids_shrink_and_nothing_else_does(tmp_path, loaded):
     assert "id_embedding" in name
     place = [one.name for one in variables].index(name)
     np.testing.assert_allclose(variables[place], 0.98 * before[place], rtol=1e-6)
+
+
+@pytest.mark.parametrize("part", [0, 12])
+def test_the_parts_of_a_table_that_is_split_shrink(part):
+    # As a `tf.distribute` partitioner names them.
+    table = tf.Variable([[1.0]], name=f"id_embedding/part_{part}")
+    other = tf.Variable([[1.0]], name="id_embedding/kernel")
+    step(IdDecayAdam(0.1, weight_decay=0.2), [table, other])
+    np.testing.assert_allclose([table[0, 0], other[0, 0]], [0.98, 1.0], rtol=1e-6)
 
 
 def test_what_has_no_ids_is_named():

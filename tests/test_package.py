@@ -159,6 +159,7 @@ ORDER = [
     "layers.item_tower",
     "layers.time_decay_pooling",
     "layers.interest_state",
+    "layers.replicas",
     "layers.streaming_probability",
     "layers.recency_popularity",
     "layers.top_k",

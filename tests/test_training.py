@@ -14,7 +14,8 @@ from event_files import numbers_of
 
 import tfrs_decay as td
 from tfrs_decay import training
-from tfrs_decay.data import basket_queries
+from tfrs_decay.data import basket_queries, batches
+from tfrs_decay.decay import Exponential
 from tfrs_decay.evaluation import OwnCounts, Popularity, evaluate
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.runs import encode_texts, settings_for
@@ -26,6 +27,7 @@ from tfrs_decay.training import (
     _optimizer,
     fit_through,
     make_model,
+    passes_backed_up,
     queries_by_period,
     train,
     train_and_validate,
@@ -584,3 +586,45 @@ def test_tensorboard_that_is_not_there_is_told_before_training(drifting, monkeyp
         train(model, events, split, settings, tensorboard="anywhere", verbose=0)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_fit_that_was_cut_off_ends_as_it_would_have(drifting, tmp_path):
+    events, _ = drifting
+    queries = basket_queries(events)
+
+    def fit(folder, cut_off_after=None):
+        model = make_model(events, Settings(dim=4, loss="full"), Exponential("7d"))
+        model.compile(tf_keras.optimizers.Adam(0.01))
+        data = batches(
+            queries,
+            events,
+            batch_size=512,
+            shuffle_seed=1,
+            passes_made=passes_backed_up(folder),
+        )
+
+        def stop(epoch, logs):
+            if epoch + 1 == cut_off_after:
+                raise KeyboardInterrupt
+
+        callbacks = [
+            tf_keras.callbacks.BackupAndRestore(str(folder)),
+            tf_keras.callbacks.LambdaCallback(on_epoch_end=stop),
+        ]
+        model.fit(data, epochs=3, verbose=0, callbacks=callbacks)
+        return model.get_weights()
+
+    through = fit(tmp_path / "through")
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "cut", cut_off_after=2)
+    assert passes_backed_up(tmp_path / "cut") == 2
+    for again, expected in zip(fit(tmp_path / "cut"), through, strict=True):
+        np.testing.assert_allclose(again, expected, rtol=1e-5, atol=1e-6)
+    # A fit that has ended leaves nothing to go on from.
+    assert passes_backed_up(tmp_path / "cut") == 0
+
+
+def test_what_is_no_backup_is_named(tmp_path):
+    tf.train.Checkpoint(one=tf.Variable(1.0)).save(tmp_path / "chief" / "other")
+    with pytest.raises(ValueError, match=r"other-1 is no backup of tf_keras' Backup"):
+        passes_backed_up(tmp_path)

@@ -12,10 +12,12 @@ import tensorflow_recommenders as tfrs
 import tf_keras
 
 from tfrs_decay.data.times import refuse_dates
+from tfrs_decay.layers import replicas
 from tfrs_decay.layers.checks import require, require_at_most, require_same_shape
 from tfrs_decay.layers.item_tower import ItemTower, unit_length
 from tfrs_decay.layers.repeat import MODES, Repeats
 from tfrs_decay.layers.streaming_probability import StreamingProbability
+from tfrs_decay.layers.tensors import table_rows
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
 from tfrs_decay.losses import LOSSES, SoftmaxCrossEntropy, full_softmax
 
@@ -54,6 +56,9 @@ class DecayRetrieval(tfrs.Model):
     with the pairs left out that are no negatives: the same item, and the rest of the
     query's own basket. Where the catalogue is small, `loss="full"` takes every item as
     a negative instead, and corrects nothing.
+
+    Under a strategy of several replicas that step together, a batch is that of all:
+    they are each other's negatives, and learn what one would of the whole batch.
 
     Override `interest_from_vectors` for another query side: training, evaluation and
     export all go through it. Where it still is the pooling and then something else,
@@ -403,7 +408,8 @@ class DecayRetrieval(tfrs.Model):
             [batch] or [batch, targets] floating, where features hold it: a weight is to
             be 1 on average, for the sum is divided by the number of targets. Targets
             that are not in the catalogue are left out; a batch without any target has
-            loss 0.
+            loss 0. Of several replicas each gives the part of its own targets, and the
+            mean is their sum.
 
         Raises:
             ValueError: A feature is missing, or of another kind or rank; TFRS's metrics
@@ -434,11 +440,15 @@ class DecayRetrieval(tfrs.Model):
         if "target_weight" in features:
             losses *= _weights_of(features, valid)
         # A mean over the targets, so that the loss reads the same at every batch size;
-        # and over replicas, whose gradients are added up.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        # over those of all replicas, whose losses and gradients are added up.
         return tf.math.divide_no_nan(
-            tf.reduce_sum(losses), tf.cast(tf.size(query) * replicas, losses.dtype)
+            tf.reduce_sum(losses), replicas.total(tf.cast(tf.size(query), losses.dtype))
         )
+
+    @property
+    def losses(self) -> list[tf.Tensor]:
+        """Keras' own, of regularization; of several replicas, each has its share."""
+        return [one / replicas.count() for one in super().losses]
 
     @property
     def _never(self) -> bool:
@@ -462,14 +472,24 @@ class DecayRetrieval(tfrs.Model):
         interest = self._interest(features, of_history, training)
         # Scores are summed and compared in float32, whatever the towers compute in.
         candidates = tf.cast(candidates, tf.float32)
-        own_basket = query[:, None] == query[None, :]
-        same_item = place[:, None] == place[None, :]
-        positive = tf.eye(tf.size(query), dtype=tf.bool)
+        if self.streaming_probability is None:
+            probability = table_rows(self._sampling_probability, place)
+        else:
+            probability = self.streaming_probability(place, training=training)
+        # The targets of other replicas are of other queries.
+        candidates, place_of, probability = replicas.gather_own_first(
+            candidates, place, probability
+        )
+        others = tf.size(place_of) - tf.size(query)
+        query_of = tf.pad(query, [[0, others]], constant_values=-1)
+        own_basket = query[:, None] == query_of[None, :]
+        same_item = place[:, None] == place_of[None, :]
+        positive = tf.eye(tf.size(query), tf.size(place_of), dtype=tf.bool)
         negative = ~(own_basket | same_item)
         queries = tf.gather(interest, query)
         if self.repeats is not None:
             batch = tf.shape(interest)[0]
-            term = self.repeat_scores(features, tf.tile(place[None, :], [batch, 1]))
+            term = self.repeat_scores(features, tf.tile(place_of[None, :], [batch, 1]))
             if self._never:
                 negative &= tf.gather(term, query, axis=0) >= 0
             else:
@@ -477,10 +497,6 @@ class DecayRetrieval(tfrs.Model):
                 # a candidate's vector holds what is added to its score.
                 queries = tf.concat([queries, tf.one_hot(query, batch)], axis=1)
                 candidates = tf.concat([candidates, tf.transpose(term)], axis=1)
-        if self.streaming_probability is None:
-            probability = tf.gather(self._sampling_probability, place)
-        else:
-            probability = self.streaming_probability(place, training=training)
         return self.task(
             queries,
             candidates,

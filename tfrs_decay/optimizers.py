@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import numbers
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -196,8 +197,10 @@ class IdDecayAdam(tf_keras.optimizers.Adam):
             )
 
     def _use_weight_decay(self, variable: tf.Variable) -> bool:
-        # By its name, which it has again after loading.
-        return variable.name.split(":")[0].split("/")[-1] == ID_EMBEDDING
+        # By its name, which it has again after loading; of a table that is split over
+        # parameter servers, each part has the table's, and its own behind.
+        name = re.sub(r"(/part_\d+)?:\d+$", "", variable.name)
+        return name.split("/")[-1] == ID_EMBEDDING
 
 
 def _check_rate(rate: Any) -> None:

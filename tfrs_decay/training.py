@@ -388,6 +388,34 @@ def refuse_no_queries(queries: Queries, events: Events, period: str) -> None:
     )
 
 
+def passes_backed_up(backup_dir: str | os.PathLike[str]) -> int:
+    """How many epochs a fit had made when `BackupAndRestore` of tf_keras saved it.
+
+    The callback brings back weights, optimizer and epoch, and the batches have to go on
+    as well: `data.batches(..., passes_made=passes_backed_up(backup_dir))` are those of
+    the epochs that are left, so that a fit which was cut off ends as it would have.
+
+    Args:
+        backup_dir: The callback's, which every machine can read, and which saves at the
+            end of each epoch, as it does by default. There may be nothing yet, and
+            there is nothing any more when a fit has ended.
+
+    Returns:
+        The number of epochs, 0 where nothing is saved.
+
+    Raises:
+        ValueError: What is saved is no backup.
+    """
+    saved = tf.train.latest_checkpoint(os.path.join(backup_dir, "chief"))
+    if saved is None:
+        return 0
+    reader = tf.train.load_checkpoint(saved)
+    epoch = "ckpt_saved_epoch/.ATTRIBUTES/VARIABLE_VALUE"
+    if not reader.has_tensor(epoch):
+        raise ValueError(f"{saved} is no backup of tf_keras' BackupAndRestore.")
+    return int(reader.get_tensor(epoch)) + 1
+
+
 def on_terminal() -> bool:
     """Whether somebody watches standard output, and a bar can move there.
 

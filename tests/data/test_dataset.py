@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from tfrs_decay.data import RawLog, basket_queries, batches, clean
 
@@ -164,3 +165,23 @@ def test_weights_stay_with_their_targets(events):
     assert "target_weight" not in plain
     with pytest.raises(ValueError, match=r"shape \(3,\): give one for each of the 4 t"):
         batches(queries, events, target_weights=weights[:3])
+
+
+def test_a_fit_that_goes_on_gets_the_batches_of_the_passes_that_are_left(shop_events):
+    queries = basket_queries(shop_events)
+
+    def passes(made):
+        tf.random.set_seed(4)
+        data = batches(
+            queries, shop_events, max_targets=1, shuffle_seed=5, passes_made=made
+        )
+        return [
+            [one for batch in data for one in text(batch["target_item"])]
+            for _ in range(4 - made)
+        ]
+
+    whole = passes(0)
+    assert passes(2) == whole[2:]
+    assert whole[0] != whole[1] != whole[2]
+    with pytest.raises(ValueError, match=r"passes_made=-1 must be 0 or more"):
+        passes(-1)

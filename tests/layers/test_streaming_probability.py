@@ -112,12 +112,3 @@ def test_what_is_out_of_range_is_named(options, message):
 def test_what_is_no_list_of_items_is_named(items):
     with pytest.raises(ValueError, match=r"items are .* of the shape .*: give \[n\]"):
         StreamingProbability(8)(tf.constant(items))
-
-
-def test_several_replicas_are_refused(monkeypatch):
-    layer = StreamingProbability(8)
-    strategy = tf.distribute.get_strategy()
-    monkeypatch.setattr(type(strategy), "num_replicas_in_sync", 2)
-    with pytest.raises(ValueError, match="one stream, and here are 2 replicas: give"):
-        layer.call(tf.constant(["a"]), training=True)
-    assert layer.call(tf.constant(["a"])).shape == (1,)

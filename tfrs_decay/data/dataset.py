@@ -19,6 +19,7 @@ def batches(
     max_targets: int | None = None,
     shuffle_seed: int | None = None,
     target_weights: np.ndarray | None = None,
+    passes_made: int = 0,
 ) -> tf.data.Dataset:
     """Batches queries as the features that `DecayRetrieval` reads.
 
@@ -63,14 +64,19 @@ def batches(
             order when left out.
         target_weights: [t] what each of the queries' targets weighs in the loss, such
             as `target_weights` gives; none when left out.
+        passes_made: Epochs that were trained before, by a fit that was cut off and now
+            goes on (`training.passes_backed_up`): the first order, and the first draws
+            of targets, are then those of the epoch after them.
 
     Raises:
-        ValueError: A number is below 1, there are no queries, a value is too large for
-            float32, or there is not a weight for each target.
+        ValueError: A number is below 1, or `passes_made` below 0, there are no queries,
+            a value is too large for float32, or there is not a weight for each target.
     """
     check_numbers(
         batch_size=batch_size, max_history=max_history, max_targets=max_targets
     )
+    if passes_made < 0:
+        raise ValueError(f"passes_made={passes_made} must be 0 or more.")
     if not len(queries):
         raise ValueError("there are no queries to batch: no user acts twice in time.")
     columns = EventColumns(events)
@@ -116,6 +122,9 @@ def batches(
         dataset = dataset.shuffle(len(queries), shuffle_seed)
     dataset = dataset.batch(batch_size)
     dataset = tf.data.Dataset.zip((dataset, fresh_seeds(shuffle_seed)))
+    for _ in range(passes_made):
+        # Its seeds are drawn anew whenever it is read from the start.
+        next(iter(dataset))
     return dataset.map(features, tf.data.AUTOTUNE).prefetch(2)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfrs_decay.layers.tensors import checked_ids
+from tfrs_decay.layers.tensors import checked_ids, table_rows
 
 MISSING = -1
 """The row of a value that is missing, which is zeros."""
@@ -75,7 +75,7 @@ class CategoryEmbedding(tf_keras.layers.Layer):
 
     def embed_rows(self, rows: tf.Tensor) -> tf.Tensor:
         """[...] int64, as `rows_of` gives them -> [..., dim]."""
-        vectors = tf.gather(self._table, tf.maximum(rows, 0))
+        vectors = table_rows(self._table, tf.maximum(rows, 0))
         return vectors * tf.cast(rows >= 0, vectors.dtype)[..., None]
 
     def get_config(self) -> dict[str, Any]:

@@ -14,7 +14,12 @@ from tfrs_decay.layers.category_embedding import CategoryEmbedding
 from tfrs_decay.layers.distinct import of_each
 from tfrs_decay.layers.fusion import FUSIONS, Fusion
 from tfrs_decay.layers.precomputed_tower import PrecomputedTower
-from tfrs_decay.layers.tensors import as_strings, checked_ids, id_table
+from tfrs_decay.layers.tensors import (
+    as_strings,
+    checked_ids,
+    id_table,
+    table_rows,
+)
 from tfrs_decay.layers.text_tower import TextTower
 
 ID_EMBEDDING = "id_embedding"
@@ -374,7 +379,7 @@ class ItemTower(tf_keras.layers.Layer):
         """[n] bool, the items whose id has been trained; None without ids."""
         if not (self.id_embedding and self.built):
             return None
-        return self._seen.numpy() > 0
+        return self.is_seen().numpy()
 
     def is_seen(self) -> tf.Tensor:
         """[n] bool, `seen` in a graph; true for every item of a tower without ids."""
@@ -622,7 +627,7 @@ class ItemTower(tf_keras.layers.Layer):
         parts = {}
         if self.text is not None:
             if self.baked:
-                encoded = tf.gather(self._encoded, place)
+                encoded = table_rows(self._encoded, place)
             else:
                 encoded = self.text.encode(
                     tf.gather(self._texts, place), training=training
@@ -640,9 +645,9 @@ class ItemTower(tf_keras.layers.Layer):
         return vectors * tf.cast(known, vectors.dtype)[:, None]
 
     def _ids(self, place: tf.Tensor, training: bool | None) -> tf.Tensor:
-        vectors = tf.gather(self._table, place)
+        vectors = table_rows(self._table, place)
         if not training:
-            kept = tf.gather(self._seen, place)
+            kept = table_rows(self._seen, place)
         elif self.id_dropout:
             kept = tf.random.uniform(tf.shape(place)) >= self.id_dropout
         else:

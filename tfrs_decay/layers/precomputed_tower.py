@@ -13,7 +13,7 @@ import tf_keras
 from tfrs_decay.data.events import Items
 from tfrs_decay.data.vectors import read_vectors
 from tfrs_decay.layers.distinct import of_each
-from tfrs_decay.layers.tensors import checked_ids, dense, id_table
+from tfrs_decay.layers.tensors import checked_ids, dense, id_table, table_rows
 
 _UNKNOWN = ("zeros", "mean", "learned")
 
@@ -212,7 +212,7 @@ class PrecomputedTower(tf_keras.layers.Layer):
         """The layer's vectors of places: [n] int64 -> [n, dim]; below 0 is unknown."""
         known = (place >= 0)[:, None]
         # From the variable itself, or in half precision the whole table were cast.
-        vectors = tf.gather(self._table, tf.maximum(place, 0))
+        vectors = table_rows(self._table, tf.maximum(place, 0))
         instead: tf.Tensor = tf.zeros_like(vectors)
         if self.unknown != "zeros":
             instead = tf.cast(self._unknown_vector, vectors.dtype)[None, :]

@@ -7,6 +7,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from tfrs_decay.layers import replicas
+
 
 @tf_keras.saving.register_keras_serializable("tfrs_decay")
 class StreamingProbability(tf_keras.layers.Layer):
@@ -57,19 +59,22 @@ class StreamingProbability(tf_keras.layers.Layer):
         self.buckets = buckets
         self.tables = tables
         self.learning_rate = learning_rate
-        self._draws = self.add_weight(
-            name="draws", shape=(), dtype=tf.int64, initializer="zeros", trainable=False
-        )
         # The draws are numbered from 1: an item last drawn at 0 never was.
-        self._last, self._gap = (
+        self._draws, self._last, self._gap = (
             self.add_weight(
                 name=name,
-                shape=(tables * buckets,),
+                shape=shape,
                 dtype=dtype,
                 initializer="zeros",
                 trainable=False,
+                # All replicas have seen the same draws, and would write the same.
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
-            for name, dtype in (("last", tf.int64), ("gap", tf.float32))
+            for name, shape, dtype in (
+                ("draws", (), tf.int64),
+                ("last", (tables * buckets,), tf.int64),
+                ("gap", (tables * buckets,), tf.float32),
+            )
         )
 
     def call(self, items: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -83,15 +88,8 @@ class StreamingProbability(tf_keras.layers.Layer):
             [n] float32, above 0 and up to 1.
 
         Raises:
-            ValueError: The items are neither, or not of one dimension; or this is one
-                of several replicas, of which each would count its own.
+            ValueError: The items are neither, or not of one dimension.
         """
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        if training and replicas > 1:
-            raise ValueError(
-                f"StreamingProbability learns from one stream, and here are {replicas} "
-                "replicas: give DecayRetrieval counted probabilities, [n]."
-            )
         items = tf.convert_to_tensor(items)
         if items.shape.rank not in (None, 1) or not (
             items.dtype == tf.string or items.dtype.is_integer
@@ -102,7 +100,9 @@ class StreamingProbability(tf_keras.layers.Layer):
             )
         places = self._places(items)
         if training:
-            with tf.control_dependencies(self._learn(places)):
+            # There is one stream: first the draws of the first replica, and so on.
+            drawn = tf.transpose(replicas.gather(tf.transpose(places)))
+            with tf.control_dependencies(self._learn(drawn)):
                 places = tf.identity(places)
         gap = tf.gather(self._gap, places)
         never = tf.cast(self._draws + 1, tf.float32)

@@ -119,6 +119,14 @@ def id_table(ids: Sequence[str] | np.ndarray) -> tf.lookup.StaticHashTable:
     )
 
 
+def table_rows(table: tf.Variable, places: tf.Tensor) -> tf.Tensor:
+    """Rows of a table: [n, ...] at [...] integer places.
+
+    Of a table that is split over parameter servers, these rows alone are sent.
+    """
+    return tf.nn.embedding_lookup(table, places)
+
+
 def checked_ids(ids: Any, name: str = "item ids") -> tf.Tensor:
     """Ids as a tensor of strings, [...].
 
