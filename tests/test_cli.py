@@ -170,6 +170,7 @@ def test_queries_of_one_user_have_no_verdict(run, monkeypatch):
     assert any("(any): only " in line for line in measured.warnings())
 
 
+@pytest.mark.integration  # slow
 def test_no_event_of_the_test_period_is_trained_on(log, monkeypatch, tmp_path):
     # Everything that a model is fitted on or counted from goes through basket_queries.
     made = []
@@ -416,6 +417,7 @@ def test_recommend_to_a_new_user_is_popular(exported, capsys):
     assert printed.count("\n") == 12
 
 
+@pytest.mark.integration  # slow
 def test_the_demo_at_a_small_size(tiny_encoder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "text_encoder", lambda cache: tiny_encoder)
     small = functools.partial(runs.settings_for, epochs=1, dim=8)

@@ -321,6 +321,7 @@ def test_what_is_not_trained_on_is_not_seen(drifting):
     assert model.item_tower.seen.tolist() == read_by_hand(events, queries.both, 2)
 
 
+@pytest.mark.integration  # slow
 def test_vectors_made_elsewhere_and_id_dropout_are_settings(drifting, tmp_path):
     events, split = drifting
     rng = np.random.default_rng(0)

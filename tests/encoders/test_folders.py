@@ -132,6 +132,7 @@ def test_positions_that_start_from_another_pad_are_refused(tmp_path: Path) -> No
         encoders.convert(source, tmp_path / "out")
 
 
+@pytest.mark.integration  # slow
 def test_the_fingerprint_follows_every_file_of_a_tokenizer(tmp_path: Path) -> None:
     def fingerprint(folder: Path) -> str:
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"

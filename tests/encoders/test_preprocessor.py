@@ -170,6 +170,7 @@ def test_texts_can_be_cut_to_the_longest_of_the_batch(
         assert not (whole["input_mask"][:, longest:]).numpy().any()
 
 
+@pytest.mark.integration  # slow
 def test_a_process_without_this_package_gives_the_same(
     of_all_kinds: Any, plain: list[str]
 ) -> None:

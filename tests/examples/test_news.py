@@ -38,6 +38,7 @@ def test_readers_click_what_is_new_and_then_like_it(example):
     assert (after["time"] > after["time_click"]).all()
 
 
+@pytest.mark.integration  # slow
 def test_new_items_are_recommended_by_their_text(example, tiny_encoder, tmp_path):
     encoder = ("--encoder", str(tiny_encoder.encoder.parent))
     answer = example["main"]([*SMALL, *encoder, "--cache", str(tmp_path)])

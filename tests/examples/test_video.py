@@ -41,6 +41,7 @@ def test_a_folder_is_read_and_its_ratings_are_actions(example, tmp_path):
     assert [named.actions[one] for one in named.action] == ["disliked", "liked", "fine"]
 
 
+@pytest.mark.integration  # slow
 def test_what_was_left_or_disliked_says_little(example):
     answer = example["main"](["--sample", "40", "--passes", "1"])
     (had,), (times,), (actions,) = (

@@ -38,6 +38,7 @@ def test_figures_by_hand():
     json.dumps(found.to_dict())
 
 
+@pytest.mark.integration  # slow
 def test_the_interval_holds_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(3)
     held, called, runs = 0, 0, 200

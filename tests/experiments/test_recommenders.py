@@ -55,6 +55,7 @@ def traffic(shop_events):
     )
 
 
+@pytest.mark.integration  # slow
 def test_an_export_answers_as_it_does_when_asked_one_by_one(exports, shop_events):
     from tfrs_decay.experiments.recommenders import requests_of
     from tfrs_decay.experiments.traffic import Traffic

@@ -212,6 +212,7 @@ def test_a_fine_tuned_tower_is_not_baked(tiny_encoder, fine_tune):
     assert np.abs(more(tf.constant(["c"])).numpy()).max() > 0
 
 
+@pytest.mark.integration  # slow
 def test_a_served_adapter_answers_as_in_python(tiny_encoder, tmp_path):
     text = moved(tower(tiny_encoder, LowRank(2), dim=3))
     module = tf.Module()
@@ -520,6 +521,7 @@ def test_under_a_global_policy(named, policy, fine_tune):
 # Under a strategy
 
 
+@pytest.mark.integration  # slow
 @pytest.mark.parametrize(
     ("fine_tune", "policy"),
     [

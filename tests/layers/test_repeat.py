@@ -140,6 +140,7 @@ def test_one_argument_says_whether_things_come_back():
     assert len(learned.trainable_variables) == 2
 
 
+@pytest.mark.integration  # slow
 def test_weights_and_half_lives_are_learned():
     rng = np.random.default_rng(0)
     item = rng.integers(0, ITEMS, [200, 12])

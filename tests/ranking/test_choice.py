@@ -73,6 +73,7 @@ def test_the_newest_window_is_not_trained_on_before_the_choice():
     assert found.again(newest, seed=3) is found.head
 
 
+@pytest.mark.integration  # slow
 def test_what_decays_is_left_out_where_it_misleads():
     def turned(rows):
         return both(rows) + 3 * rows[..., 2]

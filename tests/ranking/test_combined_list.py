@@ -186,6 +186,7 @@ def test_what_cannot_be_fitted(shop_events):
         fit_combined_list(shop_events.where(shop_events.time < 0))
 
 
+@pytest.mark.integration  # slow
 def test_windows_without_a_query_are_left_out(shop_events):
     """A season in which the shop is closed is no error; two windows are needed."""
     last = int(shop_events.time.max())

@@ -228,6 +228,7 @@ def test_k_and_exclusions(served, candidates, queries, histories):
     assert first[2] not in ids_of(some, 1)
 
 
+@pytest.mark.integration  # slow
 def test_what_the_user_had_is_left_out(
     candidates, head, shop_events, queries, histories, tmp_path
 ):
