@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_decay.interest import State
 from tfrs_decay.interest.state import NOTHING
-from tfrs_decay.layers.checks import require, require_at_most
+from tfrs_decay.layers.checks import checked_before, require, require_at_most
 from tfrs_decay.layers.history import assert_seconds
 from tfrs_decay.layers.interest_state import InterestState
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
@@ -130,4 +130,5 @@ class KeptInterest:
             tf.reduce_any(tf.reshape(one > NOTHING, [tf.shape(one)[0], -1]), axis=1)
             for one in (state.log_weight, state.recent_log_weights)
         ]
-        return self._layer.read(state, time), there[0] | there[1]
+        with checked_before():
+            return self._layer.read(state, time), there[0] | there[1]

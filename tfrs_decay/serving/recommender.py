@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_decay.data.times import LATEST_SECOND
+from tfrs_decay.layers.checks import checked_before
 from tfrs_decay.layers.diversity import MaximalMarginalRelevance
 from tfrs_decay.layers.history import places
 from tfrs_decay.layers.item_tower import ItemTower
@@ -381,13 +382,14 @@ class Recommender(tf.Module):
 
     def _interest(self, history: _History, asked: Asked) -> tuple[tf.Tensor, tf.Tensor]:
         """[batch, dim] float32, and [batch] bool: whether there is any."""
-        interest = self._interest_from_vectors(
-            history.vectors,
-            timestamps=history.time,
-            query_time=asked.query_time,
-            actions=history.action,
-            mask=history.counts,
-        )
+        with checked_before():
+            interest = self._interest_from_vectors(
+                history.vectors,
+                timestamps=history.time,
+                query_time=asked.query_time,
+                actions=history.action,
+                mask=history.counts,
+            )
         interest = tf.cast(interest, tf.float32)
         # Events may count and still weigh nothing: their actions weigh 0.
         some = tf.reduce_any(interest != 0, axis=1)
