@@ -8,23 +8,22 @@ updated every night or left as the first fit made it.
     python examples/feedback_loop.py                      # five audiences, minutes
     python examples/feedback_loop.py --out loop.png --json loop.json
 
-The world, whose numbers were set once and not adjusted to what came out:
+The world, whose numbers were set before any two of the four had been compared:
 
 - An item is a direction in 8 dimensions, with a quality. What is known of it beforehand
   is a vector of 16 numbers that tells the direction with noise (a cosine of about
-  0.86), as a text would, and not the quality. 200 items are there when the log begins,
-  up to 60 days old; 4 come out every day. An item's chance of a click halves in 20
-  days.
+  0.86), as a text would, and not the quality. 4 items come out every day, and are
+  withdrawn after 40 days; the chance of a click on one halves in 20 days.
 - A user is a direction as well: 30% of its variance stays, the rest is forgotten with a
   half-life of 10 days. Nearly half of the users come on a day, some more often than
   others, and see one list of ten.
 - A place k is looked at with probability 1 / log2(k + 1), and what is looked at is
-  clicked with probability sigmoid(4 affinity + quality - 3) times what age has left of
+  clicked with probability sigmoid(4 affinity + quality - 2) times what age has left of
   it. What a user clicked is not recommended to it again.
 - One visit in five ends with an item that the user found alone, by the true chances:
   all that a recommender hears of items which it does not show.
-- For the 30 days before, lists are random, and twice as much is found alone. That log
-  is the first fit's.
+- For the 30 days before, lists are random, and at each visit something is found alone.
+  That log is the first fit's: some twenty events a user.
 
 The four differ in nothing else. Every audience has the same users, visits, drift and
 thresholds of chance for each of them, so that differences are paired. All read the
@@ -55,11 +54,11 @@ START = 1_704_067_200  # 2024-01-01 00:00 UTC
 BEFORE = 30  # days of the first log
 LIST = 10
 ASPECTS, WIDTH = 8, 16
-FIRST_ITEMS, OLDEST, ITEMS_A_DAY = 200, 60, 4
-STALE = 20  # days in which an item's chance of a click halves
+ITEMS_A_DAY = 4
+STALE, WITHDRAWN = 20, 40  # days in which a chance of a click halves; and ends
 LASTING, DRIFT = 0.3, 10  # share of interest that stays; half-life of the rest, days
 VISITS = 0.4  # a day, by the median user
-FOUND = 0.2  # of visits, that end with an item found alone
+FOUND, FOUND_BEFORE = 0.2, 1.0  # of visits, that end with an item found alone
 LATE = 14  # the last days, of which the table tells as well
 
 UPDATED, FROZEN = "decay, updated daily", "decay, frozen"
@@ -98,23 +97,23 @@ class World(NamedTuple):
         return [f"item-{number:04d}" for number in range(len(self.item))]
 
     def chance(self, day: int) -> np.ndarray:
-        """[users, items] of a click on what is looked at; 0 before it comes out."""
+        """[users, items] of a click on what is looked at; 0 for what is not there."""
         affinity = self.interest[day] @ self.item.T
+        fresh = 0.5 ** ((day - self.published) / STALE)
+        fresh = np.where(self.offered(day), fresh, 0.0)
+        return fresh / (1 + np.exp(2 - 4 * affinity - self.quality))
+
+    def offered(self, day: int) -> np.ndarray:
+        """[items] bool, what is out and not withdrawn."""
         age = day - self.published
-        fresh = np.where(age < 0, 0.0, 0.5 ** (np.maximum(age, 0) / STALE))
-        return fresh / (1 + np.exp(3 - 4 * affinity - self.quality))
+        return (age >= 0) & (age < WITHDRAWN)
 
 
 def world_of(users: int, days: int, seed: int) -> World:
     """Draws an audience for the days before and as many as are to be simulated."""
     for_items, for_users = np.random.default_rng(seed).spawn(2)
     days += BEFORE
-    published = np.concatenate(
-        [
-            -for_items.integers(0, OLDEST + 1, FIRST_ITEMS),
-            np.repeat(np.arange(1, days), ITEMS_A_DAY),
-        ]
-    )
+    published = np.repeat(np.arange(1 - WITHDRAWN, days), ITEMS_A_DAY)
     item = for_items.normal(size=(len(published), ASPECTS))
     item /= np.linalg.norm(item, axis=1, keepdims=True)
     axes, _ = np.linalg.qr(for_items.normal(size=(WIDTH, ASPECTS)))
@@ -198,8 +197,8 @@ def log(
 
 
 def best(score: np.ndarray, world: World, day: int, clicked: np.ndarray) -> np.ndarray:
-    """[users, places] the best of what is out and was not clicked by the user."""
-    score = np.where(clicked | (world.published > day), -np.inf, score)
+    """[users, places] the best of what is offered and was not clicked by the user."""
+    score = np.where(clicked | ~world.offered(day), -np.inf, score)
     return np.argsort(-score, axis=1, kind="stable")[:, :LIST]
 
 
@@ -218,12 +217,12 @@ def clicked_by(world: World, events: td.data.Events) -> np.ndarray:
 
 def first_log(world: World) -> td.data.Events:
     """What happened in the days before, when lists were random."""
-    events = happen(world, 0, best(at_random(world, 0), world, 0, np.bool_(False)))
-    events = events.events
-    for day in range(1, BEFORE):
+    nobody = np.zeros(0, np.int64)
+    events = log(world, user=nobody, item=nobody, time=nobody)
+    for day in range(BEFORE):
         lists = best(at_random(world, day), world, day, clicked_by(world, events))
-        new = happen(world, day, lists, found=2 * FOUND).events
-        events = td.data.grow(events, new).events
+        today = happen(world, day, lists, found=FOUND_BEFORE)
+        events = td.data.grow(events, today.events).events
     return events
 
 

@@ -38,9 +38,11 @@ def test_an_item_is_clicked_when_it_is_out_and_half_as_often_in_twenty_days(worl
     still = world._replace(interest=same)
     first = still.chance(5)[:, item]
     affinity = world.interest[0] @ world.item[item]
-    by_hand = 1 / (1 + np.exp(-(4 * affinity + world.quality[item] - 3)))
+    by_hand = 1 / (1 + np.exp(-(4 * affinity + world.quality[item] - 2)))
     np.testing.assert_allclose(first, by_hand)
     np.testing.assert_allclose(still.chance(25)[:, item], first / 2)
+    assert (still.chance(44)[:, item] > 0).all()
+    assert (still.chance(45)[:, item] == 0).all()
 
 
 def test_interest_drifts_as_fast_as_is_said(example):
@@ -52,8 +54,8 @@ def test_interest_drifts_as_fast_as_is_said(example):
 
 def test_the_same_item_in_the_same_place_has_the_same_luck(example, world):
     day = 20
-    one = np.tile(np.arange(10), (USERS, 1))
-    other = np.where(np.arange(10) % 2, one, one + 10)
+    one = np.tile(np.flatnonzero(world.offered(day))[:10], (USERS, 1))
+    other = np.where(one % 2, one, one + 10)
     happened = [example["happen"](world, day, lists) for lists in (one, other)]
     comes = np.count_nonzero(world.visit[day] >= 0)
     assert [today.shown for today in happened] == [10 * comes] * 2
@@ -80,7 +82,7 @@ def test_lists_hold_what_is_out_and_not_clicked_yet(example, world, before):
     assert clicked.sum() == len({*zip(before.user, before.item, strict=True)})
     lists = example["best"](np.ones(clicked.shape), world, 30, clicked)
     assert lists.shape == (USERS, 10)
-    assert (world.published[lists] <= 30).all()
+    assert (world.published[lists] <= 30).all() and world.published[lists].min() > -10
     assert not np.take_along_axis(clicked, lists, axis=1).any()
 
 
