@@ -112,6 +112,18 @@ def test_bars_are_the_scores():
     assert len(figure.axes[0].get_yticklabels()[1].get_text()) < 50
 
 
+def test_a_day_is_a_point_in_the_band_of_its_interval():
+    curves = {"one": ([1, 2, 3], [0, 1, 1], [2, 4, 5]), "other": ([0], [0], [0])}
+    axes = plots.by_day(curves, measure="click-through", first_day=7).axes[0]
+    line, other = axes.lines
+    assert line.get_xydata().tolist() == [[7, 1], [8, 2], [9, 3]]
+    assert other.get_xydata().tolist() == [[7, 0]]
+    band = {tuple(one) for one in axes.collections[0].get_paths()[0].vertices}
+    assert band == {(7, 0), (8, 1), (9, 1), (7, 2), (8, 4), (9, 5)}
+    assert axes.get_ylabel() == "click-through"
+    assert [one.get_text() for one in axes.get_legend().get_texts()] == [*curves]
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
@@ -153,6 +165,11 @@ def test_bars_are_the_scores():
             "2 labels for 1 events",
         ),
         (lambda: plots.item_scores(["a"], []), "1 labels for 0 scores"),
+        (lambda: plots.by_day({}, measure="x"), "curves={}: name at least one"),
+        (
+            lambda: plots.by_day({"a": ([1, 2], [0, 1], [2])}, measure="x"),
+            r"curves\['a'\] has the shapes \(2,\), \(2,\) and \(1,\)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(draw, message):

@@ -254,6 +254,39 @@ def _outline(score: np.ndarray) -> np.ndarray:
     return np.concatenate([from_left[:best], from_right[::-1][best:]])
 
 
+def by_day(
+    curves: Mapping[str, tuple[Any, Any, Any]], *, measure: str, first_day: int = 1
+) -> Figure:
+    """A figure of each day as a line, in the band of its interval.
+
+    Args:
+        curves: By the name that the legend gives them, mean, low and high: [days]
+            each.
+        measure: What the figure is.
+        first_day: The number of the first day.
+
+    Raises:
+        ValueError: There is nothing to draw, or a line and its band differ in length.
+    """
+    if not curves:
+        raise ValueError("curves={}: name at least one to draw.")
+    figure, axes = _figure(9, 4)
+    for index, (name, curve) in enumerate(curves.items()):
+        mean, low, high = (np.asarray(one, np.float64) for one in curve)
+        if mean.ndim != 1 or not mean.shape == low.shape == high.shape:
+            raise ValueError(
+                f"curves[{name!r}] has the shapes {mean.shape}, {low.shape} and "
+                f"{high.shape}: give mean, low and high, a number a day each."
+            )
+        days = np.arange(first_day, first_day + len(mean))
+        color = f"C{index}"
+        axes.fill_between(days, low, high, color=color, alpha=0.15, linewidth=0)
+        axes.plot(days, mean, color=color, linewidth=2, label=name)
+    axes.set(xlabel="day", ylabel=measure)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Writes a figure as PNG, whole or not at all, and returns its path."""
     path = Path(path)
