@@ -90,6 +90,22 @@ def test_what_was_left_out_is_told():
     assert join(Served.of(SHOWN), raw(twice, twice)).count["click"].sum() == 1
 
 
+def test_a_date_in_the_future_does_not_end_windows():
+    now = 1_000
+    rows = [("ann", "pen", 950, "click"), ("bob", "hat", now + 10**6, "click")]
+    served = Served.of(SHOWN)
+    # 500 and 900 are within ten minutes of the newest event that has happened.
+    for log in (raw(*rows), clean(raw(*rows)), clean(raw(*rows)).events):
+        joined = join(served, log, window={"click": "10m"}, now=now)
+        assert joined.unfinished == {"click": 3}
+    assert join(served, raw(*rows), now=now).rejected == {"time after now": 1}
+    assert join(served, raw(*rows)).unfinished == {"click": 0}
+    # An impression that is still to come has its window before it.
+    late = Served.of(SHOWN | {"time": [*SHOWN["time"][:5], now + 10**6, 500]})
+    joined = join(late, raw(*rows), window={"click": "10m"}, now=now)
+    assert joined.unfinished == {"click": 3}
+
+
 def test_a_log_without_an_answer_is_organic_all_of_it():
     joined = join(Served.of(SHOWN), clean(raw(("cat", "cup", 1, "click"))))
     assert joined.impression.tolist() == [-1]

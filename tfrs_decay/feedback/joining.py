@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Joined:
         found: How many events there are, by action and by what they are: one of
             `ANSWERED` and `ORGANIC`.
         unfinished: By action, impressions whose window was not over when the newest
-            impression or event happened: more may yet come of them.
+            impression or event until now happened: more may yet come of them.
         rejected: Rows of the raw log that were left out by cleaning, by reason.
     """
 
@@ -247,6 +248,7 @@ def join(
     events: Events | Cleaned | RawLog,
     *,
     window: Mapping[str, Duration] | None = None,
+    now: int | None = None,
 ) -> Joined:
     """Joins events to the impressions that they answer.
 
@@ -266,6 +268,9 @@ def join(
         window: How long after an impression an event may come, by action; other
             actions are not joined. When left out 30 minutes for "click" and 3 days for
             "purchase", of those that the log has.
+        now: Seconds since the epoch; the clock's when left out. A time after it is a
+            mistake, which does not tell that windows are over; such rows of a raw log
+            are left out.
 
     Raises:
         ValueError: No action is to be joined, the log lacks one, or a window is no
@@ -286,8 +291,10 @@ def join(
     >>> joined.impression.tolist(), joined.count["click"].tolist()
     ([-1, 0, -1], [1, 0])
     """
+    if now is None:
+        now = int(time.time())
     if isinstance(events, RawLog):
-        events = clean(events)
+        events = clean(events, now=now)
     rejected: dict[str, int] = {}
     if isinstance(events, Cleaned):
         rejected, events = dict(events.rejected), events.events
@@ -297,7 +304,8 @@ def join(
             "gives, or a table as data.RawLog(table, None, {})."
         )
     seconds = _windows(events, window)
-    last = int(max(served.time.max(), events.time.max(initial=served.time.max())))
+    times = np.concatenate([served.time, events.time])
+    last = int(times[times <= now].max(initial=served.time.min()))
     impression, reason = _answers(served, events, seconds)
     count, found = {}, {}
     for action in seconds:
