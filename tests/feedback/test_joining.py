@@ -258,6 +258,23 @@ def test_what_was_served_is_checked(change, said):
         Served.of(table)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        ("item", "", r"\['item'\] holds '' in row 7 "),
+        ("position", 0, r"\['position'\] holds 0 in row 7 "),
+        ("time", "soon", r"\['time'\] holds 'soon' in row 7 "),
+        ("time", 1_700_000_000_000, r"row 7 of the log .* looks like milliseconds"),
+    ],
+)
+def test_errors_name_the_row_of_the_file_whatever_stands_twice(name, wrong, said):
+    # Row 6 is a row before it, delivered twice.
+    table = {one: [*column, column[0]] for one, column in SHOWN.items()}
+    table[name][7] = wrong
+    with pytest.raises(ValueError, match=said):
+        Served.of(table)
+
+
 def test_a_file_is_read_by_its_own_names(tmp_path):
     path = tmp_path / "served.csv"
     # A column of that name that is meant by nobody, and two names that swap.

@@ -116,12 +116,14 @@ def replay(
                 f"{len(logged):,} rows of traffic: give one for each."
             )
     chosen: dict[str, Any] = {name: recommended[name] for name in names}
-    dropped = {}
+    dropped, time = {}, None
     if "time" in logged:
+        time = logged.times()
         again = logged.repeated(IMPRESSION, duplicates)
         if again.any():
             dropped["it stands twice"] = int(again.sum())
             logged, chosen = _where(~again, logged, chosen)
+            time = time[~again]
     if "position" in logged:
         longest = max(map(_length, chosen.values()))
         below = logged.places() > longest
@@ -133,6 +135,7 @@ def replay(
                     f"list is longer than {longest}: positions count from 1 on."
                 )
             logged, chosen = _where(~below, logged, chosen)
+            time = None if time is None else time[~below]
     propensity = logged.numbers(
         "propensity", "a chance above 0 and at most 1", LEAST_CHANCE, 1
     )
@@ -155,7 +158,7 @@ def replay(
             user=user,
             weight=cut,
             reward=rewards_of(logged, rewards),
-            time=logged.times() if "time" in logged else None,
+            time=time,
             segment=logged.names("segment") if "segment" in logged else None,
         ),
         kind="replay",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,8 @@ class Traffic:
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"traffic has columns of other lengths: {lengths}.")
-        # Rows are counted, not joined by an index that they may have.
+        # Rows are counted, not joined by an index that they may have. The index is the
+        # row that errors name, whatever is left out of the table later.
         self._table = pd.DataFrame(
             {
                 name: pd.Series(column).reset_index(drop=True)
@@ -91,7 +93,10 @@ class Traffic:
         return values
 
     def times(self, name: str = "time") -> np.ndarray:
-        """[n] int64 seconds since the epoch, from numbers, dates or text."""
+        """[n] int64 seconds since the epoch, from numbers, dates or text.
+
+        Times are read in the light of each other: ask for them before `where`.
+        """
         seconds, readable = seconds_since_epoch(self._column(name))
         self._refuse(name, ~readable, "a date or seconds since the epoch")
         return seconds
@@ -147,8 +152,10 @@ class Traffic:
             self._column(name)
 
     def where(self, kept: np.ndarray) -> Traffic:
-        """The rows that `kept`, [n] bool, is true for; one at least."""
-        return Traffic(self._table[kept].reset_index(drop=True))
+        """The rows that `kept`, [n] bool, is true for; errors name them as before."""
+        some = copy(self)
+        some._table = self._table[kept]
+        return some
 
     def _column(self, name: str) -> pd.Series[Any]:
         if name not in self:
@@ -160,10 +167,10 @@ class Traffic:
 
     def _refuse(self, name: str, wrong: np.ndarray, expected: str) -> None:
         if wrong.any():
-            row = int(np.argmax(wrong))
-            value = self._table[name].iloc[[row]].tolist()[0]
+            place = int(np.argmax(wrong))
+            value = self._table[name].iloc[[place]].tolist()[0]
             raise ValueError(
-                f"traffic[{name!r}] holds {value!r} in row {row} "
+                f"traffic[{name!r}] holds {value!r} in row {self._table.index[place]} "
                 f"(the first is 0; {wrong.sum():,} of {len(wrong):,} rows are alike): "
                 f"{expected} is expected."
             )
@@ -236,6 +243,7 @@ def shown_by(
             impressions stand twice and are to be refused.
     """
     traffic.require(("user", "arm", "item", "time"))
+    time = traffic.times()
     again = traffic.repeated(IMPRESSION, duplicates)
     traffic = traffic.where(~again)
     arm = traffic.names("arm")
@@ -253,7 +261,7 @@ def shown_by(
         user=coded(traffic.names("user")),
         weight={one: (arm == one).astype(np.float64) for one in arms},
         reward=rewards_of(traffic, rewards),
-        time=traffic.times(),
+        time=time[~again],
         segment=traffic.names("segment") if "segment" in traffic else None,
     ), int(again.sum())
 

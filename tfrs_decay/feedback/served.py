@@ -76,12 +76,12 @@ class Served:
         """
         traffic = Traffic(table)
         traffic.require(("user", "item", "time", "position"))
+        time = traffic.times()
         again = traffic.repeated(("request", *IMPRESSION), "drop")
         if again.any():
-            traffic = traffic.where(~again)
+            traffic, time = traffic.where(~again), time[~again]
         users, user = _codes(traffic, "user")
         items, item = _codes(traffic, "item")
-        time = traffic.times()
         if "request" in traffic:
             _, request = _codes(traffic, "request")
         else:
