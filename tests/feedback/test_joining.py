@@ -186,6 +186,51 @@ def test_lists_are_told_apart_by_user_and_time_without_a_request():
     assert served.request[1] == served.request[2] != served.request[0]
 
 
+def test_a_request_and_an_arm_are_kept():
+    # The pen on two pages in one second.
+    table = {one: [*column, column[5]] for one, column in SHOWN.items()}
+    table["request"][7] = "r5"
+    served = Served.of(table | {"arm": ["new"] * 5 + ["old"] * 3})
+    assert served.repeated == 1 and len(served) == 7
+    joined = join(served, raw(("ann", "mug", 501, "click"))).table()
+    assert joined["arm"].tolist() == ["new"] * 5 + ["old"] * 2
+    assert joined["request"].iloc[-1] != joined["request"].iloc[-2]
+
+
+@pytest.mark.parametrize(
+    ("times", "how"),
+    [
+        ([time * 1_000 for time in SHOWN["time"]], {"time_unit": "ms"}),
+        (
+            [f"1970-01-01 09:{t // 60:02}:{t % 60:02}" for t in SHOWN["time"]],
+            {"time_zone": "Asia/Tokyo"},
+        ),
+        (
+            [f"01/02/1970 00:{t // 60:02}:{t % 60:02}" for t in SHOWN["time"]],
+            {"day_first": False},
+        ),
+    ],
+)
+def test_times_are_read_as_they_are_said_to_be(tmp_path, times, how):
+    path = tmp_path / "served.csv"
+    pd.DataFrame(SHOWN | {"time": times}).to_csv(path, index=False)
+    later = 86_400 if "day_first" in how else 0
+    found = Served.read(path, **how).time - later
+    assert found.tolist() == SHOWN["time"][:6]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"time_unit": "h"}, r"time_unit='h' is not one of"),
+        ({"time_zone": "Mars"}, r"time_zone='Mars': there is no such time zone"),
+    ],
+)
+def test_units_and_zones_that_are_none(how, said):
+    with pytest.raises(ValueError, match=said):
+        Served.of(SHOWN, **how)
+
+
 def test_the_joined_table_is_written_whole(tmp_path):
     log = raw(("ann", "mug", 501, "click"), ("ann", "mug", 502, "click"))
     joined = join(Served.of(SHOWN), log)

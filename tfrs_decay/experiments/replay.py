@@ -69,7 +69,8 @@ def replay(
     Args:
         traffic: Columns user, item, propensity (the chance, above 0 and at most 1,
             that this item was shown at this place to this user then) and click; where
-            they are known conversion, time, position (from 1 on) and segment.
+            they are known purchase or conversion, time, position (from 1 on), request
+            (the id of its list) and segment.
         recommended: For each recommender by name, and each row of `traffic`, either
             [n] floats, its own chance of showing the logged item; or [n] lists of
             items, best first. A list shows what stands at the logged position; where
@@ -77,11 +78,12 @@ def replay(
         control: The one that the others are compared with; the first when left out.
         clip: Weights above this are cut to it: less chance, at the price of a value
             that leans towards the log's. None are when left out.
-        rewards: Columns that say what came of an impression; click and conversion,
-            where they are there, when left out. Others may be any finite number.
-        duplicates: What to do with an impression (user, item, position, time) that
-            stands twice: "refuse" it, or "drop" and count all but the first. Without
-            times none is told from another, and none refused.
+        rewards: Columns that say what came of an impression; click, purchase and
+            conversion, where they are there, when left out. Others may be any finite
+            number.
+        duplicates: What to do with an impression (request, user, item, position, time)
+            that stands twice: "refuse" it, or "drop" and count all but the first.
+            Without times none is told from another, and none refused.
         level: Of the intervals, between 0 and 1.
         resamples: How often users are drawn.
         seed: Of the draws.

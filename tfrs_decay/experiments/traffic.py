@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrs_decay.data.names import as_text
+from tfrs_decay.data.rules import Rules
 from tfrs_decay.data.tables import as_numbers, need, without_words
 from tfrs_decay.data.times import seconds_since_epoch
 from tfrs_decay.experiments.measuring import Impressions
@@ -92,12 +93,22 @@ class Traffic:
         self._refuse(name, ~np.isin(values, (0, 1)), "0 or 1")
         return values
 
-    def times(self, name: str = "time") -> np.ndarray:
+    def times(self, name: str = "time", rules: Rules | None = None) -> np.ndarray:
         """[n] int64 seconds since the epoch, from numbers, dates or text.
 
         Times are read in the light of each other: ask for them before `where`.
+
+        Args:
+            name: The column.
+            rules: The unit, the zone and the order of dates; others mean nothing here.
         """
-        seconds, readable = seconds_since_epoch(self._column(name))
+        rules = rules or Rules()
+        seconds, readable = seconds_since_epoch(
+            self._column(name),
+            unit=rules.time_unit,
+            zone=rules.time_zone,
+            day_first=rules.day_first,
+        )
         self._refuse(name, ~readable, "a date or seconds since the epoch")
         return seconds
 
@@ -183,8 +194,28 @@ def coded(names: np.ndarray) -> np.ndarray:
     return np.asarray(pd.factorize(names)[0], np.int64)
 
 
-REWARDS = {"click": "click-through", "conversion": "conversion"}
-"""Columns that say what came of an impression, and what its rate is called."""
+METRICS = {
+    "click": "click-through",
+    "purchase": "conversion",
+    "conversion": "conversion",
+}
+"""What the rate is called of what comes of an impression, or does not."""
+
+
+def metrics_of(names: Iterable[str]) -> dict[str, str]:
+    """What the rates of some actions or columns are called, no two of them alike.
+
+    >>> metrics_of(["click", "purchase", "revenue"])
+    {'click': 'click-through', 'purchase': 'conversion', 'revenue': 'revenue'}
+    >>> metrics_of(["purchase", "conversion"])
+    {'purchase': 'purchase', 'conversion': 'conversion'}
+    """
+    names = [*dict.fromkeys(names)]
+    called = [METRICS.get(name, name) for name in names]
+    return {
+        name: metric if called.count(metric) == 1 else name
+        for name, metric in zip(names, called, strict=True)
+    }
 
 
 def rewards_of(traffic: Traffic, names: Iterable[str] | None) -> dict[str, np.ndarray]:
@@ -192,32 +223,31 @@ def rewards_of(traffic: Traffic, names: Iterable[str] | None) -> dict[str, np.nd
 
     Args:
         traffic: The impressions.
-        names: Columns; click and conversion, where they are there, when left out.
+        names: Columns; those of `METRICS` that are there when left out.
 
     Raises:
-        ValueError: None is there, or one is not finite; click and conversion are 0 or
-            1.
+        ValueError: None is there, or one is not finite; those of `METRICS` are 0 or 1.
     """
     if names is None:
-        names = [name for name in REWARDS if name in traffic]
+        names = [name for name in METRICS if name in traffic]
     if isinstance(names, str):
         raise ValueError(f"rewards={names!r}: give a list of columns.")
     found = {
-        REWARDS.get(name, name): traffic.shares(name)
-        if name in REWARDS
+        metric: traffic.shares(name)
+        if name in METRICS
         else traffic.numbers(name, "a finite number")
-        for name in names
+        for name, metric in metrics_of(names).items()
     }
     if not found:
         raise ValueError(
-            "traffic says nowhere what came of an impression: give it a column click "
-            "or conversion, of 0 and 1, or name others as rewards=['revenue']."
+            "traffic says nowhere what came of an impression: give it a column click, "
+            "purchase or conversion, of 0 and 1, or name others as rewards=['revenue']."
         )
     return found
 
 
-IMPRESSION = ("user", "item", "position", "time")
-"""Columns that tell one impression from another."""
+IMPRESSION = ("request", "user", "item", "position", "time")
+"""Columns that tell one impression from another, of those that there are."""
 
 
 def shown_by(
@@ -229,8 +259,8 @@ def shown_by(
     """Impressions that one arm each was the cause of: the column `arm` says which.
 
     Args:
-        traffic: Columns user, arm, item, time and what came of it; position and
-            segment, where they are there.
+        traffic: Columns user, arm, item, time and what came of it; request, position
+            and segment, where they are there.
         arms: The arms' names.
         rewards: As in `rewards_of`.
         duplicates: "refuse" or "drop", for impressions that stand twice.

@@ -127,10 +127,10 @@ class Joined:
         """The impressions with what came of them, one a row.
 
         Columns request (a number), user, item, time (seconds since the epoch),
-        position; version, segment, propensity and score where they are known; for each
-        action NAME that was joined NAME, 0 or 1, and NAME_count; and weight, where it
-        is given. `experiments.live` and `experiments.replay` read it with
-        `rewards=["click", "purchase"]`, or of the actions that there are.
+        position; version, segment, arm, propensity and score where they are known; for
+        each action NAME that was joined NAME, 0 or 1, and NAME_count; and weight, where
+        it is given. `experiments.live` and `interleaved` read it where the arm is
+        known, `experiments.replay` where the propensity is.
 
         Args:
             weight: [n] weights of impressions, such as `position_weights` gives.
@@ -145,7 +145,7 @@ class Joined:
             "time": served.time,
             "position": served.position,
         }
-        for name in ("version", "segment", "propensity", "score"):
+        for name in ("version", "segment", "arm", "propensity", "score"):
             if getattr(served, name) is not None:
                 columns[name] = getattr(served, name)
         for action, count in self.count.items():
