@@ -113,10 +113,10 @@ def test_a_log_without_an_answer_is_organic_all_of_it():
 
 
 def by_loop(shown, events, seconds):
-    found = []
+    found, impressions = [], list(shown.itertuples())
     for user, item, time in zip(events.user, events.item, events.time, strict=True):
         best = None
-        for row, one in enumerate(shown.itertuples()):
+        for row, one in enumerate(impressions):
             same = one.user == events.users[user]
             same &= one.item == events.items.ids[item]
             if same and 0 <= time - one.time <= seconds:
