@@ -113,6 +113,14 @@ def test_impressions_that_stand_twice_are_refused_or_counted():
         live(table, ARMS, duplicates="keep")
 
 
+def test_errors_name_the_row_of_the_log_whatever_stands_twice():
+    table = pd.DataFrame(by_hand()).astype({"user": object})
+    table = pd.concat([table.iloc[:1], table])
+    table.iloc[20, table.columns.get_loc("user")] = ""
+    with pytest.raises(ValueError, match=r"\['user'\] holds '' in row 20 "):
+        live(table, ARMS, duplicates="drop")
+
+
 def test_arms_that_lost_users_are_told_before_anything_else():
     table = split_traffic(np.random.default_rng(6), {"control": 0.1, "decay": 0.3})
     lost = table[(table["arm"] == "control") | (table["click"])]

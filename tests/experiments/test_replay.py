@@ -145,6 +145,11 @@ def test_impressions_that_stand_twice():
     found = replay(twice, lists, duplicates="drop")
     assert found.dropped == {"it stands twice": 7}
     assert found.overall == replay(table, asked(kind)).overall
+    # An error names the row of the log, of which others were left out.
+    strange = pd.concat([table.iloc[:1], table])
+    strange.iloc[100, strange.columns.get_loc("propensity")] = 2
+    with pytest.raises(ValueError, match=r"\['propensity'\] holds 2.0 in row 100 "):
+        replay(strange, asked([kind[0], *kind]), duplicates="drop")
     # Without times there is no telling.
     assert not replay(twice.drop(columns="time"), lists).dropped
 

@@ -33,6 +33,7 @@ def many():
     return joined_lists(0, users=3_000)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("within", [("item",), ("user", "item")])
 def test_the_truth_lies_in_the_intervals_as_often_as_they_say(within):
     inside = []
@@ -50,6 +51,10 @@ def test_what_is_liked_stands_high_and_is_told_apart(many):
     assert found.position.tolist() == [1, 2, 3, 4, 5] and found.unknown == ()
     np.testing.assert_allclose(found.share, LOOKED_AT, rtol=0.06)
     assert ((found.low <= LOOKED_AT) & (LOOKED_AT <= found.high)).all()
+    # So it is where only what one user saw is compared, which is less.
+    own = fit_examination(joined, within=["user", "item"])
+    assert ((own.low <= LOOKED_AT) & (LOOKED_AT <= own.high)).all()
+    assert (own.high[1:] - own.low[1:] > found.high[1:] - found.low[1:]).all()
     # Plain rates by place fall faster, for what stands low is liked less.
     rate = np.bincount(joined.served.position, joined.happened("click"))[1:]
     assert (rate[1:] / rate[0] < found.low[1:]).all()

@@ -90,6 +90,22 @@ def test_what_was_left_out_is_told():
     assert join(Served.of(SHOWN), raw(twice, twice)).count["click"].sum() == 1
 
 
+def test_a_date_in_the_future_does_not_end_windows():
+    now = 1_000
+    rows = [("ann", "pen", 950, "click"), ("bob", "hat", now + 10**6, "click")]
+    served = Served.of(SHOWN)
+    # 500 and 900 are within ten minutes of the newest event that has happened.
+    for log in (raw(*rows), clean(raw(*rows)), clean(raw(*rows)).events):
+        joined = join(served, log, window={"click": "10m"}, now=now)
+        assert joined.unfinished == {"click": 3}
+    assert join(served, raw(*rows), now=now).rejected == {"time after now": 1}
+    assert join(served, raw(*rows)).unfinished == {"click": 0}
+    # An impression that is still to come has its window before it.
+    late = Served.of(SHOWN | {"time": [*SHOWN["time"][:5], now + 10**6, 500]})
+    joined = join(late, raw(*rows), window={"click": "10m"}, now=now)
+    assert joined.unfinished == {"click": 3}
+
+
 def test_a_log_without_an_answer_is_organic_all_of_it():
     joined = join(Served.of(SHOWN), clean(raw(("cat", "cup", 1, "click"))))
     assert joined.impression.tolist() == [-1]
@@ -97,10 +113,10 @@ def test_a_log_without_an_answer_is_organic_all_of_it():
 
 
 def by_loop(shown, events, seconds):
-    found = []
+    found, impressions = [], list(shown.itertuples())
     for user, item, time in zip(events.user, events.item, events.time, strict=True):
         best = None
-        for row, one in enumerate(shown.itertuples()):
+        for row, one in enumerate(impressions):
             same = one.user == events.users[user]
             same &= one.item == events.items.ids[item]
             if same and 0 <= time - one.time <= seconds:
@@ -168,6 +184,51 @@ def test_lists_are_told_apart_by_user_and_time_without_a_request():
     # r1, r2, r3 and r4.
     assert len(np.unique(served.request)) == 4
     assert served.request[1] == served.request[2] != served.request[0]
+
+
+def test_a_request_and_an_arm_are_kept():
+    # The pen on two pages in one second.
+    table = {one: [*column, column[5]] for one, column in SHOWN.items()}
+    table["request"][7] = "r5"
+    served = Served.of(table | {"arm": ["new"] * 5 + ["old"] * 3})
+    assert served.repeated == 1 and len(served) == 7
+    joined = join(served, raw(("ann", "mug", 501, "click"))).table()
+    assert joined["arm"].tolist() == ["new"] * 5 + ["old"] * 2
+    assert joined["request"].iloc[-1] != joined["request"].iloc[-2]
+
+
+@pytest.mark.parametrize(
+    ("times", "how"),
+    [
+        ([time * 1_000 for time in SHOWN["time"]], {"time_unit": "ms"}),
+        (
+            [f"1970-01-01 09:{t // 60:02}:{t % 60:02}" for t in SHOWN["time"]],
+            {"time_zone": "Asia/Tokyo"},
+        ),
+        (
+            [f"01/02/1970 00:{t // 60:02}:{t % 60:02}" for t in SHOWN["time"]],
+            {"day_first": False},
+        ),
+    ],
+)
+def test_times_are_read_as_they_are_said_to_be(tmp_path, times, how):
+    path = tmp_path / "served.csv"
+    pd.DataFrame(SHOWN | {"time": times}).to_csv(path, index=False)
+    later = 86_400 if "day_first" in how else 0
+    found = Served.read(path, **how).time - later
+    assert found.tolist() == SHOWN["time"][:6]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"time_unit": "h"}, r"time_unit='h' is not one of"),
+        ({"time_zone": "Mars"}, r"time_zone='Mars': there is no such time zone"),
+    ],
+)
+def test_units_and_zones_that_are_none(how, said):
+    with pytest.raises(ValueError, match=said):
+        Served.of(SHOWN, **how)
 
 
 def test_the_joined_table_is_written_whole(tmp_path):
@@ -238,6 +299,23 @@ def test_a_bare_table_is_no_log():
 )
 def test_what_was_served_is_checked(change, said):
     table = {name: one for name, one in (SHOWN | change).items() if one is not None}
+    with pytest.raises(ValueError, match=said):
+        Served.of(table)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        ("item", "", r"\['item'\] holds '' in row 7 "),
+        ("position", 0, r"\['position'\] holds 0 in row 7 "),
+        ("time", "soon", r"\['time'\] holds 'soon' in row 7 "),
+        ("time", 1_700_000_000_000, r"row 7 of the log .* looks like milliseconds"),
+    ],
+)
+def test_errors_name_the_row_of_the_file_whatever_stands_twice(name, wrong, said):
+    # Row 6 is a row before it, delivered twice.
+    table = {one: [*column, column[0]] for one, column in SHOWN.items()}
+    table[name][7] = wrong
     with pytest.raises(ValueError, match=said):
         Served.of(table)
 

@@ -15,6 +15,7 @@ from simulated_feedback import DAY, shown_lists
 from tfrs_decay import cli
 from tfrs_decay.data import RawLog
 from tfrs_decay.evaluation import compare
+from tfrs_decay.experiments import replay
 from tfrs_decay.feedback import (
     Served,
     fit_examination,
@@ -175,7 +176,7 @@ def files(tmp_path):
 def typed(folder, *more):
     return [
         *("feedback", "--served", str(folder / "served.csv")),
-        *("--served-column", "user=who", "--log", str(folder / "log.parquet")),
+        *("--served-column", "user=who", "--data", str(folder / "log.parquet")),
         *("--column", "user=customer", *more),
     ]
 
@@ -196,8 +197,61 @@ def test_files_become_a_report_a_page_numbers_and_joined_rows(files, capsys):
     assert table["click"].mean() == pytest.approx(rate)
     assert table["weight"].max() > 2 and table["click_count"].max() == 2
     # Windows as they are by default, places as if they had been drawn.
-    assert cli.main(typed(files, "--examination", "chance")) == 0
+    assert cli.main(typed(files, "--examination", "chance", "--clip", "none")) == 0
     assert "conversion" in capsys.readouterr().out
+
+
+def test_joined_rows_are_read_as_an_experiment_and_as_traffic(tmp_path, capsys):
+    served, log = logs()
+    # Each arm has half of the users; some lists are shown on two pages at once.
+    served = served.assign(
+        request=np.arange(len(served)) // 5,
+        arm=np.where(served["user"] % 2, "new", "old"),
+        propensity=0.5,
+    )
+    twice = served[:5].assign(request=len(served))
+    pd.concat([served, twice]).to_parquet(tmp_path / "served.parquet")
+    log.to_parquet(tmp_path / "log.parquet")
+    out = str(tmp_path / "joined.parquet")
+    told = ["--served", str(tmp_path / "served.parquet"), "--out", out]
+    assert cli.main(["feedback", *told, "--data", str(tmp_path / "log.parquet")]) == 0
+    capsys.readouterr()
+    assert (
+        cli.main(["experiment", "--log", out, "--arm", "old=1", "--arm", "new=1"]) == 0
+    )
+    said = capsys.readouterr().out
+    assert "click-through:\n" in said and "conversion:\n" in said
+    assert "30 users" in said and "left out" not in said
+    table = pd.read_parquet(out)
+    found = replay(
+        table,
+        {"half": np.full(len(table), 0.5), "tenth": np.full(len(table), 0.1)},
+        resamples=100,
+    )
+    assert found.overall.impressions == len(served) + 5 and not found.dropped
+    assert found.overall.rates["conversion"]["half"].value == pytest.approx(
+        table["purchase"].mean()
+    )
+
+
+def test_logs_in_other_clocks_are_joined_and_the_future_is_left_out(tmp_path, capsys):
+    start = 1_700_000_000
+    user = np.arange(6)
+    served = {"user": user, "item": "mug", "time": start * 1_000, "position": 1}
+    pd.DataFrame(served).to_csv(tmp_path / "served.csv", index=False)
+    local = pd.to_datetime(start + 60, unit="s").tz_localize("UTC")
+    times = [f"{local.tz_convert('Asia/Tokyo'):%Y-%m-%d %H:%M:%S}"] * 6
+    log = pd.DataFrame({"user": user, "item": "mug", "time": times, "action": "click"})
+    log.loc[5, "time"] = "2999-01-01"
+    log.loc[4, "action"] = None
+    log.to_csv(tmp_path / "log.csv", index=False)
+    told = ["--served", str(tmp_path / "served.csv"), "--served-time-unit", "ms"]
+    told += ["--data", str(tmp_path / "log.csv"), "--time-zone", "Asia/Tokyo"]
+    assert cli.main(["feedback", *told, "--missing-action", "click"]) == 0
+    said = capsys.readouterr().out
+    assert "5 events, of which 5 answer 5 impressions within 30m" in said
+    assert "Note: 1 row of the log left out: time after now." in said
+    assert "6 impressions in the last 30m of the log: where a click may yet" in said
 
 
 @pytest.mark.parametrize(
@@ -207,9 +261,22 @@ def test_files_become_a_report_a_page_numbers_and_joined_rows(files, capsys):
         (["--window", "click=30"], "window['click']='30' is not a duration"),
         (["--window", "view=1d"], "window names 'view', and the log's actions are"),
         (["--examination", "shop"], "within=['shop'] must be a list of some of"),
+        (["--examination", "item, shop"], "within=['item', 'shop'] must be a list of"),
         (["--examination", "item", "--clip", "0"], "clip=0.0 must be a finite number"),
+        (
+            ["--examination", "item", "--clip", "no"],
+            "'no' is neither a number nor none",
+        ),
+        (
+            ["--clip", "5"],
+            "--clip cuts the weights that --examination finds: give both",
+        ),
         (["--served-column", "user=x"], "--served-column says user twice"),
-        (["--out", "joined.csv"], "joined.csv: joined impressions are written as"),
+        # Before anything is read.
+        (
+            ["--out", "j.csv", "--data", "x.csv"],
+            "--out j.csv: joined rows are written as",
+        ),
     ],
 )
 def test_bad_input_ends_in_one_line(files, capsys, more, message):

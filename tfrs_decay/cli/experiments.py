@@ -44,9 +44,9 @@ def compare(
     """Replay two exports, A and B, over traffic that a third recommender served.
 
     --log has the columns user, time, item, propensity (the chance with which this item
-    was shown at this place) and click or conversion; where they are known position
-    (from 1 on) and segment. Each export is asked what it would have shown; both should
-    have been trained on what came before that traffic.
+    was shown at this place) and click, purchase or conversion; where they are known
+    position (from 1 on), request (its list's id) and segment. Each export is asked what
+    it would have shown; both should have been trained on what came before that traffic.
     """
     if (history is None) == (run_directory is None):
         raise click.UsageError(
@@ -102,8 +102,8 @@ def experiment(
 ) -> None:
     """Tell what a live experiment found, from its impressions.
 
-    --log has the columns user, arm, item, time and click or conversion; where they are
-    known position (from 1 on) and segment.
+    --log has the columns user, arm, item, time and click, purchase or conversion; where
+    they are known position (from 1 on), request (its list's id) and segment.
     """
     from tfrs_decay import experiments
 

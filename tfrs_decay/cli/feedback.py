@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tfrs_decay.cli.console import write
-from tfrs_decay.cli.options import read_columns, read_pairs
+from tfrs_decay.cli.options import (
+    TIME_UNIT,
+    event_options,
+    read_columns,
+    read_events,
+    read_pairs,
+    was_given,
+)
+
+
+def _weight_or_none(context: Any, option: Any, written: str) -> float | None:
+    try:
+        return None if written.strip() == "none" else float(written)
+    except ValueError:
+        raise click.BadParameter(f"{written!r} is neither a number nor none.") from None
 
 
 @click.command()
@@ -18,15 +33,8 @@ from tfrs_decay.cli.options import read_columns, read_pairs
     required=True,
     metavar="FILE",
     help="What was shown, one row an item (.csv, .parquet, .jsonl, .xlsx): user, item, "
-    "time and position; where they are known request, version, segment, propensity and "
-    "score.",
-)
-@click.option(
-    "--log",
-    "log_path",
-    required=True,
-    metavar="FILE",
-    help="What happened, one row an event: user, item, time and action.",
+    "time and position; where they are known request, version, segment, arm, "
+    "propensity and score.",
 )
 @click.option(
     "--served-column",
@@ -37,12 +45,25 @@ from tfrs_decay.cli.options import read_columns, read_pairs
     "calls otherwise.",
 )
 @click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    metavar="NAME=COLUMN",
-    help="Likewise, of --log.",
+    "--served-time-unit",
+    type=TIME_UNIT,
+    default="s",
+    show_default=True,
+    help="Of times of --served that are numbers.",
 )
+@click.option(
+    "--served-time-zone",
+    default="UTC",
+    show_default=True,
+    help="Of dates of --served that name none, as in Europe/London.",
+)
+@click.option(
+    "--served-day-first/--served-month-first",
+    default=None,
+    help="How dates of --served such as 01/12/2010 are meant.  [default: as its other "
+    "dates show]",
+)
+@event_options
 @click.option(
     "--window",
     "windows",
@@ -61,9 +82,12 @@ from tfrs_decay.cli.options import read_columns, read_pairs
 )
 @click.option(
     "--clip",
-    default=10.0,
+    default="10",
     show_default=True,
-    help="Cut the weights of places above this.",
+    metavar="WEIGHT",
+    callback=_weight_or_none,
+    help="Cut the weights of places above this, with --examination; none: no weight is "
+    "cut.",
 )
 @click.option("--out", metavar="FILE", help="Also write the joined rows (.parquet).")
 @click.option("--seed", default=0, show_default=True, help="Of the intervals.")
@@ -71,34 +95,45 @@ from tfrs_decay.cli.options import read_columns, read_pairs
 @click.option("--json", "json_path", metavar="FILE", help="Also write all numbers.")
 def feedback(
     served_path: str,
-    log_path: str,
     served_columns: tuple[str, ...],
-    columns: tuple[str, ...],
+    served_time_unit: str,
+    served_time_zone: str,
+    served_day_first: bool | None,
     windows: tuple[str, ...],
     within: str | None,
-    clip: float,
+    clip: float | None,
     out: str | None,
     seed: int,
     html: str | None,
     json_path: str | None,
+    **options: Any,
 ) -> None:
     """Tell what came of what was shown: by day, by segment and by version.
 
+    --data is what happened: user, item, time and action, one row an event.
     A click or a purchase counts for the latest time that its item was shown to its
     user, if that was not too long before.
     """
-    from tfrs_decay import data
     from tfrs_decay import feedback as library
 
-    served = library.Served.read(
-        served_path, columns=read_columns(served_columns, "--served-column")
-    )
-    cleaned = data.clean(data.event_table(log_path, columns=read_columns(columns)))
+    if within is None and was_given("clip"):
+        raise click.UsageError(
+            "--clip cuts the weights that --examination finds: give both, or neither."
+        )
+    if out is not None and Path(out).suffix.lower() != ".parquet":
+        raise click.UsageError(f"--out {out}: joined rows are written as .parquet.")
     window = read_pairs("--window", windows, "ACTION=TIME, as in click=30m")
-    joined = library.join(served, cleaned, window=window or None)
+    served = library.Served.read(
+        served_path,
+        columns=read_columns(served_columns, "--served-column"),
+        time_unit=served_time_unit,
+        time_zone=served_time_zone,
+        day_first=served_day_first,
+    )
+    joined = library.join(served, read_events(options), window=window or None)
     examination = weights = None
     if within is not None:
-        alike = [] if within == "chance" else within.split(",")
+        alike = [] if within == "chance" else [*map(str.strip, within.split(","))]
         action = "click" if "click" in joined.count else next(iter(joined.count))
         examination = library.fit_examination(joined, action=action, within=alike)
         weights = library.position_weights(joined, examination, clip=clip)

@@ -36,42 +36,30 @@ def _together(*options: Options) -> Options:
     return decorate
 
 
-_SOURCE = (
-    click.option(
-        "--data",
-        required=True,
-        help="complete-journey, simulated, or a file: UCI Online Retail (.parquet, "
-        ".csv, .xlsx), reviews of Amazon Reviews 2023 (.jsonl, .jsonl.gz, .csv), any "
-        "table (.csv, .parquet, .jsonl) with the columns user, item, time and, "
-        "optionally, action and value; or a folder with MovieLens, MIND, or "
-        "NAME.jsonl and meta_NAME.jsonl of Amazon Reviews.",
-    ),
-    click.option(
-        "--items",
-        help="Table with the columns item and text, for your own log; or "
-        "meta_NAME.jsonl, for reviews of Amazon.",
-    ),
-    click.option(
-        "--column",
-        "columns",
-        multiple=True,
-        metavar="NAME=COLUMN",
-        help="What your own log calls a column, such as user=customer_id; for each of "
-        "user, item, time, action and value that it calls otherwise.",
-    ),
-    click.option(
-        "--text-column",
-        "text_columns",
-        multiple=True,
-        metavar="NAME",
-        help="A column of --items that is an item's text; given again, items have "
-        "several texts, such as title and description, encoded one by one.  "
-        "[default: text; title and description of Amazon's products]",
-    ),
-    click.option("--sample", type=int, help="Only so many users, drawn at random."),
+_DATA = click.option(
+    "--data",
+    required=True,
+    help="complete-journey, simulated, or a file: UCI Online Retail (.parquet, "
+    ".csv, .xlsx), reviews of Amazon Reviews 2023 (.jsonl, .jsonl.gz, .csv), any "
+    "table (.csv, .parquet, .jsonl) with the columns user, item, time and, "
+    "optionally, action and value; or a folder with MovieLens, MIND, or "
+    "NAME.jsonl and meta_NAME.jsonl of Amazon Reviews.",
+)
+_COLUMN = click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="What your own log calls a column, such as user=customer_id; for each of "
+    "user, item, time, action and value that it calls otherwise.",
+)
+TIME_UNIT = click.Choice(["s", "ms", "us", "ns"])
+"""What a unit of times may be."""
+
+_RULES = (
     click.option(
         "--time-unit",
-        type=click.Choice(["s", "ms", "us", "ns"]),
+        type=TIME_UNIT,
         default="s",
         show_default=True,
         help="Of times that are numbers.",
@@ -112,6 +100,26 @@ _SOURCE = (
         help="What takes what back, such as return=purchase: both are left out.",
     ),
 )
+_SOURCE = (
+    _DATA,
+    click.option(
+        "--items",
+        help="Table with the columns item and text, for your own log; or "
+        "meta_NAME.jsonl, for reviews of Amazon.",
+    ),
+    _COLUMN,
+    click.option(
+        "--text-column",
+        "text_columns",
+        multiple=True,
+        metavar="NAME",
+        help="A column of --items that is an item's text; given again, items have "
+        "several texts, such as title and description, encoded one by one.  "
+        "[default: text; title and description of Amazon's products]",
+    ),
+    click.option("--sample", type=int, help="Only so many users, drawn at random."),
+    *_RULES,
+)
 _TARGETS = (
     click.option(
         "--target-action",
@@ -149,6 +157,9 @@ log_options = _together(
 )
 
 source_options = _together(*_SOURCE)
+
+event_options = _together(_DATA, _COLUMN, *_RULES)
+"""Of a log whose events alone are read, those of all users."""
 
 combined_options = _together(
     *_SOURCE,
@@ -388,7 +399,7 @@ outcome_options = _together(
         multiple=True,
         metavar="COLUMN",
         help="A column of numbers to compare by, such as revenue; may be given again.  "
-        "[default: click and conversion, where they are there]",
+        "[default: click, purchase and conversion, where they are there]",
     ),
     click.option(
         "--drop-duplicates",
@@ -460,12 +471,13 @@ def read_raw(options: Mapping[str, Any]) -> RawLog:
     click.echo(f"Reading {options['data']} ...")
     return open_log(
         options["data"],
-        items=options["items"],
-        texts=options["text_columns"],
         columns=read_columns(options["columns"]),
         returns="return" in rules.taken_back,
-        sample=options["sample"],
-        seed=options["seed"],
+        # What `event_options` leave out.
+        items=options.get("items"),
+        texts=options.get("text_columns", ()),
+        sample=options.get("sample"),
+        seed=options.get("seed", 0),
     )
 
 

@@ -43,15 +43,17 @@ def live(
 
     Args:
         impressions: Columns user, arm, item, time, click and, where they are known,
-            position (from 1 on), conversion (of an impression: 0 or 1) and segment. A
-            pandas frame, or arrays by name. Times are dates or seconds since the epoch.
+            position (from 1 on), request (the id of its list), purchase or conversion
+            (of an impression: 0 or 1) and segment. A pandas frame, or arrays by name.
+            Times are dates or seconds since the epoch.
         arms: The arms and their weights, as `assign` had them. Whether the users'
             numbers fit the weights is tested, and told first where they do not.
         control: The arm that the others are compared with; the first when left out.
-        rewards: Columns that say what came of an impression; click and conversion,
-            where they are there, when left out. Others may be any finite number.
-        duplicates: What to do with an impression (user, item, position, time) that
-            stands twice: "refuse" it, or "drop" and count all but the first.
+        rewards: Columns that say what came of an impression; click, purchase and
+            conversion, where they are there, when left out. Others may be any finite
+            number.
+        duplicates: What to do with an impression (request, user, item, position, time)
+            that stands twice: "refuse" it, or "drop" and count all but the first.
         level: Of the intervals, between 0 and 1.
         resamples: How often users are drawn.
         seed: Of the draws.

@@ -69,7 +69,8 @@ def replay(
     Args:
         traffic: Columns user, item, propensity (the chance, above 0 and at most 1,
             that this item was shown at this place to this user then) and click; where
-            they are known conversion, time, position (from 1 on) and segment.
+            they are known purchase or conversion, time, position (from 1 on), request
+            (the id of its list) and segment.
         recommended: For each recommender by name, and each row of `traffic`, either
             [n] floats, its own chance of showing the logged item; or [n] lists of
             items, best first. A list shows what stands at the logged position; where
@@ -77,11 +78,12 @@ def replay(
         control: The one that the others are compared with; the first when left out.
         clip: Weights above this are cut to it: less chance, at the price of a value
             that leans towards the log's. None are when left out.
-        rewards: Columns that say what came of an impression; click and conversion,
-            where they are there, when left out. Others may be any finite number.
-        duplicates: What to do with an impression (user, item, position, time) that
-            stands twice: "refuse" it, or "drop" and count all but the first. Without
-            times none is told from another, and none refused.
+        rewards: Columns that say what came of an impression; click, purchase and
+            conversion, where they are there, when left out. Others may be any finite
+            number.
+        duplicates: What to do with an impression (request, user, item, position, time)
+            that stands twice: "refuse" it, or "drop" and count all but the first.
+            Without times none is told from another, and none refused.
         level: Of the intervals, between 0 and 1.
         resamples: How often users are drawn.
         seed: Of the draws.
@@ -116,12 +118,14 @@ def replay(
                 f"{len(logged):,} rows of traffic: give one for each."
             )
     chosen: dict[str, Any] = {name: recommended[name] for name in names}
-    dropped = {}
+    dropped, time = {}, None
     if "time" in logged:
+        time = logged.times()
         again = logged.repeated(IMPRESSION, duplicates)
         if again.any():
             dropped["it stands twice"] = int(again.sum())
             logged, chosen = _where(~again, logged, chosen)
+            time = time[~again]
     if "position" in logged:
         longest = max(map(_length, chosen.values()))
         below = logged.places() > longest
@@ -133,6 +137,7 @@ def replay(
                     f"list is longer than {longest}: positions count from 1 on."
                 )
             logged, chosen = _where(~below, logged, chosen)
+            time = None if time is None else time[~below]
     propensity = logged.numbers(
         "propensity", "a chance above 0 and at most 1", LEAST_CHANCE, 1
     )
@@ -155,7 +160,7 @@ def replay(
             user=user,
             weight=cut,
             reward=rewards_of(logged, rewards),
-            time=logged.times() if "time" in logged else None,
+            time=time,
             segment=logged.names("segment") if "segment" in logged else None,
         ),
         kind="replay",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfrs_decay.data.names import as_text
+from tfrs_decay.data.rules import Rules
 from tfrs_decay.data.tables import as_numbers, need, without_words
 from tfrs_decay.data.times import seconds_since_epoch
 from tfrs_decay.experiments.measuring import Impressions
@@ -38,7 +40,8 @@ class Traffic:
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"traffic has columns of other lengths: {lengths}.")
-        # Rows are counted, not joined by an index that they may have.
+        # Rows are counted, not joined by an index that they may have. The index is the
+        # row that errors name, whatever is left out of the table later.
         self._table = pd.DataFrame(
             {
                 name: pd.Series(column).reset_index(drop=True)
@@ -90,9 +93,22 @@ class Traffic:
         self._refuse(name, ~np.isin(values, (0, 1)), "0 or 1")
         return values
 
-    def times(self, name: str = "time") -> np.ndarray:
-        """[n] int64 seconds since the epoch, from numbers, dates or text."""
-        seconds, readable = seconds_since_epoch(self._column(name))
+    def times(self, name: str = "time", rules: Rules | None = None) -> np.ndarray:
+        """[n] int64 seconds since the epoch, from numbers, dates or text.
+
+        Times are read in the light of each other: ask for them before `where`.
+
+        Args:
+            name: The column.
+            rules: The unit, the zone and the order of dates; others mean nothing here.
+        """
+        rules = rules or Rules()
+        seconds, readable = seconds_since_epoch(
+            self._column(name),
+            unit=rules.time_unit,
+            zone=rules.time_zone,
+            day_first=rules.day_first,
+        )
         self._refuse(name, ~readable, "a date or seconds since the epoch")
         return seconds
 
@@ -147,8 +163,10 @@ class Traffic:
             self._column(name)
 
     def where(self, kept: np.ndarray) -> Traffic:
-        """The rows that `kept`, [n] bool, is true for; one at least."""
-        return Traffic(self._table[kept].reset_index(drop=True))
+        """The rows that `kept`, [n] bool, is true for; errors name them as before."""
+        some = copy(self)
+        some._table = self._table[kept]
+        return some
 
     def _column(self, name: str) -> pd.Series[Any]:
         if name not in self:
@@ -160,10 +178,10 @@ class Traffic:
 
     def _refuse(self, name: str, wrong: np.ndarray, expected: str) -> None:
         if wrong.any():
-            row = int(np.argmax(wrong))
-            value = self._table[name].iloc[[row]].tolist()[0]
+            place = int(np.argmax(wrong))
+            value = self._table[name].iloc[[place]].tolist()[0]
             raise ValueError(
-                f"traffic[{name!r}] holds {value!r} in row {row} "
+                f"traffic[{name!r}] holds {value!r} in row {self._table.index[place]} "
                 f"(the first is 0; {wrong.sum():,} of {len(wrong):,} rows are alike): "
                 f"{expected} is expected."
             )
@@ -176,8 +194,28 @@ def coded(names: np.ndarray) -> np.ndarray:
     return np.asarray(pd.factorize(names)[0], np.int64)
 
 
-REWARDS = {"click": "click-through", "conversion": "conversion"}
-"""Columns that say what came of an impression, and what its rate is called."""
+METRICS = {
+    "click": "click-through",
+    "purchase": "conversion",
+    "conversion": "conversion",
+}
+"""What the rate is called of what comes of an impression, or does not."""
+
+
+def metrics_of(names: Iterable[str]) -> dict[str, str]:
+    """What the rates of some actions or columns are called, no two of them alike.
+
+    >>> metrics_of(["click", "purchase", "revenue"])
+    {'click': 'click-through', 'purchase': 'conversion', 'revenue': 'revenue'}
+    >>> metrics_of(["purchase", "conversion"])
+    {'purchase': 'purchase', 'conversion': 'conversion'}
+    """
+    names = [*dict.fromkeys(names)]
+    called = [METRICS.get(name, name) for name in names]
+    return {
+        name: metric if called.count(metric) == 1 else name
+        for name, metric in zip(names, called, strict=True)
+    }
 
 
 def rewards_of(traffic: Traffic, names: Iterable[str] | None) -> dict[str, np.ndarray]:
@@ -185,32 +223,31 @@ def rewards_of(traffic: Traffic, names: Iterable[str] | None) -> dict[str, np.nd
 
     Args:
         traffic: The impressions.
-        names: Columns; click and conversion, where they are there, when left out.
+        names: Columns; those of `METRICS` that are there when left out.
 
     Raises:
-        ValueError: None is there, or one is not finite; click and conversion are 0 or
-            1.
+        ValueError: None is there, or one is not finite; those of `METRICS` are 0 or 1.
     """
     if names is None:
-        names = [name for name in REWARDS if name in traffic]
+        names = [name for name in METRICS if name in traffic]
     if isinstance(names, str):
         raise ValueError(f"rewards={names!r}: give a list of columns.")
     found = {
-        REWARDS.get(name, name): traffic.shares(name)
-        if name in REWARDS
+        metric: traffic.shares(name)
+        if name in METRICS
         else traffic.numbers(name, "a finite number")
-        for name in names
+        for name, metric in metrics_of(names).items()
     }
     if not found:
         raise ValueError(
-            "traffic says nowhere what came of an impression: give it a column click "
-            "or conversion, of 0 and 1, or name others as rewards=['revenue']."
+            "traffic says nowhere what came of an impression: give it a column click, "
+            "purchase or conversion, of 0 and 1, or name others as rewards=['revenue']."
         )
     return found
 
 
-IMPRESSION = ("user", "item", "position", "time")
-"""Columns that tell one impression from another."""
+IMPRESSION = ("request", "user", "item", "position", "time")
+"""Columns that tell one impression from another, of those that there are."""
 
 
 def shown_by(
@@ -222,8 +259,8 @@ def shown_by(
     """Impressions that one arm each was the cause of: the column `arm` says which.
 
     Args:
-        traffic: Columns user, arm, item, time and what came of it; position and
-            segment, where they are there.
+        traffic: Columns user, arm, item, time and what came of it; request, position
+            and segment, where they are there.
         arms: The arms' names.
         rewards: As in `rewards_of`.
         duplicates: "refuse" or "drop", for impressions that stand twice.
@@ -236,6 +273,7 @@ def shown_by(
             impressions stand twice and are to be refused.
     """
     traffic.require(("user", "arm", "item", "time"))
+    time = traffic.times()
     again = traffic.repeated(IMPRESSION, duplicates)
     traffic = traffic.where(~again)
     arm = traffic.names("arm")
@@ -253,7 +291,7 @@ def shown_by(
         user=coded(traffic.names("user")),
         weight={one: (arm == one).astype(np.float64) for one in arms},
         reward=rewards_of(traffic, rewards),
-        time=traffic.times(),
+        time=time[~again],
         segment=traffic.names("segment") if "segment" in traffic else None,
     ), int(again.sum())
 

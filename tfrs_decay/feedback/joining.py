@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Joined:
         found: How many events there are, by action and by what they are: one of
             `ANSWERED` and `ORGANIC`.
         unfinished: By action, impressions whose window was not over when the newest
-            impression or event happened: more may yet come of them.
+            impression or event until now happened: more may yet come of them.
         rejected: Rows of the raw log that were left out by cleaning, by reason.
     """
 
@@ -126,10 +127,10 @@ class Joined:
         """The impressions with what came of them, one a row.
 
         Columns request (a number), user, item, time (seconds since the epoch),
-        position; version, segment, propensity and score where they are known; for each
-        action NAME that was joined NAME, 0 or 1, and NAME_count; and weight, where it
-        is given. `experiments.live` and `experiments.replay` read it with
-        `rewards=["click", "purchase"]`, or of the actions that there are.
+        position; version, segment, arm, propensity and score where they are known; for
+        each action NAME that was joined NAME, 0 or 1, and NAME_count; and weight, where
+        it is given. `experiments.live` and `interleaved` read it where the arm is
+        known, `experiments.replay` where the propensity is.
 
         Args:
             weight: [n] weights of impressions, such as `position_weights` gives.
@@ -144,7 +145,7 @@ class Joined:
             "time": served.time,
             "position": served.position,
         }
-        for name in ("version", "segment", "propensity", "score"):
+        for name in ("version", "segment", "arm", "propensity", "score"):
             if getattr(served, name) is not None:
                 columns[name] = getattr(served, name)
         for action, count in self.count.items():
@@ -247,6 +248,7 @@ def join(
     events: Events | Cleaned | RawLog,
     *,
     window: Mapping[str, Duration] | None = None,
+    now: int | None = None,
 ) -> Joined:
     """Joins events to the impressions that they answer.
 
@@ -266,6 +268,9 @@ def join(
         window: How long after an impression an event may come, by action; other
             actions are not joined. When left out 30 minutes for "click" and 3 days for
             "purchase", of those that the log has.
+        now: Seconds since the epoch; the clock's when left out. A time after it is a
+            mistake, which does not tell that windows are over; such rows of a raw log
+            are left out.
 
     Raises:
         ValueError: No action is to be joined, the log lacks one, or a window is no
@@ -286,8 +291,10 @@ def join(
     >>> joined.impression.tolist(), joined.count["click"].tolist()
     ([-1, 0, -1], [1, 0])
     """
+    if now is None:
+        now = int(time.time())
     if isinstance(events, RawLog):
-        events = clean(events)
+        events = clean(events, now=now)
     rejected: dict[str, int] = {}
     if isinstance(events, Cleaned):
         rejected, events = dict(events.rejected), events.events
@@ -297,7 +304,8 @@ def join(
             "gives, or a table as data.RawLog(table, None, {})."
         )
     seconds = _windows(events, window)
-    last = int(max(served.time.max(), events.time.max(initial=served.time.max())))
+    times = np.concatenate([served.time, events.time])
+    last = int(times[times <= now].max(initial=served.time.min()))
     impression, reason = _answers(served, events, seconds)
     count, found = {}, {}
     for action in seconds:

@@ -20,13 +20,11 @@ from tfrs_decay.experiments.measuring import (
     measured_part,
 )
 from tfrs_decay.experiments.outcome import Rate
+from tfrs_decay.experiments.traffic import metrics_of
 from tfrs_decay.experiments.wording import Figures
 from tfrs_decay.feedback.examination import Examination
 from tfrs_decay.feedback.joining import Joined
 from tfrs_decay.feedback.weighting import PositionWeights
-
-METRICS = {"click": "click-through", "purchase": "conversion"}
-"""What the rate of an action is called; that of another has the action's name."""
 
 _ALL = "all"
 _TOO_FEW = "too few users"
@@ -188,7 +186,7 @@ def report(
     if resamples < 1:
         raise ValueError(f"resamples={resamples} must be 1 or more.")
     served = joined.served
-    metrics = {action: METRICS.get(action, action) for action in joined.count}
+    metrics = metrics_of(joined.count)
     rows = Impressions(
         user=served.user,
         weight={_ALL: np.ones(len(served))},

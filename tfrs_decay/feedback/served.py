@@ -10,6 +10,7 @@ import numpy as np
 
 from tfrs_decay.data.files import PathLike
 from tfrs_decay.data.names import coded
+from tfrs_decay.data.rules import Rules
 from tfrs_decay.data.tables import read_table, renamed
 from tfrs_decay.experiments.traffic import IMPRESSION, Traffic
 
@@ -33,6 +34,7 @@ class Served:
         items: The items' ids, as text.
         version: [n] strings, which model's version answered; None where unknown.
         segment: [n] strings, such as "new users"; None where unknown.
+        arm: [n] strings, the arm of an experiment; None where unknown.
         propensity: [n] float64, the chance that this item was shown at this place,
             above 0 and at most 1; None where unknown.
         score: [n] float64, what the model said of the item; None where unknown.
@@ -48,6 +50,7 @@ class Served:
     items: np.ndarray
     version: np.ndarray | None = None
     segment: np.ndarray | None = None
+    arm: np.ndarray | None = None
     propensity: np.ndarray | None = None
     score: np.ndarray | None = None
     repeated: int = 0
@@ -56,7 +59,14 @@ class Served:
         return len(self.time)
 
     @classmethod
-    def of(cls, table: Mapping[str, Any] | pd.DataFrame) -> Served:
+    def of(
+        cls,
+        table: Mapping[str, Any] | pd.DataFrame,
+        *,
+        time_unit: str = "s",
+        time_zone: str = "UTC",
+        day_first: bool | None = None,
+    ) -> Served:
         """Reads a table, whose rows may come in any order.
 
         A row that has the request, user, item, position and time of a row before it is
@@ -66,22 +76,28 @@ class Served:
             table: Columns user, item, time (a date or seconds since the epoch) and
                 position (from 1 on), one row an item that was shown; where they are
                 known request (the list's id; user and time tell lists apart without
-                it), version, segment, propensity and score. Others are not read. A
-                pandas frame, or arrays by name.
+                it), version, segment, arm, propensity and score. Others are not read.
+                A pandas frame, or arrays by name.
+            time_unit: Of times that are numbers: "s", "ms", "us" or "ns".
+            time_zone: Of dates that name none, as in "Europe/London".
+            day_first: Whether dates such as 01/12/2010 have their day first; as the
+                table's other dates show when left out.
 
         Raises:
             ValueError: There are no rows, or a column is missing or holds something
-                else; the error has the row.
+                else (the error has the row); or there is no such unit or zone.
             ImportError: pandas is not installed.
         """
         traffic = Traffic(table)
         traffic.require(("user", "item", "time", "position"))
-        again = traffic.repeated(("request", *IMPRESSION), "drop")
+        time = traffic.times(
+            rules=Rules(time_unit=time_unit, time_zone=time_zone, day_first=day_first)
+        )
+        again = traffic.repeated(IMPRESSION, "drop")
         if again.any():
-            traffic = traffic.where(~again)
+            traffic, time = traffic.where(~again), time[~again]
         users, user = _codes(traffic, "user")
         items, item = _codes(traffic, "item")
-        time = traffic.times()
         if "request" in traffic:
             _, request = _codes(traffic, "request")
         else:
@@ -100,8 +116,10 @@ class Served:
             position=traffic.places(),
             users=users,
             items=items,
-            version=traffic.names("version") if "version" in traffic else None,
-            segment=traffic.names("segment") if "segment" in traffic else None,
+            **{
+                name: traffic.names(name) if name in traffic else None
+                for name in ("version", "segment", "arm")
+            },
             propensity=propensity,
             score=(
                 traffic.numbers("score", "a finite number")
@@ -113,7 +131,13 @@ class Served:
 
     @classmethod
     def read(
-        cls, path: PathLike, *, columns: Mapping[str, str] | None = None
+        cls,
+        path: PathLike,
+        *,
+        columns: Mapping[str, str] | None = None,
+        time_unit: str = "s",
+        time_zone: str = "UTC",
+        day_first: bool | None = None,
     ) -> Served:
         """Reads a file, as `of` reads a table.
 
@@ -121,13 +145,21 @@ class Served:
             path: A .csv, .parquet, .jsonl or .xlsx file.
             columns: The file's own names where they differ, by ours:
                 `{"user": "customer_id"}`.
+            time_unit: As in `of`.
+            time_zone: As in `of`.
+            day_first: As in `of`.
 
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: The file cannot be read or lacks a column, or as in `of`.
             ImportError: The format needs a package that is not installed.
         """
-        return cls.of(renamed(read_table(path), columns or {}, path))
+        return cls.of(
+            renamed(read_table(path), columns or {}, path),
+            time_unit=time_unit,
+            time_zone=time_zone,
+            day_first=day_first,
+        )
 
 
 def _codes(traffic: Traffic, name: str) -> tuple[np.ndarray, np.ndarray]:
