@@ -37,7 +37,7 @@ def doctor(
         found = examine(encoder=encoder, cache=cache)
     click.echo(found.report())
     if json_path is not None:
-        write(Path(json_path), json.dumps(found.as_dict(), indent=2))
+        write(Path(json_path), json.dumps(found.to_dict(), indent=2))
     if not found.healthy:
         context.exit(1)
 
