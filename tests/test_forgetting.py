@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from redis_server import RedisServer
 
 from tfrs_decay import cli
 from tfrs_decay.data import read_examples
@@ -179,7 +181,7 @@ def test_what_cannot_be_rewritten_is_said_and_the_rest_is_done(
     assert f"{folder}: NOT DONE, may still hold the user: " in printed
     assert "old.arrow is neither .parquet nor .tfrecord: look into it" in printed
     assert f"{broken} cannot be read as .parquet" in printed
-    assert "nothing.db: there is no such file" in printed
+    assert f"There is no file {tmp_path}/nothing.db" in printed
     assert not (tmp_path / "nothing.db").exists()
     assert broken.read_bytes() == whole[:100]
     assert "u3" not in {row["user"] for row in rows_of(folder / "test")[0]}
@@ -201,11 +203,69 @@ def test_a_store_forgets_whatever_decays_it_is_of(tmp_path, capsys):
         assert connection.execute("SELECT user FROM interest").fetchall() == [("bob",)]
 
 
+@pytest.mark.integration
+def test_a_store_in_redis_forgets_under_its_prefix(tmp_path, capsys):
+    with contextlib.closing(RedisServer(tmp_path)) as server:
+        server.start()
+        interest = InterestState(Exponential("3d"), dim=1)
+        with InterestStore.open(server.url, interest, prefix="shop:") as store:
+            store.update("ann", [[1.0]], times=[NOW])
+        told = ["forget", "--user", "ann", "--store", server.url]
+        assert cli.main(told) == 0
+        where = f"{server.url} (keys under 'tfrs_decay:interest:')"
+        assert f"{where}: the user is not in it" in capsys.readouterr().out
+        assert cli.main([*told, "--prefix", "shop:"]) == 0
+        assert f"{server.url} (keys under 'shop:'): 1 st" in capsys.readouterr().out
+        assert server.client.keys() == []
+
+
+def test_each_store_is_opened_under_the_prefix_that_it_has(monkeypatch):
+    opened = []
+
+    class Store:
+        def delete(self, user):
+            return 1
+
+    @contextlib.contextmanager
+    def fake(url, interest, *, create, prefix):
+        opened.append((url, interest, create, prefix))
+        yield Store()
+
+    monkeypatch.setattr(InterestStore, "open", fake)
+    stores = ["redis://me:secret@host/0", "sqlite:///states.db"]
+    found = forget("ann", stores=stores, prefix="shop:")
+    assert opened == [(stores[0], None, False, "shop:"), (stores[1], None, False, None)]
+    assert [one.where for one in found.places] == [
+        "redis://...@host/0 (keys under 'shop:')",
+        "sqlite:///states.db",
+    ]
+
+
+@pytest.mark.parametrize("written", ["[]", "{}", '{"examples": 7}', "7", "no JSON"])
+def test_an_odd_report_is_said_and_the_rest_is_done(log, tmp_path, written):
+    folder = prepared(log, tmp_path / "prepared", "parquet")
+    (folder / "report.json").write_text(written)
+    url = f"sqlite:///{tmp_path / 'states.db'}"
+    with InterestStore.open(url, InterestState(Exponential("3d"), dim=1)) as store:
+        store.update("u3", [[1.0]], times=[NOW])
+        found = forget("u3", prepared=[folder], stores=[url])
+        assert "u3" not in store
+    assert [one.where for one in found.failed] == [str(folder)]
+    assert found.places[0].removed > 10
+    assert (folder / "report.json").read_text() == written
+
+
 @pytest.mark.parametrize(
     ("user", "options", "error", "why"),
     [
         ("", {"runs": ["r"]}, ValueError, "nobody's id"),
         (7, {"runs": ["r"]}, TypeError, r"user=7 is a int: give the id as a string"),
+        (
+            "ann",
+            {"stores": ["sqlite:///states.db"], "prefix": "shop:"},
+            ValueError,
+            r"prefix='shop:' is of keys in Redis, and no store is there",
+        ),
         ("ann", {}, ValueError, r"nowhere to look for user 'ann'"),
     ],
 )

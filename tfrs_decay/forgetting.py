@@ -21,10 +21,9 @@ from tfrs_decay.data.examples import write_tables
 from tfrs_decay.data.files import unreadable
 from tfrs_decay.data.storage import load_events, save_events
 from tfrs_decay.data.tables import need
-from tfrs_decay.decay import Exponential
-from tfrs_decay.interest import InterestState
 from tfrs_decay.preparing import PERIODS
 from tfrs_decay.serving.homes import without_password
+from tfrs_decay.serving.redis_home import PREFIX
 from tfrs_decay.serving.store import InterestStore
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ OF_MODELS = (
 class Place(NamedTuple):
     """One place where a user may have been.
 
-    where: The folder, or the store's URL without a password.
+    where: The folder; or the store's URL without a password, and in Redis the prefix.
     what: What was counted: "events", "examples" or "states".
     removed: How many were removed.
     remains: What of the user is still in there, in words.
@@ -114,6 +113,7 @@ def forget(
     runs: Sequence[str | os.PathLike[str]] = (),
     prepared: Sequence[str | os.PathLike[str]] = (),
     stores: Sequence[str] = (),
+    prefix: str | None = None,
 ) -> Forgotten:
     """Removes a user's events, examples and kept states, wherever it is told to look.
 
@@ -125,13 +125,16 @@ def forget(
         runs: Folders of `train`.
         prepared: Folders of `prepare`, or of `data.write_examples`.
         stores: URLs, as `serving.InterestStore.open` takes them.
+        prefix: Of keys in Redis, where the stores there were opened with one of their
+            own; files have none.
 
     Returns:
         What was removed, and what was not.
 
     Raises:
         TypeError: `user` is no string.
-        ValueError: It is empty, or there is no place to look in.
+        ValueError: It is empty, there is no place to look in, or a prefix is given and
+            no store in Redis.
     """
     if not isinstance(user, str):
         raise TypeError(
@@ -144,6 +147,11 @@ def forget(
             f"nowhere to look for user {user!r}: name a run, a prepared folder or a "
             "store."
         )
+    if prefix is not None and all(map(_is_file, stores)):
+        raise ValueError(
+            f"prefix={prefix!r} is of keys in Redis, and no store is there: leave it "
+            "out."
+        )
     asked = [
         *(_Asked(str(one), "events", _of_run(Path(one), user)) for one in runs),
         *(
@@ -151,7 +159,7 @@ def forget(
             for one in prepared
         ),
         *(
-            _Asked(without_password(one), "states", _of_store(one, user))
+            _Asked(_named(one, prefix), "states", _of_store(one, user, prefix))
             for one in stores
         ),
     ]
@@ -199,18 +207,26 @@ def _from_events(path: Path, user: str) -> int:
     return len(events) - len(kept)
 
 
-def _of_store(url: str, user: str) -> Iterator[Step]:
-    path = url.removeprefix("sqlite:///")
-    if path != url and not Path(path).is_file():
-        # Opening it would make it.
-        raise FileNotFoundError(f"{url}: there is no such file")
-
+def _of_store(url: str, user: str, prefix: str | None) -> Iterator[Step]:
     def delete() -> int:
-        # What is deleted is not read, so that any decay does.
-        with InterestStore.open(url, InterestState(Exponential("1d"), dim=1)) as store:
+        prefixed = None if _is_file(url) else prefix
+        # What is deleted is not read, so that nobody need know of which decays it is.
+        with InterestStore.open(url, None, create=False, prefix=prefixed) as store:
             return store.delete(user)
 
     yield delete
+
+
+def _named(url: str, prefix: str | None) -> str:
+    """A store, for the report: its URL, and in Redis which keys were looked for."""
+    name = without_password(url)
+    if _is_file(url):
+        return name
+    return f"{name} (keys under {(PREFIX if prefix is None else prefix)!r})"
+
+
+def _is_file(url: str) -> bool:
+    return url.startswith("sqlite:")
 
 
 def _of_examples(folder: Path, user: str) -> Iterator[Step]:
@@ -246,6 +262,10 @@ def _from_examples(path: Path, user: str, counts: dict[str, int]) -> int:
 def _count_anew(report: Path, counts: dict[str, int]) -> int:
     """Says in a report how many examples there are now."""
     told = json.loads(report.read_text(encoding="utf-8"))
+    if not isinstance(told, dict) or not isinstance(told.get("examples"), dict):
+        raise ValueError(
+            f'{report} is not one of `prepare`: it has no counts under "examples"'
+        )
     if set(counts) != set(PERIODS) or told["examples"] == counts:
         return 0
     told["examples"] = {name: counts[name] for name in PERIODS}

@@ -65,6 +65,10 @@ def doctor(
     help="Kept states of users, as in sqlite:///states.db or redis://host:6379/0; may "
     "be given again.",
 )
+@click.option(
+    "--prefix",
+    help="Of keys in Redis, where the stores were opened with one of their own.",
+)
 @click.pass_context
 def forget(
     context: click.Context,
@@ -72,6 +76,7 @@ def forget(
     runs: tuple[str, ...],
     prepared: tuple[str, ...],
     stores: tuple[str, ...],
+    prefix: str | None,
 ) -> None:
     """Remove a user from runs, prepared examples and stores of states.
 
@@ -83,7 +88,9 @@ def forget(
     with without_notices():
         from tfrs_decay import forgetting
 
-        found = forgetting.forget(user, runs=runs, prepared=prepared, stores=stores)
+        found = forgetting.forget(
+            user, runs=runs, prepared=prepared, stores=stores, prefix=prefix
+        )
     click.echo(found.report())
     if found.failed:
         context.exit(1)
