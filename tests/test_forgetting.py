@@ -241,6 +241,53 @@ def test_each_store_is_opened_under_the_prefix_that_it_has(monkeypatch):
     ]
 
 
+def test_what_a_killed_command_left_goes_and_does_not_count(log, tmp_path):
+    folder = prepared(log, tmp_path / "prepared", "parquet")
+    whole, *_ = sorted((folder / "training").glob("*.parquet"))
+    for name in (f".{whole.stem}.partial.parquet", ".gone.parquet", ".cut.tfrecord"):
+        (folder / "training" / name).write_bytes(whole.read_bytes())
+    (folder / "training" / ".listing").write_bytes(b"u3, perhaps")
+    found = forget("u3", prepared=[folder])
+    assert not found.failed
+    left = {one.name for one in (folder / "training").iterdir()}
+    assert {one for one in left if one.startswith(".")} == {".listing"}
+    (remains,) = found.places[0].remains
+    assert ".listing, a hidden file that was not looked into" in remains
+    report = json.loads((folder / "report.json").read_text())
+    assert report["examples"] == {
+        name: len(rows_of(folder / name)[0]) for name in PERIODS
+    }
+
+
+def test_the_runs_that_an_update_was_made_of_are_named(shop, tmp_path):
+    monday, tuesday, wednesday = (
+        a_run(tmp_path / day, shop) for day in ("monday", "tuesday", "wednesday")
+    )
+    about = {"update": {"runs": [str(monday), str(tuesday)]}}
+    (wednesday / "run.json").write_text(json.dumps(about))
+    found = forget("bob", runs=[wednesday, tuesday])
+    assert found.removed == 4
+    assert found.places[0].remains[1].endswith(f"they still are: {monday}")
+    told = found.report()
+    assert "and `update` adds them as late rows" in told
+    assert "the tables of `feedback` (--served, --out)" in told
+    assert "hidden files and folders" in told
+    # Said of a run without the user as well; and not where all are asked for.
+    found = forget("bob", runs=[wednesday])
+    assert f"{monday}, {tuesday}" in found.places[0].remains[0]
+    found = forget("bob", runs=[wednesday, monday, tuesday])
+    assert found.places[0].remains == ()
+
+
+@pytest.mark.parametrize("written", ["[]", '{"update": 7}', '{"update": {"runs": 7}}'])
+def test_a_run_that_does_not_tell_its_runs_is_said(shop, tmp_path, written):
+    run = a_run(tmp_path / "run", shop)
+    (run / "run.json").write_text(written)
+    found = forget("bob", runs=[run])
+    assert found.removed == 2
+    assert "run.json does not tell which runs it was made" in found.places[0].failed
+
+
 @pytest.mark.parametrize("written", ["[]", "{}", '{"examples": 7}', "7", "no JSON"])
 def test_an_odd_report_is_said_and_the_rest_is_done(log, tmp_path, written):
     folder = prepared(log, tmp_path / "prepared", "parquet")

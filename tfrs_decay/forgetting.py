@@ -33,8 +33,13 @@ __all__ = ["Forgotten", "Place", "forget"]
 
 ELSEWHERE = (
     "the raw log, its copies and backups: remove the user there, or the next `train`, "
-    "`prepare` or `combine` reads the events again",
-    "logged impressions, and answers that your own services keep",
+    "`prepare` or `combine` reads the events again, and `update` adds them as late "
+    "rows",
+    "runs that `update` made of a run, each of which holds its events too: name each",
+    "logged impressions, the tables of `feedback` (--served, --out), and answers that "
+    "your own services keep",
+    "what a killed command left: hidden files and folders (.NAME.*) beside what it "
+    "wrote",
     "exports and models made of the user's events: they hold no ids of users, and "
     "numbers that were fitted with these events among others, until they are made anew",
 )
@@ -153,7 +158,7 @@ def forget(
             "out."
         )
     asked = [
-        *(_Asked(str(one), "events", _of_run(Path(one), user)) for one in runs),
+        *(_Asked(str(one), "events", _of_run(Path(one), user, runs)) for one in runs),
         *(
             _Asked(str(one), "examples", _of_examples(Path(one), user))
             for one in prepared
@@ -166,8 +171,9 @@ def forget(
     return Forgotten(user, [_done(one) for one in asked])
 
 
-Step = Callable[[], int]
-"""Removes the user from one file, and says how much was removed."""
+Step = Callable[[], "int | str"]
+"""Removes the user from one file, and says how much was removed; or says in words what
+is left, and "" for nothing."""
 
 
 class _Asked(NamedTuple):
@@ -178,25 +184,56 @@ class _Asked(NamedTuple):
 
 def _done(asked: _Asked) -> Place:
     """Takes every step, whatever became of those before it."""
-    removed, failed = 0, []
+    removed = 0
+    remains: list[str] = []
+    failed: list[str] = []
     try:
         for step in asked.steps:
             try:
-                removed += step()
+                found = step()
+                if isinstance(found, int):
+                    removed += found
+                elif found:
+                    remains.append(found)
             except (OSError, ValueError, ImportError) as error:
                 failed.append(str(error))
     except (OSError, ValueError) as error:  # there is no such place
         failed.append(str(error))
-    remains = (OF_MODELS,) if removed and asked.what == "events" else ()
+    if removed and asked.what == "events":
+        remains.insert(0, OF_MODELS)
     return Place(
-        asked.where, asked.what, removed, remains, "; ".join(failed) if failed else None
+        asked.where,
+        asked.what,
+        removed,
+        tuple(remains),
+        "; ".join(failed) if failed else None,
     )
 
 
-def _of_run(folder: Path, user: str) -> Iterator[Step]:
-    if not (folder / "run.json").is_file():
+def _of_run(
+    folder: Path, user: str, asked: Sequence[str | os.PathLike[str]]
+) -> Iterator[Step]:
+    about = folder / "run.json"
+    if not about.is_file():
         raise FileNotFoundError(f"{folder} is not a finished run (it has no run.json)")
     yield lambda: _from_events(folder / "events.npz", user)
+    yield lambda: _earlier(about, {Path(one).resolve() for one in asked})
+
+
+def _earlier(about: Path, asked: set[Path]) -> str:
+    """The runs that a run of `update` was made of, but for those that are asked for."""
+    told = json.loads(about.read_text(encoding="utf-8"))
+    update = told.get("update", {}) if isinstance(told, dict) else None
+    runs = update.get("runs", []) if isinstance(update, dict) else None
+    if not isinstance(runs, list) or not all(isinstance(one, str) for one in runs):
+        raise ValueError(f"{about} does not tell which runs it was made of")
+    others = [one for one in runs if Path(one).resolve() not in asked]
+    if not others:
+        return ""
+    return (
+        "it was made by `update` of runs that hold the user's events too, where they "
+        f"still are: {', '.join(others)}"
+    )
 
 
 def _from_events(path: Path, user: str) -> int:
@@ -236,12 +273,24 @@ def _of_examples(folder: Path, user: str) -> Iterator[Step]:
     counts: dict[str, int] = {}
     for one in folders:
         files = sorted(path for path in one.iterdir() if path.is_file())
+        hidden = [path for path in files if path.name.startswith(".")]
+        files = [path for path in files if path not in hidden]
         if not any(path.suffix in _REWRITES for path in files):
             raise FileNotFoundError(f"{one} holds no examples, .parquet or .tfrecord")
         for path in files:
             yield functools.partial(_from_examples, path, user, counts)
+        for path in hidden:
+            yield functools.partial(_left_over, path)
     if report.is_file():
         yield lambda: _count_anew(report, counts)
+
+
+def _left_over(path: Path) -> str:
+    """Removes what a killed command left beside examples: they are written again."""
+    if path.suffix not in _REWRITES:
+        return f"{path}, a hidden file that was not looked into"
+    path.unlink(missing_ok=True)  # a rewrite has removed its own
+    return ""
 
 
 def _from_examples(path: Path, user: str, counts: dict[str, int]) -> int:
