@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tfrs_decay.cli.console import without_notices, write
+from tfrs_decay.cli.console import FOUND_WRONG, without_notices, write
 
 
 @click.command()
@@ -39,7 +39,7 @@ def doctor(
     if json_path is not None:
         write(Path(json_path), json.dumps(found.to_dict(), indent=2))
     if not found.healthy:
-        context.exit(1)
+        context.exit(FOUND_WRONG)
 
 
 @click.command()
@@ -93,4 +93,4 @@ def forget(
         )
     click.echo(found.report())
     if found.failed:
-        context.exit(1)
+        context.exit(FOUND_WRONG)
