@@ -173,6 +173,7 @@ def test_what_cannot_be_rewritten_is_said_and_the_rest_is_done(
     broken, *_ = sorted((folder / "validation").glob("*.parquet"))
     whole = broken.read_bytes()
     broken.write_bytes(whole[:100])
+    reported = (folder / "report.json").read_text()
     run = a_run(tmp_path / "run", shop)
     told = ["forget", "--user", "u3", "--prepared", str(folder), "--run", str(run)]
     status = cli.main([*told, "--store", f"sqlite:///{tmp_path}/nothing.db"])
@@ -184,6 +185,8 @@ def test_what_cannot_be_rewritten_is_said_and_the_rest_is_done(
     assert f"There is no file {tmp_path}/nothing.db" in printed
     assert not (tmp_path / "nothing.db").exists()
     assert broken.read_bytes() == whole[:100]
+    # Nobody knows how many examples there are now.
+    assert (folder / "report.json").read_text() == reported
     assert "u3" not in {row["user"] for row in rows_of(folder / "test")[0]}
     assert f"{run}: the user is not in it" in printed
 

@@ -270,19 +270,22 @@ def _of_examples(folder: Path, user: str) -> Iterator[Step]:
     """The files of a prepared folder, and then its report; or of examples alone."""
     report = folder / "report.json"
     folders = [folder / one for one in PERIODS] if report.is_file() else [folder]
-    counts: dict[str, int] = {}
+    counts: dict[Path, int] = {}
+    everything: list[Path] = []
     for one in folders:
         files = sorted(path for path in one.iterdir() if path.is_file())
         hidden = [path for path in files if path.name.startswith(".")]
         files = [path for path in files if path not in hidden]
         if not any(path.suffix in _REWRITES for path in files):
             raise FileNotFoundError(f"{one} holds no examples, .parquet or .tfrecord")
+        everything += files
         for path in files:
             yield functools.partial(_from_examples, path, user, counts)
         for path in hidden:
             yield functools.partial(_left_over, path)
     if report.is_file():
-        yield lambda: _count_anew(report, counts)
+        # Of a file that could not be read nobody knows how many it holds.
+        yield lambda: _count_anew(report, counts, whole=len(counts) == len(everything))
 
 
 def _left_over(path: Path) -> str:
@@ -293,7 +296,7 @@ def _left_over(path: Path) -> str:
     return ""
 
 
-def _from_examples(path: Path, user: str, counts: dict[str, int]) -> int:
+def _from_examples(path: Path, user: str, counts: dict[Path, int]) -> int:
     rewrite = _REWRITES.get(path.suffix)
     if rewrite is None:
         raise ValueError(f"{path} is neither .parquet nor .tfrecord: look into it")
@@ -304,20 +307,24 @@ def _from_examples(path: Path, user: str, counts: dict[str, int]) -> int:
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    counts[path.parent.name] = counts.get(path.parent.name, 0) + kept
+    counts[path] = kept
     return removed
 
 
-def _count_anew(report: Path, counts: dict[str, int]) -> int:
-    """Says in a report how many examples there are now."""
+def _count_anew(report: Path, counts: dict[Path, int], *, whole: bool) -> int:
+    """Says in a report how many examples there are now, if all files were counted."""
     told = json.loads(report.read_text(encoding="utf-8"))
     if not isinstance(told, dict) or not isinstance(told.get("examples"), dict):
         raise ValueError(
             f'{report} is not one of `prepare`: it has no counts under "examples"'
         )
-    if set(counts) != set(PERIODS) or told["examples"] == counts:
+    examples = {
+        name: sum(kept for path, kept in counts.items() if path.parent.name == name)
+        for name in PERIODS
+    }
+    if not whole or told["examples"] == examples:
         return 0
-    told["examples"] = {name: counts[name] for name in PERIODS}
+    told["examples"] = examples
     partial = report.with_name(f".{report.name}.partial")
     written = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
     partial.write_text(written, encoding="utf-8")
