@@ -9,6 +9,7 @@ import re
 import shutil
 import sqlite3
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 
 import tfrs_decay as td
 from tfrs_decay import cli, demo, measuring, runs, tuning
+from tfrs_decay.cli import console
 
 DAY = 86_400
 
@@ -909,3 +911,36 @@ def test_a_bad_choice_of_parts_ends_in_one_line(
     error = capsys.readouterr().err
     assert re.search(message, error) and error.count("\n") == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_the_page_of_commands_has_each_command_and_each_status():
+    page = Path(__file__).parents[1] / "docs" / "commands.md"
+    told = page.read_text(encoding="utf-8")
+    named = re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)
+    assert sorted(named) == sorted(cli.cli.commands)
+    statuses = re.findall(r"^\| (\d+) \|", told, re.MULTILINE)
+    assert [int(one) for one in statuses] == [
+        0,
+        console.FOUND_WRONG,
+        console.WRONG_INPUT,
+        console.REFUSED,
+        console.INTERRUPTED,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [
+        (ValueError("odd"), console.WRONG_INPUT),
+        (console.RefusedError("no"), console.REFUSED),
+        (KeyboardInterrupt(), console.INTERRUPTED),
+    ],
+)
+def test_a_command_ends_with_the_status_of_what_was_raised(
+    monkeypatch, tmp_path, raised, status
+):
+    def fail(directory):
+        raise raised
+
+    monkeypatch.setattr(runs, "load_run", fail)
+    assert cli.main(["evaluate", "--run", str(tmp_path)]) == status

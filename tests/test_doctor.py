@@ -15,8 +15,8 @@ from tfrs_decay import cli, doctor
 from tfrs_decay.doctor import Requirement, examine
 
 
-def by_name(examination):
-    return {one.name: one for one in examination.findings}
+def by_name(checkup):
+    return {one.name: one for one in checkup.findings}
 
 
 @pytest.fixture
@@ -136,10 +136,10 @@ def test_keras_3_is_told(monkeypatch, tmp_path):
 
 def test_without_metadata_it_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "PACKAGE", "tfrs-decay-of-nobody")
-    examination = examine(cache=tmp_path)
-    found = by_name(examination)["tfrs-decay-of-nobody"]
+    checkup = examine(cache=tmp_path)
+    found = by_name(checkup)["tfrs-decay-of-nobody"]
     assert found.verdict == "warning" and "not installed" in found.says
-    assert examination.healthy
+    assert checkup.healthy
 
 
 def test_an_encoder_that_is_none_is_told(tmp_path, capsys):
@@ -166,6 +166,24 @@ def test_the_least_is_asked_of_disk_and_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "LEAST_MEMORY", float("inf"))
     found = by_name(examine(cache=tmp_path))
     assert found["cache"].verdict == found["memory"].verdict == "warning"
+
+
+def test_it_works_where_the_system_does_not_say(monkeypatch):
+    monkeypatch.delattr(doctor.os, "sched_getaffinity")
+    monkeypatch.delattr(doctor.os, "sysconf")
+    found = {one.name: one for one in doctor._machine()}
+    assert found["processors"][1:3] == ("ok", str(os.cpu_count()))
+    assert found["memory"][1:3] == ("ok", "not told here")
+
+
+def test_a_line_of_metadata_that_is_none_is_told(monkeypatch):
+    lines = ["numpy>=1.26", "@ https://example.org/x.whl"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: lines)
+    numpy, other = doctor._requirements()
+    assert (numpy.name, numpy.verdict) == ("numpy", "ok")
+    assert other.verdict == "warning"
+    assert "requires '@ https://example.org/x.whl', which is not und" in other.says
+    assert dict.fromkeys(one.verdict for one in doctor._extras()) == {"ok": None}
 
 
 def test_it_works_where_tensorflow_is_broken(tmp_path):

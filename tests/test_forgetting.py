@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from redis_server import RedisServer
 
 from tfrs_decay import cli
 from tfrs_decay.data import read_examples
@@ -171,6 +173,7 @@ def test_what_cannot_be_rewritten_is_said_and_the_rest_is_done(
     broken, *_ = sorted((folder / "validation").glob("*.parquet"))
     whole = broken.read_bytes()
     broken.write_bytes(whole[:100])
+    reported = (folder / "report.json").read_text()
     run = a_run(tmp_path / "run", shop)
     told = ["forget", "--user", "u3", "--prepared", str(folder), "--run", str(run)]
     status = cli.main([*told, "--store", f"sqlite:///{tmp_path}/nothing.db"])
@@ -179,9 +182,11 @@ def test_what_cannot_be_rewritten_is_said_and_the_rest_is_done(
     assert f"{folder}: NOT DONE, may still hold the user: " in printed
     assert "old.arrow is neither .parquet nor .tfrecord: look into it" in printed
     assert f"{broken} cannot be read as .parquet" in printed
-    assert "nothing.db: there is no such file" in printed
+    assert f"There is no file {tmp_path}/nothing.db" in printed
     assert not (tmp_path / "nothing.db").exists()
     assert broken.read_bytes() == whole[:100]
+    # Nobody knows how many examples there are now.
+    assert (folder / "report.json").read_text() == reported
     assert "u3" not in {row["user"] for row in rows_of(folder / "test")[0]}
     assert f"{run}: the user is not in it" in printed
 
@@ -201,11 +206,116 @@ def test_a_store_forgets_whatever_decays_it_is_of(tmp_path, capsys):
         assert connection.execute("SELECT user FROM interest").fetchall() == [("bob",)]
 
 
+@pytest.mark.integration
+def test_a_store_in_redis_forgets_under_its_prefix(tmp_path, capsys):
+    with contextlib.closing(RedisServer(tmp_path)) as server:
+        server.start()
+        interest = InterestState(Exponential("3d"), dim=1)
+        with InterestStore.open(server.url, interest, prefix="shop:") as store:
+            store.update("ann", [[1.0]], times=[NOW])
+        told = ["forget", "--user", "ann", "--store", server.url]
+        assert cli.main(told) == 0
+        where = f"{server.url} (keys under 'tfrs_decay:interest:')"
+        assert f"{where}: the user is not in it" in capsys.readouterr().out
+        assert cli.main([*told, "--prefix", "shop:"]) == 0
+        assert f"{server.url} (keys under 'shop:'): 1 st" in capsys.readouterr().out
+        assert server.client.keys() == []
+
+
+def test_each_store_is_opened_under_the_prefix_that_it_has(monkeypatch):
+    opened = []
+
+    class Store:
+        def delete(self, user):
+            return 1
+
+    @contextlib.contextmanager
+    def fake(url, interest, *, create, prefix):
+        opened.append((url, interest, create, prefix))
+        yield Store()
+
+    monkeypatch.setattr(InterestStore, "open", fake)
+    stores = ["redis://me:secret@host/0", "sqlite:///states.db"]
+    found = forget("ann", stores=stores, prefix="shop:")
+    assert opened == [(stores[0], None, False, "shop:"), (stores[1], None, False, None)]
+    assert [one.where for one in found.places] == [
+        "redis://...@host/0 (keys under 'shop:')",
+        "sqlite:///states.db",
+    ]
+
+
+def test_what_a_killed_command_left_goes_and_does_not_count(log, tmp_path):
+    folder = prepared(log, tmp_path / "prepared", "parquet")
+    whole, *_ = sorted((folder / "training").glob("*.parquet"))
+    for name in (f".{whole.stem}.partial.parquet", ".gone.parquet", ".cut.tfrecord"):
+        (folder / "training" / name).write_bytes(whole.read_bytes())
+    (folder / "training" / ".listing").write_bytes(b"u3, perhaps")
+    found = forget("u3", prepared=[folder])
+    assert not found.failed
+    left = {one.name for one in (folder / "training").iterdir()}
+    assert {one for one in left if one.startswith(".")} == {".listing"}
+    (remains,) = found.places[0].remains
+    assert ".listing, a hidden file that was not looked into" in remains
+    report = json.loads((folder / "report.json").read_text())
+    assert report["examples"] == {
+        name: len(rows_of(folder / name)[0]) for name in PERIODS
+    }
+
+
+def test_the_runs_that_an_update_was_made_of_are_named(shop, tmp_path):
+    monday, tuesday, wednesday = (
+        a_run(tmp_path / day, shop) for day in ("monday", "tuesday", "wednesday")
+    )
+    about = {"update": {"runs": [str(monday), str(tuesday)]}}
+    (wednesday / "run.json").write_text(json.dumps(about))
+    found = forget("bob", runs=[wednesday, tuesday])
+    assert found.removed == 4
+    assert found.places[0].remains[1].endswith(f"they still are: {monday}")
+    told = found.report()
+    assert "and `update` adds them as late rows" in told
+    assert "the tables of `feedback` (--served, --out)" in told
+    assert "hidden files and folders" in told
+    # Said of a run without the user as well; and not where all are asked for.
+    found = forget("bob", runs=[wednesday])
+    assert f"{monday}, {tuesday}" in found.places[0].remains[0]
+    found = forget("bob", runs=[wednesday, monday, tuesday])
+    assert found.places[0].remains == ()
+
+
+@pytest.mark.parametrize("written", ["[]", '{"update": 7}', '{"update": {"runs": 7}}'])
+def test_a_run_that_does_not_tell_its_runs_is_said(shop, tmp_path, written):
+    run = a_run(tmp_path / "run", shop)
+    (run / "run.json").write_text(written)
+    found = forget("bob", runs=[run])
+    assert found.removed == 2
+    assert "run.json does not tell which runs it was made" in found.places[0].failed
+
+
+@pytest.mark.parametrize("written", ["[]", "{}", '{"examples": 7}', "7", "no JSON"])
+def test_an_odd_report_is_said_and_the_rest_is_done(log, tmp_path, written):
+    folder = prepared(log, tmp_path / "prepared", "parquet")
+    (folder / "report.json").write_text(written)
+    url = f"sqlite:///{tmp_path / 'states.db'}"
+    with InterestStore.open(url, InterestState(Exponential("3d"), dim=1)) as store:
+        store.update("u3", [[1.0]], times=[NOW])
+        found = forget("u3", prepared=[folder], stores=[url])
+        assert "u3" not in store
+    assert [one.where for one in found.failed] == [str(folder)]
+    assert found.places[0].removed > 10
+    assert (folder / "report.json").read_text() == written
+
+
 @pytest.mark.parametrize(
     ("user", "options", "error", "why"),
     [
         ("", {"runs": ["r"]}, ValueError, "nobody's id"),
         (7, {"runs": ["r"]}, TypeError, r"user=7 is a int: give the id as a string"),
+        (
+            "ann",
+            {"stores": ["sqlite:///states.db"], "prefix": "shop:"},
+            ValueError,
+            r"prefix='shop:' is of keys in Redis, and no store is there",
+        ),
         ("ann", {}, ValueError, r"nowhere to look for user 'ann'"),
     ],
 )

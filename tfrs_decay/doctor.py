@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Examination", "Finding", "examine"]
+__all__ = ["Checkup", "Finding", "examine"]
 
 PACKAGE = "tfrs-decay"
 
@@ -52,7 +52,7 @@ class Finding(NamedTuple):
     remedy: str | None = None
 
 
-class Examination(NamedTuple):
+class Checkup(NamedTuple):
     """All that was looked at, in order."""
 
     findings: list[Finding]
@@ -77,7 +77,7 @@ class Examination(NamedTuple):
         lines.append(f"{counts[WRONG]} wrong, {counts[WARNING]} to look at.")
         return "\n".join(lines)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "healthy": self.healthy,
@@ -89,7 +89,7 @@ def examine(
     *,
     encoder: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] = ".cache",
-) -> Examination:
+) -> Checkup:
     """Looks at the installation and the machine.
 
     Args:
@@ -101,7 +101,7 @@ def examine(
     Returns:
         What was found. Nothing is raised for what is wrong, nor left behind.
     """
-    return Examination(
+    return Checkup(
         [
             *_python(),
             *_requirements(),
@@ -137,8 +137,12 @@ def _requirements() -> Iterator[Finding]:
             f"pip install {PACKAGE}",
         )
         return
-    for one in map(Requirement.read, written):
-        if one.extra is None:
+    for line in written:
+        one = Requirement.read(line)
+        if one is None:
+            says = f"its metadata requires {line!r}, which is not understood here"
+            yield Finding(PACKAGE, WARNING, says, "see that it is there")
+        elif one.extra is None:
             yield one.finding()
 
 
@@ -155,12 +159,13 @@ class Requirement(NamedTuple):
     extra: str | None
 
     @classmethod
-    def read(cls, written: str) -> Requirement:
-        """Reads such a line, as in 'redis>=5; extra == "redis"'."""
+    def read(cls, written: str) -> Requirement | None:
+        """Reads such a line, as in 'redis>=5; extra == "redis"'; None if it is none."""
         what, _, marker = written.partition(";")
         found = re.match(r"\s*([\w.-]+)\s*(?:\[[^]]*\])?\s*\(?([^)]*)\)?", what)
+        if found is None:
+            return None
         extra = re.search(r"extra\s*==\s*['\"]([\w.-]+)['\"]", marker)
-        assert found is not None, written
         return cls(found[1], found[2].strip(), extra[1] if extra else None)
 
     def version(self) -> str | None:
@@ -291,7 +296,7 @@ def _extras() -> Iterator[Finding]:
         written = importlib.metadata.requires(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
         return  # said before
-    required = [Requirement.read(one) for one in written]
+    required = [one for line in written if (one := Requirement.read(line))]
     for extra in sorted(set(told) - set(DEVELOPMENT)):
         name = f"extra {extra}"
         own = [one for one in required if one.extra == extra]
@@ -375,11 +380,10 @@ def _encoder(given: str | os.PathLike[str] | None, cache: Path) -> Iterator[Find
 
 
 def _machine() -> Iterator[Finding]:
-    processors = len(os.sched_getaffinity(0))
-    yield Finding("processors", OK, str(processors))
+    yield Finding("processors", OK, str(_processors()))
     memory = _memory()
-    says = f"{memory / 1e9:.1f} GB"
-    if memory < LEAST_MEMORY:
+    says = "not told here" if memory is None else f"{memory / 1e9:.1f} GB"
+    if memory is not None and memory < LEAST_MEMORY:
         remedy = "train with a smaller --sample, or on a larger machine"
         yield Finding("memory", WARNING, says, remedy)
     else:
@@ -392,9 +396,22 @@ def _machine() -> Iterator[Finding]:
         )
 
 
-def _memory() -> float:
-    """Bytes that this process may have: the machine's, or its container's."""
-    memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+def _processors() -> int:
+    """Those that this process may use; all of them where the system does not say."""
+    if hasattr(os, "sched_getaffinity"):  # on Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory() -> float | None:
+    """Bytes that this process may have: the machine's, or its container's.
+
+    None where the system does not say, as on Windows.
+    """
+    try:
+        memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError):
+        return None
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
     except OSError:

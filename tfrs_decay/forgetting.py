@@ -21,10 +21,9 @@ from tfrs_decay.data.examples import write_tables
 from tfrs_decay.data.files import unreadable
 from tfrs_decay.data.storage import load_events, save_events
 from tfrs_decay.data.tables import need
-from tfrs_decay.decay import Exponential
-from tfrs_decay.interest import InterestState
 from tfrs_decay.preparing import PERIODS
 from tfrs_decay.serving.homes import without_password
+from tfrs_decay.serving.redis_home import PREFIX
 from tfrs_decay.serving.store import InterestStore
 
 if TYPE_CHECKING:
@@ -34,8 +33,13 @@ __all__ = ["Forgotten", "Place", "forget"]
 
 ELSEWHERE = (
     "the raw log, its copies and backups: remove the user there, or the next `train`, "
-    "`prepare` or `combine` reads the events again",
-    "logged impressions, and answers that your own services keep",
+    "`prepare` or `combine` reads the events again, and `update` adds them as late "
+    "rows",
+    "runs that `update` made of a run, each of which holds its events too: name each",
+    "logged impressions, the tables of `feedback` (--served, --out), and answers that "
+    "your own services keep",
+    "what a killed command left: hidden files and folders (.NAME.*) beside what it "
+    "wrote",
     "exports and models made of the user's events: they hold no ids of users, and "
     "numbers that were fitted with these events among others, until they are made anew",
 )
@@ -52,7 +56,7 @@ OF_MODELS = (
 class Place(NamedTuple):
     """One place where a user may have been.
 
-    where: The folder, or the store's URL without a password.
+    where: The folder; or the store's URL without a password, and in Redis the prefix.
     what: What was counted: "events", "examples" or "states".
     removed: How many were removed.
     remains: What of the user is still in there, in words.
@@ -114,6 +118,7 @@ def forget(
     runs: Sequence[str | os.PathLike[str]] = (),
     prepared: Sequence[str | os.PathLike[str]] = (),
     stores: Sequence[str] = (),
+    prefix: str | None = None,
 ) -> Forgotten:
     """Removes a user's events, examples and kept states, wherever it is told to look.
 
@@ -125,13 +130,16 @@ def forget(
         runs: Folders of `train`.
         prepared: Folders of `prepare`, or of `data.write_examples`.
         stores: URLs, as `serving.InterestStore.open` takes them.
+        prefix: Of keys in Redis, where the stores there were opened with one of their
+            own; files have none.
 
     Returns:
         What was removed, and what was not.
 
     Raises:
         TypeError: `user` is no string.
-        ValueError: It is empty, or there is no place to look in.
+        ValueError: It is empty, there is no place to look in, or a prefix is given and
+            no store in Redis.
     """
     if not isinstance(user, str):
         raise TypeError(
@@ -144,22 +152,28 @@ def forget(
             f"nowhere to look for user {user!r}: name a run, a prepared folder or a "
             "store."
         )
+    if prefix is not None and all(map(_is_file, stores)):
+        raise ValueError(
+            f"prefix={prefix!r} is of keys in Redis, and no store is there: leave it "
+            "out."
+        )
     asked = [
-        *(_Asked(str(one), "events", _of_run(Path(one), user)) for one in runs),
+        *(_Asked(str(one), "events", _of_run(Path(one), user, runs)) for one in runs),
         *(
             _Asked(str(one), "examples", _of_examples(Path(one), user))
             for one in prepared
         ),
         *(
-            _Asked(without_password(one), "states", _of_store(one, user))
+            _Asked(_named(one, prefix), "states", _of_store(one, user, prefix))
             for one in stores
         ),
     ]
     return Forgotten(user, [_done(one) for one in asked])
 
 
-Step = Callable[[], int]
-"""Removes the user from one file, and says how much was removed."""
+Step = Callable[[], "int | str"]
+"""Removes the user from one file, and says how much was removed; or says in words what
+is left, and "" for nothing."""
 
 
 class _Asked(NamedTuple):
@@ -170,25 +184,56 @@ class _Asked(NamedTuple):
 
 def _done(asked: _Asked) -> Place:
     """Takes every step, whatever became of those before it."""
-    removed, failed = 0, []
+    removed = 0
+    remains: list[str] = []
+    failed: list[str] = []
     try:
         for step in asked.steps:
             try:
-                removed += step()
+                found = step()
+                if isinstance(found, int):
+                    removed += found
+                elif found:
+                    remains.append(found)
             except (OSError, ValueError, ImportError) as error:
                 failed.append(str(error))
     except (OSError, ValueError) as error:  # there is no such place
         failed.append(str(error))
-    remains = (OF_MODELS,) if removed and asked.what == "events" else ()
+    if removed and asked.what == "events":
+        remains.insert(0, OF_MODELS)
     return Place(
-        asked.where, asked.what, removed, remains, "; ".join(failed) if failed else None
+        asked.where,
+        asked.what,
+        removed,
+        tuple(remains),
+        "; ".join(failed) if failed else None,
     )
 
 
-def _of_run(folder: Path, user: str) -> Iterator[Step]:
-    if not (folder / "run.json").is_file():
+def _of_run(
+    folder: Path, user: str, asked: Sequence[str | os.PathLike[str]]
+) -> Iterator[Step]:
+    about = folder / "run.json"
+    if not about.is_file():
         raise FileNotFoundError(f"{folder} is not a finished run (it has no run.json)")
     yield lambda: _from_events(folder / "events.npz", user)
+    yield lambda: _earlier(about, {Path(one).resolve() for one in asked})
+
+
+def _earlier(about: Path, asked: set[Path]) -> str:
+    """The runs that a run of `update` was made of, but for those that are asked for."""
+    told = json.loads(about.read_text(encoding="utf-8"))
+    update = told.get("update", {}) if isinstance(told, dict) else None
+    runs = update.get("runs", []) if isinstance(update, dict) else None
+    if not isinstance(runs, list) or not all(isinstance(one, str) for one in runs):
+        raise ValueError(f"{about} does not tell which runs it was made of")
+    others = [one for one in runs if Path(one).resolve() not in asked]
+    if not others:
+        return ""
+    return (
+        "it was made by `update` of runs that hold the user's events too, where they "
+        f"still are: {', '.join(others)}"
+    )
 
 
 def _from_events(path: Path, user: str) -> int:
@@ -199,36 +244,59 @@ def _from_events(path: Path, user: str) -> int:
     return len(events) - len(kept)
 
 
-def _of_store(url: str, user: str) -> Iterator[Step]:
-    path = url.removeprefix("sqlite:///")
-    if path != url and not Path(path).is_file():
-        # Opening it would make it.
-        raise FileNotFoundError(f"{url}: there is no such file")
-
+def _of_store(url: str, user: str, prefix: str | None) -> Iterator[Step]:
     def delete() -> int:
-        # What is deleted is not read, so that any decay does.
-        with InterestStore.open(url, InterestState(Exponential("1d"), dim=1)) as store:
+        prefixed = None if _is_file(url) else prefix
+        # What is deleted is not read, so that nobody need know of which decays it is.
+        with InterestStore.open(url, None, create=False, prefix=prefixed) as store:
             return store.delete(user)
 
     yield delete
+
+
+def _named(url: str, prefix: str | None) -> str:
+    """A store, for the report: its URL, and in Redis which keys were looked for."""
+    name = without_password(url)
+    if _is_file(url):
+        return name
+    return f"{name} (keys under {(PREFIX if prefix is None else prefix)!r})"
+
+
+def _is_file(url: str) -> bool:
+    return url.startswith("sqlite:")
 
 
 def _of_examples(folder: Path, user: str) -> Iterator[Step]:
     """The files of a prepared folder, and then its report; or of examples alone."""
     report = folder / "report.json"
     folders = [folder / one for one in PERIODS] if report.is_file() else [folder]
-    counts: dict[str, int] = {}
+    counts: dict[Path, int] = {}
+    everything: list[Path] = []
     for one in folders:
         files = sorted(path for path in one.iterdir() if path.is_file())
+        hidden = [path for path in files if path.name.startswith(".")]
+        files = [path for path in files if path not in hidden]
         if not any(path.suffix in _REWRITES for path in files):
             raise FileNotFoundError(f"{one} holds no examples, .parquet or .tfrecord")
+        everything += files
         for path in files:
             yield functools.partial(_from_examples, path, user, counts)
+        for path in hidden:
+            yield functools.partial(_left_over, path)
     if report.is_file():
-        yield lambda: _count_anew(report, counts)
+        # Of a file that could not be read nobody knows how many it holds.
+        yield lambda: _count_anew(report, counts, whole=len(counts) == len(everything))
 
 
-def _from_examples(path: Path, user: str, counts: dict[str, int]) -> int:
+def _left_over(path: Path) -> str:
+    """Removes what a killed command left beside examples: they are written again."""
+    if path.suffix not in _REWRITES:
+        return f"{path}, a hidden file that was not looked into"
+    path.unlink(missing_ok=True)  # a rewrite has removed its own
+    return ""
+
+
+def _from_examples(path: Path, user: str, counts: dict[Path, int]) -> int:
     rewrite = _REWRITES.get(path.suffix)
     if rewrite is None:
         raise ValueError(f"{path} is neither .parquet nor .tfrecord: look into it")
@@ -239,16 +307,24 @@ def _from_examples(path: Path, user: str, counts: dict[str, int]) -> int:
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    counts[path.parent.name] = counts.get(path.parent.name, 0) + kept
+    counts[path] = kept
     return removed
 
 
-def _count_anew(report: Path, counts: dict[str, int]) -> int:
-    """Says in a report how many examples there are now."""
+def _count_anew(report: Path, counts: dict[Path, int], *, whole: bool) -> int:
+    """Says in a report how many examples there are now, if all files were counted."""
     told = json.loads(report.read_text(encoding="utf-8"))
-    if set(counts) != set(PERIODS) or told["examples"] == counts:
+    if not isinstance(told, dict) or not isinstance(told.get("examples"), dict):
+        raise ValueError(
+            f'{report} is not one of `prepare`: it has no counts under "examples"'
+        )
+    examples = {
+        name: sum(kept for path, kept in counts.items() if path.parent.name == name)
+        for name in PERIODS
+    }
+    if not whole or told["examples"] == examples:
         return 0
-    told["examples"] = {name: counts[name] for name in PERIODS}
+    told["examples"] = examples
     partial = report.with_name(f".{report.name}.partial")
     written = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
     partial.write_text(written, encoding="utf-8")

@@ -61,7 +61,7 @@ class Measured:
             for line in evaluation.warnings(figures)
         ]
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain numbers: a key for each track, and "segments" and "verdicts"."""
         return {
             **evaluation.as_dict(self.tracks, vectors=self.vectors),

@@ -264,6 +264,33 @@ def test_a_body_of_unknown_length_is_refused(served):
     connection.close()
 
 
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+def test_a_length_of_thousands_of_digits_is_refused(served, expect):
+    address = "127.0.0.1", served.rest_port
+    with socket.create_connection(address, timeout=20) as client:
+        client.sendall(
+            b"POST /v1/models/shop:predict HTTP/1.1\r\nHost: here\r\n"
+            b"Content-Length: " + b"9" * 5_000 + b"\r\n" + expect + b"\r\n"
+            b"GET /v1/models/shop HTTP/1.1\r\nHost: here\r\n\r\n"  # its body
+        )
+        head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"Connection: close" in head
+    # The only answer: what came after is not taken for a request.
+    assert "Content-Length is no length: 999" in json.loads(body)["error"]
+
+
+def test_a_version_of_thousands_of_digits_is_refused(served):
+    connection = http.client.HTTPConnection("127.0.0.1", served.rest_port, timeout=60)
+    path = f"/v1/models/shop/versions/{'7' * 5_000}"
+    for method, url in (("GET", path), ("POST", f"{path}:predict")):
+        connection.request(method, url, json.dumps({"instances": [ROW]}))
+        response = connection.getresponse()
+        assert response.status == 400
+        assert "Failed to convert version: 777" in json.loads(response.read())["error"]
+    connection.close()
+
+
 def test_a_connection_is_kept(served):
     connection = http.client.HTTPConnection("127.0.0.1", served.rest_port, timeout=60)
     body = json.dumps({"instances": [ROW]})

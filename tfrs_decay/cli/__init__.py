@@ -18,7 +18,7 @@ from tfrs_decay.cli import (
     updating,
     upkeep,
 )
-from tfrs_decay.cli.console import BAD_INPUT, RefusedError, complain
+from tfrs_decay.cli.console import BAD_INPUT, INTERRUPTED, RefusedError, complain
 
 __all__ = ["cli", "main"]
 
@@ -66,9 +66,19 @@ for _command in (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; bad input ends with one line on stderr and status 2.
+    """Runs a command, and gives the status that it ends with.
 
-    An update that the guard refuses ends likewise, with status 3.
+    All but the first two come with one line on stderr:
+
+    - 0: it did what it was asked;
+    - 1 (`console.FOUND_WRONG`): it did, and something is wrong, which it printed:
+      `doctor` found it, or `forget` could not rewrite a file;
+    - 2 (`console.WRONG_INPUT`): an option, a file, a folder or a server is not as it
+      must be;
+    - 3 (`console.REFUSED`): the guard of `update` refused the next model;
+    - 130 (`console.INTERRUPTED`): Ctrl-C.
+
+    A mistake of ours is raised as it is, and Python ends with its traceback and 1.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     arguments = arguments or ["--help"]
@@ -84,7 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         return complain(error.format_message())
     except click.Abort:
-        return complain("interrupted; nothing was left half-written.", status=130)
+        return complain(
+            "interrupted; nothing was left half-written.", status=INTERRUPTED
+        )
     except BAD_INPUT as error:
         if "--debug" in arguments:
             traceback.print_exc()

@@ -12,6 +12,18 @@ from typing import Any
 
 import click
 
+FOUND_WRONG = 1
+"""Exit status: the command did its work, and found or left something wrong."""
+
+WRONG_INPUT = 2
+"""Exit status: an option, a file, a folder or a server is not as it must be."""
+
+REFUSED = 3
+"""Exit status: the command did its work, and came to say no."""
+
+INTERRUPTED = 130
+"""Exit status: somebody stopped it by Ctrl-C, as shells count it."""
+
 # What bad input raises: these end in one clear line. Anything else is a mistake of
 # ours, and shows where it was made.
 BAD_INPUT = (ValueError, OSError, ImportError, RuntimeError)
@@ -20,10 +32,10 @@ BAD_INPUT = (ValueError, OSError, ImportError, RuntimeError)
 class RefusedError(click.ClickException):
     """A command did what it was asked and came to say no, which a script can tell."""
 
-    exit_code = 3
+    exit_code = REFUSED
 
 
-def complain(message: str, status: int = 2) -> int:
+def complain(message: str, status: int = WRONG_INPUT) -> int:
     """Says on stderr, in one line, why a command ends; gives its exit status."""
     one_line = " ".join(message.split())
     click.echo(f"tfrs-decay: {one_line}", err=True)

@@ -272,7 +272,7 @@ def evaluate(
     for line in measured.warnings():
         click.echo(f"Warning {line}", err=True)
     if json_path is not None:
-        write(Path(json_path), json.dumps(measured.as_dict(), indent=2))
+        write(Path(json_path), json.dumps(measured.to_dict(), indent=2))
 
 
 @click.command()

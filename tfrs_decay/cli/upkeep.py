@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tfrs_decay.cli.console import without_notices, write
+from tfrs_decay.cli.console import FOUND_WRONG, without_notices, write
 
 
 @click.command()
@@ -37,9 +37,9 @@ def doctor(
         found = examine(encoder=encoder, cache=cache)
     click.echo(found.report())
     if json_path is not None:
-        write(Path(json_path), json.dumps(found.as_dict(), indent=2))
+        write(Path(json_path), json.dumps(found.to_dict(), indent=2))
     if not found.healthy:
-        context.exit(1)
+        context.exit(FOUND_WRONG)
 
 
 @click.command()
@@ -65,6 +65,10 @@ def doctor(
     help="Kept states of users, as in sqlite:///states.db or redis://host:6379/0; may "
     "be given again.",
 )
+@click.option(
+    "--prefix",
+    help="Of keys in Redis, where the stores were opened with one of their own.",
+)
 @click.pass_context
 def forget(
     context: click.Context,
@@ -72,6 +76,7 @@ def forget(
     runs: tuple[str, ...],
     prepared: tuple[str, ...],
     stores: tuple[str, ...],
+    prefix: str | None,
 ) -> None:
     """Remove a user from runs, prepared examples and stores of states.
 
@@ -83,7 +88,9 @@ def forget(
     with without_notices():
         from tfrs_decay import forgetting
 
-        found = forgetting.forget(user, runs=runs, prepared=prepared, stores=stores)
+        found = forgetting.forget(
+            user, runs=runs, prepared=prepared, stores=stores, prefix=prefix
+        )
     click.echo(found.report())
     if found.failed:
-        context.exit(1)
+        context.exit(FOUND_WRONG)

@@ -30,6 +30,9 @@ _METADATA = re.compile(_MODEL + "/metadata")
 _STATUS = re.compile(_MODEL)
 _LARGEST_VERSION = 2**63 - 1
 
+# Of a version or a length: those of _LARGEST_VERSION. Python's int refuses thousands.
+_MOST_DIGITS = 19
+
 # A client writes all of a request before it reads the answer: as much is read of one
 # that is too large, so that it gets to see why, and no more.
 _MOST_UNREAD = 64 << 20
@@ -298,6 +301,11 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(
                 "INVALID_ARGUMENT", "the request has no Content-Length.", http=411
             )
+        if len(text) > _MOST_DIGITS:
+            self.close_connection = True
+            raise Refused(
+                "INVALID_ARGUMENT", f"the request's Content-Length is no length: {text}"
+            )
         length = int(text)
         most = self.server.service.limits.request_bytes
         if length > most:
@@ -356,7 +364,7 @@ def _error(message: str) -> bytes:
 def _version(text: str | None) -> int | None:
     if text is None:
         return None
-    if int(text) > _LARGEST_VERSION:
+    if len(text) > _MOST_DIGITS or int(text) > _LARGEST_VERSION:
         raise Refused(
             "INVALID_ARGUMENT", f"Failed to convert version: {text} to numeric."
         )

@@ -406,7 +406,10 @@ class InterestStore:
             "bytes", the state as it is, in base 64; "version" and "fingerprint" of the
             state; and "state", its fields as nested lists (`interest.State`). What
             cannot be read has None in their places, and "unreadable" that says why;
-            "written" is None, too, where that is not known.
+            "written" is None, too, where that is not known. A store without an
+            interest cannot tell one field of the bytes from another, for their lengths
+            are of the decays: "state" is None, and "unreadable" says only what is
+            wrong with the header.
 
         Raises:
             TypeError: As in `get`, as are the other errors, but for a state that is
@@ -419,8 +422,9 @@ class InterestStore:
         version = fingerprint = state = unreadable = None
         try:
             version, fingerprint, _ = _header(record)
-            fields = self.interest.from_bytes(record.state)._asdict()
-            state = {name: np.asarray(one).tolist() for name, one in fields.items()}
+            if self._interest is not None:
+                fields = self._interest.from_bytes(record.state)._asdict()
+                state = {name: np.asarray(one).tolist() for name, one in fields.items()}
         except ValueError as error:
             unreadable = str(error)
         return {
