@@ -153,7 +153,10 @@ class Recommender(tf.Module):
         self._weighed_actions = _weighed_actions(model)
         self._popularity = None if popularity is None else tf.constant(popularity)
         self.catalogue = Catalogue(items.ids)
-        self.item_vectors = tf.Variable(vectors, trainable=False, name="item_vectors")
+        # [dim, n]: the product of one vector with all is faster by half like this.
+        self.item_vectors = tf.Variable(
+            np.ascontiguousarray(vectors.T), trainable=False, name="item_vectors"
+        )
 
     def recommend(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answers a batch of histories.
@@ -288,7 +291,7 @@ class Recommender(tf.Module):
             "history_item", request.history_item, {"state_time": state.time}
         )
         with after(checks):
-            vectors = tf.gather(self.item_vectors.value(), tf.maximum(asked.place, 0))
+            vectors = self._vectors_of(asked.place)
         counts = self._counting(request, asked)
         return kept.update(
             state, vectors, asked.time, actions=request.history_action, mask=counts
@@ -368,7 +371,7 @@ class Recommender(tf.Module):
             few = tf.shape(counts)[1] <= self._max_history
             read = tf.cond(few, as_given, in_order)
         order, place, time, action, counts = read
-        vectors = tf.gather(self.item_vectors.value(), tf.maximum(place, 0))
+        vectors = self._vectors_of(place)
         if request.history_text is not None:
             known = place >= 0
             # The texts of known items are not read: they become one text, encoded once.
@@ -396,9 +399,14 @@ class Recommender(tf.Module):
         return interest, tf.reduce_any(history.counts, axis=1) & some
 
     def _scores(self, interest: tf.Tensor) -> tf.Tensor:
-        # By its value here and wherever it is gathered from: TensorFlow copies a
-        # variable for each such product once it has been gathered from by its handle.
-        return tf.matmul(interest, self.item_vectors.value(), transpose_b=True)
+        return tf.matmul(interest, self.item_vectors.value())
+
+    def _vectors_of(self, place: tf.Tensor) -> tf.Tensor:
+        """[..., dim], those of the first item for a negative place."""
+        # By its value: TensorFlow copies a variable for each product with all of it
+        # once it has been gathered from by its handle.
+        columns = tf.gather(self.item_vectors.value(), tf.maximum(place, 0), axis=1)
+        return tf.transpose(columns, [*range(1, columns.shape.rank), 0])
 
     def _or_popular(self, scores: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
         """The scores, and popularity where nothing is known of a user."""
@@ -418,7 +426,13 @@ class Recommender(tf.Module):
         longest = most if self._pool is None else tf.maximum(most, self._pool)
         best, place = top_k(scores, longest, excluded=excluded)
         if self._diversify is not None:
-            best, place = self._diversify(best, place, self.item_vectors, most)
+            # Those in question alone, numbered anew.
+            among = tf.reshape(place, [-1])
+            row = tf.reshape(tf.range(tf.size(place)), tf.shape(place))
+            best, row = self._diversify(
+                best, tf.where(place < 0, -1, row), self._vectors_of(among), most
+            )
+            place = tf.where(row < 0, -1, tf.gather(among, tf.maximum(row, 0)))
         return self.catalogue.answer(best, place, k)
 
     def _need(self, part: Any, signature: str) -> Any:

@@ -125,7 +125,10 @@ def export(
     values: dict[str, np.ndarray] = {"text": items.texts[:1]}
     if recommender.kept is not None:
         values |= recommender.kept.of_new_user()
-    index = {"ids": items.ids.astype(str), "vectors": recommender.item_vectors.numpy()}
+    index = {
+        "ids": items.ids.astype(str),
+        "vectors": recommender.item_vectors.numpy().T,
+    }
     return write_version(
         recommender,
         signatures,
