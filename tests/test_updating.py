@@ -199,6 +199,23 @@ def test_it_trains_on_the_new_period_alone(model, old, today, monkeypatch):
     assert model.item_tower.seen[drawn > 0].all()
 
 
+@pytest.mark.parametrize("hold_out", ["6h", None])
+def test_a_fit_that_fails_leaves_the_model_as_it_was(
+    model, old, today, monkeypatch, hold_out
+):
+    def fail(model, *given, **options):
+        for variable in model.trainable_variables:
+            variable.assign(variable * np.nan)
+        raise RuntimeError("the loss became nan in pass 1")
+
+    monkeypatch.setattr(updating, "fit_on", fail)
+    before = [variable.numpy() for variable in model.variables]
+    with pytest.raises(RuntimeError, match=r"the loss became nan"):
+        update(model, old, today, SETTINGS, hold_out=hold_out)
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
 def test_where_the_old_log_goes_on_after_the_training_the_rest_says_what_is_usual(
     model, old, today
 ):

@@ -205,7 +205,8 @@ def update(
     Raises:
         ValueError: There is no new row, no basket to train on, nothing before the hours
             that are held out, or what is new does not fit the log or the model.
-        RuntimeError: The loss is no longer a number.
+        RuntimeError: The loss is no longer a number. As after any error, the model has
+            the weights that it was given with.
     """
     rate = settings.learning_rate * RATE if learning_rate is None else learning_rate
     _check(model, events, passes, rate)
@@ -225,20 +226,24 @@ def update(
         step.queries(start, cut)
     made = _with_items(model, both.items, vectors, progress)
     guard, expected = None, usual
-    if cut is not None:
-        kept = [(variable, variable.numpy()) for variable in made.variables]
-        guard = _guarded(made, step, end_of_old, cut, end, usual)
-        for variable, value in kept:
-            variable.assign(value)
-        expected = guard.usual
-        told = guard.on_new is not None and guard.verdict != REFUSED
-        usual = guard.on_new if told else expected
-    published = (
-        guard is None
-        or force
-        or guard.verdict == PUBLISHED
-        or (guard.verdict == UNSURE and not refuse_unsure)
-    )
+    before = [(variable, variable.numpy()) for variable in made.variables]
+    try:
+        if cut is not None:
+            guard = _guarded(made, step, end_of_old, cut, end, usual)
+            _put_back(before)
+            expected = guard.usual
+            told = guard.on_new is not None and guard.verdict != REFUSED
+            usual = guard.on_new if told else expected
+        published = (
+            guard is None
+            or force
+            or guard.verdict == PUBLISHED
+            or (guard.verdict == UNSURE and not refuse_unsure)
+        )
+        loss = step.fit(made, end) if published else None
+    except BaseException:
+        _put_back(before)
+        raise
     return Updated(
         model=made if published else model,
         events=both if published else events,
@@ -250,7 +255,7 @@ def update(
         usual=usual if published else expected,
         passes=passes,
         learning_rate=rate,
-        loss=step.fit(made, end) if published else None,
+        loss=loss,
     )
 
 
@@ -513,6 +518,12 @@ def _guarded(
     elif comparison is not None and comparison.verdict == "worse":
         verdict = REFUSED
     return Guard(verdict, why, comparison, old, candidate, on_new, usual)
+
+
+def _put_back(before: list[tuple[Any, np.ndarray]]) -> None:
+    """Gives variables the values that they had."""
+    for variable, value in before:
+        variable.assign(value)
 
 
 def _check(model: DecayRetrieval, events: Events, passes: int, rate: float) -> None:
