@@ -151,6 +151,22 @@ def broken_until_the_last_hours():
     return cleaned(pd.concat([mixed_up(table[~good]), table[good]]))
 
 
+def test_what_is_usual_does_not_follow_a_log_that_gets_worse_every_day(
+    model, old, monkeypatch
+):
+    monkeypatch.setattr(updating, "fit_on", lambda *given, **options: 0.0)
+    usual, share, verdicts = 0.7, 1.0, []
+    for day in range(DAYS, DAYS + 2):
+        table, share = events_of(day, 1), share * 0.6
+        broken = np.random.default_rng(day).random(len(table)) > share
+        table.loc[broken, "item"] = mixed_up(table[broken])["item"]
+        found = update(model, old, cleaned(table), SETTINGS, usual=usual)
+        verdicts.append(found.guard.verdict)
+        usual = found.usual
+    assert verdicts == ["publish", "refuse"]
+    assert usual == 0.7
+
+
 def test_a_candidate_that_is_worse_on_good_hours_is_refused_unless_forced(model, old):
     new = broken_until_the_last_hours()
     told = {"hold_out": "8h", "learning_rate": 0.1, "passes": 8}

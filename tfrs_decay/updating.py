@@ -111,8 +111,8 @@ class Updated:
         published: Whether the model was trained and may be published.
         grown: What was added.
         guard: None where nothing was held out.
-        usual: Recall@20 to expect on the next period, as this one had it if it was not
-            refused: give it to the next update.
+        usual: Recall@20 to expect on the next period: the largest that a period had
+            which was not refused, this one among them. Give it to the next update.
         passes: Over the queries of the new period.
         learning_rate: At which it was trained.
         loss: Of the last pass; None where it was refused.
@@ -190,7 +190,7 @@ def update(
             period begins. The last of `events` when left out.
         hold_out: How many of the last hours the guard tells by; None for no guard.
         usual: Recall@20 that the model is known to have on baskets that it was not
-            trained on; measured between `trained_until` and the end of `events` when
+            trained on, as the last update gave it; measured between `trained_until` and the end of `events` when
             left out, and unknown where nothing lies there.
         refuse_unsure: Refuse where fewer than 30 users are held out, which the guard
             cannot tell by. Such a model is published otherwise, with a word of it.
@@ -232,8 +232,11 @@ def update(
             guard = _guarded(made, step, end_of_old, cut, end, usual)
             _put_back(before)
             expected = guard.usual
-            told = guard.on_new is not None and guard.verdict != REFUSED
-            usual = guard.on_new if told else expected
+            usual = expected
+            if guard.on_new is not None and guard.verdict != REFUSED:
+                # The most that was ever had: what is usual of a log that gets a little
+                # worse every day is not to follow it down.
+                usual = max(guard.on_new, expected or 0.0)
         published = (
             guard is None
             or force
