@@ -282,8 +282,12 @@ def update_run(
     data: str,
     items: Items | None = None,
     vectors: str | os.PathLike[str] | None = None,
+    hold_out: Duration | None = HOLD_OUT,
+    refuse_unsure: bool = False,
+    force: bool = False,
+    passes: int = PASSES,
+    learning_rate: float | None = None,
     say: Callable[[str], None] = print,
-    **options: Any,
 ) -> Run:
     """Makes the next run of the last one and a newer log, and writes its folder.
 
@@ -301,9 +305,12 @@ def update_run(
             knows items by their ids alone takes those only that somebody had.
         vectors: A file with the vectors of new items, where the model has such; that of
             the last run when left out.
+        hold_out: As in `update`.
+        refuse_unsure: As in `update`.
+        force: As in `update`.
+        passes: As in `update`.
+        learning_rate: As in `update`.
         say: Is told what is being done.
-        **options: `hold_out`, `refuse_unsure`, `force`, `passes` and `learning_rate` of
-            `update`.
 
     Raises:
         FileExistsError: The folder is there.
@@ -334,8 +341,12 @@ def update_run(
         vectors=of_items,
         trained_until=run.split.test,
         usual=past.get("usual"),
+        hold_out=hold_out,
+        refuse_unsure=refuse_unsure,
+        force=force,
+        passes=passes,
+        learning_rate=learning_rate,
         progress=encoding_progress,
-        **options,
     )
     say(updated.grown.report())
     guard = updated.guard
@@ -356,6 +367,9 @@ def update_run(
             "runs": [*past.get("runs", []), str(run.directory.resolve())],
             "period": [start, end],
             "grown": updated.grown.to_dict(),
+            "published": updated.published,
+            "forced": force,
+            "refuse_unsure": refuse_unsure,
             "guard": None if guard is None else guard.to_dict(),
             "usual": updated.usual,
             "learning_rate": updated.learning_rate,
