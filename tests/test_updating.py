@@ -460,11 +460,51 @@ def test_vectors_are_for_a_run_that_has_some(run, tmp_path):
         )
 
 
-def test_a_folder_of_other_versions_is_refused(tmp_path):
-    assert updating.check_export(tmp_path / "new") == {}
-    extra = tmp_path / "shop" / "3" / "assets.extra"
+MADE = {
+    "k": 7,
+    "exclude_seen": True,
+    "diversity": {"trade_off": 0.7, "pool": 40},
+    "reads_texts": False,
+    "parts": "recommend",
+    "server": None,
+}
+
+
+def served_as(folder, made):
+    """A folder of versions that has one, which says how it was made."""
+    extra = folder / "3" / "assets.extra"
     extra.mkdir(parents=True)
     (extra.parent / "saved_model.pb").touch()
-    (extra / "tfrs_decay.json").write_text("{}", encoding="utf-8")
+    (extra / "tfrs_decay.json").write_text(json.dumps(made), encoding="utf-8")
+    return folder
+
+
+def test_the_next_version_is_made_as_the_last(tmp_path):
+    assert updating.check_export(served_as(tmp_path / "shop", MADE)) == {
+        "k": 7,
+        "exclude_seen": True,
+        "diversity": 0.7,
+        "pool": 40,
+        "texts": False,
+        "parts": "recommend",
+        "server": None,
+    }
+
+
+@pytest.mark.parametrize("name", ["k", "server"])
+def test_a_version_that_does_not_say_how_it_was_made_is_refused(tmp_path, name):
+    made = {key: value for key, value in MADE.items() if key != name}
+    with pytest.raises(ValueError, match=rf"tfrs_decay\.json does not say '{name}'"):
+        updating.check_export(served_as(tmp_path / "shop", made))
+
+
+def test_a_pool_goes_with_a_trade_off(tmp_path):
+    with pytest.raises(ValueError, match=r"pool=40 goes with diversity"):
+        runs.export_run(None, tmp_path / "shop", pool=40)
+
+
+def test_a_folder_of_other_versions_is_refused(tmp_path):
+    assert updating.check_export(tmp_path / "new") == {}
+    served_as(tmp_path / "shop", {})
     with pytest.raises(ValueError, match=r"shop.3 is not the export of a run"):
         updating.check_export(tmp_path / "shop")

@@ -507,6 +507,7 @@ def export_run(
     k: int | None = None,
     exclude_seen: bool = False,
     diversity: float | None = None,
+    pool: int | None = None,
     texts: bool = False,
     parts: str = "all",
     server: str | None = "2.19",
@@ -514,13 +515,22 @@ def export_run(
     """Writes a run's model as a version that TensorFlow Serving can serve.
 
     An empty history is answered with the popularity at the end of the log, where a list
-    is answered at all. `diversity`
-    is the trade-off of a `layers.MaximalMarginalRelevance`; the other arguments are
-    those of `serving.export`.
+    is answered at all. `diversity` is the trade-off of a
+    `layers.MaximalMarginalRelevance` and `pool` its pool, 100 when left out; the other
+    arguments are those of `serving.export`.
 
     Returns:
         The version's folder.
+
+    Raises:
+        ValueError: A pool without a trade-off, or as `serving.export`.
     """
+    reorder = None
+    if diversity is not None:
+        of_pool = {} if pool is None else {"pool": pool}
+        reorder = MaximalMarginalRelevance(diversity, **of_pool)
+    elif pool is not None:
+        raise ValueError(f"pool={pool} goes with diversity: give that as well.")
     popularity = None
     if parts != "query":
         events = run.events()
@@ -535,7 +545,7 @@ def export_run(
         popularity=popularity,
         exclude_seen=exclude_seen,
         max_history=run.settings.max_history,
-        diversity=None if diversity is None else MaximalMarginalRelevance(diversity),
+        diversity=reorder,
         texts=texts,
         parts=parts,
         server=server,

@@ -39,6 +39,7 @@ from tfrs_decay.runs import (
     written_whole,
 )
 from tfrs_decay.serving import asking, native
+from tfrs_decay.serving.names import METADATA
 from tfrs_decay.serving.versions import next_version
 from tfrs_decay.training import Settings, drawn_queries, fit_on, refuse_no_queries
 
@@ -394,8 +395,8 @@ def check_export(directory: str | os.PathLike[str]) -> dict[str, Any]:
         there is no version.
 
     Raises:
-        ValueError: The highest version is not the export of a run, or the folder has a
-            name that no server's files can hold.
+        ValueError: The highest version is not the export of a run or does not say how
+            it was made, or the folder has a name that no server's files can hold.
     """
     next_version(directory, None)
     folder = Path(directory)
@@ -407,15 +408,22 @@ def check_export(directory: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(
             f"{version} is not the export of a run: give another folder to export to."
         )
-    diversity = made["diversity"]
-    return {
-        "k": made["k"],
-        "exclude_seen": made["exclude_seen"],
-        "diversity": None if diversity is None else diversity["trade_off"],
-        "texts": made["reads_texts"],
-        "parts": made["parts"],
-        "server": made["server"],
-    }
+    try:
+        diversity = made["diversity"] or {"trade_off": None, "pool": None}
+        return {
+            "k": made["k"],
+            "exclude_seen": made["exclude_seen"],
+            "diversity": diversity["trade_off"],
+            "pool": diversity["pool"],
+            "texts": made["reads_texts"],
+            "parts": made["parts"],
+            "server": made["server"],
+        }
+    except KeyError as error:
+        raise ValueError(
+            f"{version / METADATA} does not say {error.args[0]!r}, which the next "
+            "version is made by: export that run again, or give another folder."
+        ) from error
 
 
 def export_like_last(run: Run, directory: str | os.PathLike[str]) -> Path:

@@ -318,6 +318,11 @@ def similar(run_directory: str, texts: tuple[str, ...], **options: Any) -> None:
     "plain answer, 0.7 gives up some relevance; `evaluate --diversity` says how much.",
 )
 @click.option(
+    "--pool",
+    type=int,
+    help="Of how many of the best items --diversity picks.  [default: 100]",
+)
+@click.option(
     "--parts",
     type=click.Choice(["all", "recommend", "query"]),
     default="all",
