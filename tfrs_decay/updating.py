@@ -1,7 +1,8 @@
 """Updates: the next model from the last one and what happened since.
 
-An update costs what is new, not what there is: the catalogue grows without training,
-and the model is trained from where it stands on the baskets of the new period alone.
+Training costs what is new: the catalogue grows without any, and the model is trained
+from where it stands on the baskets of the new period alone. The log is sorted and
+written whole each time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.data.storage import save_events
 from tfrs_decay.data.times import days_of
 from tfrs_decay.data.vectors import read_vectors
+from tfrs_decay.data.weights import checked_weights
 from tfrs_decay.durations import Duration, to_seconds, to_text
 from tfrs_decay.evaluation import Comparison, compare, evaluate
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
@@ -147,6 +149,7 @@ def update(
     force: bool = False,
     passes: int = PASSES,
     learning_rate: float | None = None,
+    event_weights: np.ndarray | None = None,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Updated:
     """Makes the next model of what happened since the last one was made.
@@ -198,6 +201,10 @@ def update(
         force: Train and publish whatever the guard says.
         passes: Over the queries of the new period, 1 or more.
         learning_rate: A third of that of `settings` when left out.
+        event_weights: [new] what each of the new events weighs as a target, above 0,
+            such as `feedback.Joined.event_weights` gives of them. Events of the old log
+            that lie in the new period and are not among the new ones weigh 1. All weigh
+            the same when left out.
         progress: Wraps the batches of new texts that are encoded.
 
     Returns:
@@ -205,12 +212,17 @@ def update(
 
     Raises:
         ValueError: There is no new row, no basket to train on, nothing before the hours
-            that are held out, or what is new does not fit the log or the model.
+            that are held out, or what is new does not fit the log or the model; or
+            there is not a weight above 0 for each new event.
         RuntimeError: The loss is no longer a number. As after any error, the model has
             the weights that it was given with.
     """
     rate = settings.learning_rate * RATE if learning_rate is None else learning_rate
     _check(model, events, passes, rate)
+    if event_weights is not None:
+        event_weights = checked_weights(
+            event_weights, len(new), "new event", "event_weights"
+        )
     grown = grow(events, new, items=items)
     both, end_of_old = grown.events, int(events.time.max())
     if not grown.rows:
@@ -220,7 +232,11 @@ def update(
         )
     start = end_of_old if trained_until is None else trained_until
     end = int(both.time.max())
-    step = _Step(both, settings, start, passes, rate)
+    weights = None
+    if event_weights is not None:
+        weights = np.ones(len(both))
+        weights[grown.row] = event_weights
+    step = _Step(both, settings, start, passes, rate, weights)
     step.queries(start, end)  # refused before anything is spent on it
     cut = None if hold_out is None else _cut(start, end, hold_out)
     if cut is not None:
@@ -293,7 +309,8 @@ def update_run(
     """Makes the next run of the last one and a newer log, and writes its folder.
 
     The new period begins where the run's model was trained until: for a run of
-    `train`, at its test cut. The next run has no test period, and its model no twin
+    `train`, at its test cut. All its events weigh the same as targets: for weights of
+    single events call `update`. The next run has no test period, and its model no twin
     with mean pooling: its figures are the guard's, in `run.json` under "update", with
     the runs that it comes from. The folder appears whole or not at all.
 
@@ -446,13 +463,20 @@ class _Step:
     """How a model is trained on the new period, or a part of it."""
 
     def __init__(
-        self, events: Events, settings: Settings, start: int, passes: int, rate: float
+        self,
+        events: Events,
+        settings: Settings,
+        start: int,
+        passes: int,
+        rate: float,
+        weights: np.ndarray | None,
     ) -> None:
         self.events = events
         self.settings = settings
         self.start = start
         self.passes = passes
         self.rate = rate
+        self.weights = weights
 
     def queries(self, after: int, until: int) -> Queries:
         """Those of a part of the period, which must ask something."""
@@ -482,6 +506,7 @@ class _Step:
                 self.settings,
                 until=until,
                 learning_rate=self.rate,
+                event_weights=self.weights,
             )
 
     def scores(self, model: DecayRetrieval) -> TwoTowerScores:
