@@ -187,7 +187,7 @@ def test_a_verdict_of_few_users_is_left_to_the_caller(model, old):
 def test_it_trains_on_the_new_period_alone(model, old, today, monkeypatch):
     asked = []
 
-    def watch(model, queries, events, passes, settings, *, until, learning_rate):
+    def watch(model, queries, events, passes, settings, *, until, **others):
         asked.append((queries, events, until))
         return fit_on(model, queries, events, passes, settings, until=until, **rate)
 
@@ -226,6 +226,69 @@ def test_a_fit_that_fails_leaves_the_model_as_it_was(
         update(model, old, today, SETTINGS, hold_out=hold_out)
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_new_events_have_the_weights_that_are_given(model, old, today, monkeypatch):
+    told = []
+
+    def watch(model, queries, events, passes, settings, **options):
+        told.append((queries, events, options["event_weights"]))
+        return 0.0
+
+    monkeypatch.setattr(updating, "fit_on", watch)
+    # The last hour of the old log once more, which the new log then weighs.
+    again = old.time > old.time.max() - 3_600
+    table = events_of(0, DAYS)
+    last = table[table["time"] > table["time"].max() - 3_600]
+    new = cleaned(pd.concat([events_of(DAYS, 1), last]))
+    of_new = 2.0 + np.arange(len(new))
+    update(
+        model,
+        old,
+        new,
+        SETTINGS,
+        trained_until=int(old.time.max()) - DAY,
+        hold_out=None,
+        event_weights=of_new,
+    )
+    ((queries, events, weights),) = told
+    expected = dict(
+        zip(zip(new.users[new.user], new.time, new.items.ids[new.item]), of_new)
+    )
+    assert again.sum() > 0 and len(events) == len(old) + len(new) - again.sum()
+    rows = zip(
+        events.users[events.user], events.time, events.items.ids[events.item]
+    )
+    assert weights.tolist() == [expected.get(one, 1.0) for one in rows]
+    with pytest.raises(ValueError, match=r"event_weights is of shape \(1,\)"):
+        update(model, old, new, SETTINGS, event_weights=np.ones(1))
+
+
+def test_a_fit_goes_by_the_weights_of_events(model, old):
+    queries = td.data.basket_queries(old, after=int(old.time.max()) - DAY)
+    rates = {"until": int(old.time.max()), "learning_rate": 1e-9}
+    heavy = np.where(np.arange(len(old)) % 2, 100.0, 0.01)
+    losses = [
+        training.fit_on(model, queries, old, 1, SETTINGS, event_weights=one, **rates)
+        for one in (np.ones(len(old)), heavy)
+    ]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+
+def test_three_nights_in_cron_as_the_documentation_has_them(model, old, monkeypatch):
+    monkeypatch.setattr(updating, "fit_on", lambda *given, **options: 0.0)
+    events, usual, until = old, None, int(old.time.max())
+    for night in range(DAYS + 1, DAYS + 4):
+        so_far = cleaned(events_of(night, 1))
+        so_far = so_far.where(so_far.time < START + night * DAY + 3 * 3_600)
+        with pytest.raises(ValueError, match=r"hold_out='6h' leaves nothing"):
+            update(model, events, so_far, SETTINGS, trained_until=START + night * DAY)
+        yesterday = cleaned(events_of(night - 1, 1))
+        found = update(model, events, yesterday, SETTINGS, usual=usual)
+        assert found.published and found.guard.verdict == "publish"
+        assert found.period == (until, int(yesterday.time.max()))
+        events, usual, until = found.events, found.usual, found.trained_until
+    assert len(events) == len(old) + 3 * len(yesterday)
 
 
 def test_where_the_old_log_goes_on_after_the_training_the_rest_says_what_is_usual(
