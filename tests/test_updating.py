@@ -511,6 +511,70 @@ def test_an_update_that_is_interrupted_leaves_nothing(run, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def told_how_to_read(tmp_path, monkeypatch):
+    """A run's folder that says how its log was read, a log of today, what is asked."""
+    asked = []
+
+    def update_run(run, cleaned, directory, **options):
+        asked.append((cleaned, options))
+        raise RuntimeError("that is all")
+
+    def train_run(out, *given, **options):
+        asked.append(options["read"])
+        raise RuntimeError("that is all")
+
+    monkeypatch.setattr(updating, "update_run", update_run)
+    monkeypatch.setattr(runs, "train_run", train_run)
+    table = events_of(0, DAYS).rename(columns={"user": "who"})
+    table["time"] = pd.to_datetime(table["time"], unit="s").astype(str)
+    table.to_csv(tmp_path / "log.csv", index=False)
+    train = ["train", "--data", str(tmp_path / "log.csv"), "--out", str(tmp_path / "x")]
+    read = "--column user=who --time-zone Europe/London --most-per-minute 50"
+    assert cli.main([*train, *read.split(), "--test", "1d", "--validation", "1d"]) == 2
+    run = tmp_path / "run"
+    run.mkdir()
+    about = {
+        "settings": SETTINGS.to_dict(),
+        "split": {"validation": START, "test": START + DAY},
+        "read": asked.pop(),
+    }
+    runs.write_about(about, run)
+    data = ["--run", str(run), "--data", str(tmp_path / "log.csv")]
+    return ["update", *data, "--out", str(tmp_path / "next")], about["read"], asked
+
+
+def test_the_next_log_is_read_as_the_last_was(told_how_to_read, capsys):
+    command, read, asked = told_how_to_read
+    assert read["columns"] == {"user": "who"}
+    assert (read["time_zone"], read["most_per_minute"]) == ("Europe/London", 50)
+    capsys.readouterr()
+    for words in ([], ["--column", "user=who", "--time-zone", "Europe/London"]):
+        assert cli.main([*command, *words]) == 2
+        assert "that is all" in capsys.readouterr().err
+        cleaned, options = asked.pop()
+        assert len(cleaned.events.users) == USERS
+        assert options["read"] == read
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--time-zone UTC", "--time-zone is 'UTC' here, and the run's log was read "),
+        ("--column item=product", "--column is {'item': 'product'} here, and the run's"),
+        ("--taken-back a=b", "--taken-back is {'a': 'b'} here, and the run's log was"),
+        ("--sample 3", "No such option"),
+    ],
+)
+def test_another_way_to_read_than_the_last_is_refused(
+    told_how_to_read, capsys, words, message
+):
+    command, _, asked = told_how_to_read
+    assert cli.main([*command, *words.split()]) == 2
+    assert message in capsys.readouterr().err
+    assert not asked
+
+
 def test_vectors_are_for_a_run_that_has_some(run, tmp_path):
     cleaned = clean(RawLog(events_of(DAYS, 1), None, {}))
     with pytest.raises(ValueError, match=r"vectors='more.npz': the run .* without"):

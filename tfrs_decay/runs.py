@@ -1,7 +1,8 @@
 """A run: one folder from a log to a served model, and what each step leaves in it.
 
 ==================  =================================================================
-`run.json`          the settings, the log's name, the cuts, what cleaning left out
+`run.json`          the settings, the log's name, how it was read, the cuts, what
+                    cleaning left out
 `events.npz`        the clean events
 `decay.keras`       the model
 `mean.keras`        the same model with mean pooling, to tell what decay is worth
@@ -190,6 +191,7 @@ def train_run(
     decay: Decay,
     *,
     data: str,
+    read: Mapping[str, Any] | None = None,
     cache: str | os.PathLike[str] | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
     say: Callable[[str], None] = print,
@@ -205,6 +207,9 @@ def train_run(
         settings: How to make and train both models.
         decay: How the model's pooling weighs ages.
         data: The log's name, to be written down.
+        read: How the log was read, for JSON, to be written down: `tfrs-decay update`
+            reads the next one alike. The command line tells its options; None where
+            that is not known.
         cache: As in `encode_texts`.
         tensorboard: As in `training.train`, of the model in `decay` and of its twin in
             `mean`.
@@ -244,6 +249,7 @@ def train_run(
             model.save(partial / f"{name}.keras")
         about = {
             "data": data,
+            "read": None if read is None else dict(read),
             "settings": settings.to_dict(),
             "split": split._asdict(),
             "rejected": cleaned.rejected,

@@ -297,6 +297,7 @@ def update_run(
     directory: str | os.PathLike[str],
     *,
     data: str,
+    read: Mapping[str, Any] | None = None,
     items: Items | None = None,
     vectors: str | os.PathLike[str] | None = None,
     hold_out: Duration | None = HOLD_OUT,
@@ -319,6 +320,8 @@ def update_run(
         cleaned: The newer log; it may overlap the run's.
         directory: The folder to write; it must not be there.
         data: The log's name, to be written down.
+        read: How the log was read, as in `train_run`; as the last run has it when left
+            out.
         items: Items that are described, whether or not anybody had them. A model that
             knows items by their ids alone takes those only that somebody had.
         vectors: A file with the vectors of new items, where the model has such; that of
@@ -375,6 +378,7 @@ def update_run(
     start, end = updated.period
     about = {
         "data": data,
+        "read": run.about.get("read") if read is None else dict(read),
         "settings": settings.to_dict(),
         "split": TimeSplit(validation=start, test=end)._asdict(),
         "rejected": cleaned.rejected,

@@ -8,16 +8,18 @@ import click
 
 from tfrs_decay.cli.console import RefusedError, without_notices
 from tfrs_decay.cli.options import (
+    added_options,
+    how_read,
+    read_as_before,
     read_events_of,
     read_raw,
     run_option,
-    source_options,
 )
 
 
 @click.command()
 @run_option
-@source_options
+@added_options
 @click.option("--out", required=True, help="Folder of the next run; not there yet.")
 @click.option(
     "--export",
@@ -63,7 +65,8 @@ def update(
 ) -> None:
     """Make the next run, and the next version, of what happened since the last.
 
-    --data may overlap the run's log: rows that it has are left out. New users and items
+    --data may overlap the run's log: rows that it has are left out. It is read as that
+    log was, with the run's columns, times and rules, which need not be said again. New users and items
     join; the model goes on from where it stands, over the new period alone. Nothing is
     published that is significantly worse on the last hours: the command then ends with
     status 3, says why, and writes nothing.
@@ -76,7 +79,8 @@ def update(
     runs.refuse_existing(out)
     if export_directory is not None:
         updating.check_export(export_directory)
-    log = read_raw({**options, "seed": run.settings.seed})
+    options = read_as_before(options, run.about.get("read") or {})
+    log = read_raw({**options, "sample": None, "seed": run.settings.seed})
     chosen = ("refuse_unsure", "force", "passes", "learning_rate")
     try:
         made = updating.update_run(
@@ -84,6 +88,7 @@ def update(
             read_events_of(log, options),
             out,
             data=options["data"],
+            read=how_read(options),
             items=described_items(log),
             vectors=vectors,
             hold_out=None if hold_out == "none" else hold_out,
