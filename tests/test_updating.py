@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -619,6 +620,56 @@ def test_a_version_that_does_not_say_how_it_was_made_is_refused(tmp_path, name):
     made = {key: value for key, value in MADE.items() if key != name}
     with pytest.raises(ValueError, match=rf"tfrs_decay\.json does not say '{name}'"):
         updating.check_export(served_as(tmp_path / "shop", made))
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Arguments of an update whose run is written at once, and its folder."""
+    log, run, out = tmp_path / "log.csv", tmp_path / "run", tmp_path / "next run"
+    events_of(0, DAYS).to_csv(log, index=False)
+    run.mkdir()
+    split = {"validation": START, "test": START + DAY}
+    runs.write_about({"settings": SETTINGS.to_dict(), "split": split}, run)
+
+    def update_run(last, cleaned, directory, **options):
+        return dataclasses.replace(last, directory=out)
+
+    monkeypatch.setattr(updating, "update_run", update_run)
+    served = served_as(tmp_path / "shop", MADE)
+    told = ["--run", str(run), "--data", str(log), "--export", str(served)]
+    return ["update", *told, "--out", str(out)], out, served
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(OSError("disk full"), 2, "disk full"), (KeyboardInterrupt(), 130, "interrupted")],
+)
+def test_an_export_that_fails_says_what_makes_up_for_it(
+    written, monkeypatch, capsys, error, status, said
+):
+    command, out, served = written
+    asked = []
+
+    def export_run(run, directory, **options):
+        if not asked:
+            asked.append(options)
+            raise error
+        asked.append(options)
+        return served / "3"
+
+    monkeypatch.setattr(updating, "export_run", export_run)
+    monkeypatch.setattr(runs, "export_run", export_run)
+    assert cli.main(command) == status
+    aside = capsys.readouterr().err
+    assert f"the run {out} is written, and no version of it: tfrs-decay exp" in aside
+    assert said in aside and "nothing was left half-written" not in aside
+    # What it says is a command that exports with the same options.
+    (line,) = [one for one in aside.splitlines() if "tfrs-decay export" in one]
+    words = shlex.split(line[line.index("tfrs-decay export") :])[1:]
+    words[words.index("--run") + 1] = command[2]  # this one has no folder
+    monkeypatch.setattr(td.serving, "report", lambda version: "")
+    assert cli.main(words) == 0
+    assert asked[0] == asked[1]
 
 
 def test_a_pool_goes_with_a_trade_off(tmp_path):

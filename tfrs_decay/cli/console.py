@@ -23,6 +23,12 @@ class RefusedError(click.ClickException):
     exit_code = 3
 
 
+class StoppedError(click.ClickException):
+    """A command was interrupted when it had written something that stays."""
+
+    exit_code = 130
+
+
 def complain(message: str, status: int = 2) -> int:
     """Says on stderr, in one line, why a command ends; gives its exit status."""
     one_line = " ".join(message.split())

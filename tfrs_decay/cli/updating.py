@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
-from tfrs_decay.cli.console import RefusedError, without_notices
+from tfrs_decay.cli.console import RefusedError, StoppedError, without_notices
 from tfrs_decay.cli.options import (
     added_options,
     how_read,
@@ -77,8 +80,9 @@ def update(
 
     run = runs.load_run(run_directory)
     runs.refuse_existing(out)
+    made_as: Mapping[str, Any] = {}
     if export_directory is not None:
-        updating.check_export(export_directory)
+        made_as = updating.check_export(export_directory)
     options = read_as_before(options, run.about.get("read") or {})
     log = read_raw({**options, "sample": None, "seed": run.settings.seed})
     chosen = ("refuse_unsure", "force", "passes", "learning_rate")
@@ -99,6 +103,29 @@ def update(
         raise RefusedError(str(error)) from error
     click.echo(f"Run: {made.directory}")
     if export_directory is not None:
-        version = updating.export_like_last(made, export_directory)
+        try:
+            version = updating.export_like_last(made, export_directory)
+        except BaseException as error:
+            line = _export_line(made.directory, export_directory, made_as)
+            left = f"the run {made.directory} is written, and no version of it: {line}"
+            if isinstance(error, KeyboardInterrupt):
+                raise StoppedError(f"interrupted; {left}") from error
+            click.echo(f"tfrs-decay: {left}", err=True)
+            raise
         click.echo(serving.report(version), err=True)
         click.echo(f"Written: {version}")
+
+
+def _export_line(run: Path, directory: str, made_as: Mapping[str, Any]) -> str:
+    """The command that exports a run, with options of `updating.check_export`."""
+    words = ["tfrs-decay", "export", "--run", str(run), "--out", directory]
+    typed = {"exclude_seen": "--no-repeats"}
+    for name, value in made_as.items():
+        option = typed.get(name, f"--{name}")
+        if value is True:
+            words.append(option)
+        elif name == "server" and value is None:
+            words += [option, "any"]
+        elif value is not None and value is not False:
+            words += [option, str(value)]
+    return shlex.join(words)
