@@ -229,11 +229,17 @@ def test_a_fit_that_fails_leaves_the_model_as_it_was(
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
+def rows_of(events):
+    """(user, time, item) of each event."""
+    columns = (events.users[events.user], events.time, events.items.ids[events.item])
+    return list(zip(*columns, strict=True))
+
+
 def test_new_events_have_the_weights_that_are_given(model, old, today, monkeypatch):
     told = []
 
     def watch(model, queries, events, passes, settings, **options):
-        told.append((queries, events, options["event_weights"]))
+        told.append((events, options["event_weights"]))
         return 0.0
 
     monkeypatch.setattr(updating, "fit_on", watch)
@@ -252,15 +258,10 @@ def test_new_events_have_the_weights_that_are_given(model, old, today, monkeypat
         hold_out=None,
         event_weights=of_new,
     )
-    ((queries, events, weights),) = told
-    expected = dict(
-        zip(zip(new.users[new.user], new.time, new.items.ids[new.item]), of_new)
-    )
+    ((events, weights),) = told
+    expected = dict(zip(rows_of(new), of_new, strict=True))
     assert again.sum() > 0 and len(events) == len(old) + len(new) - again.sum()
-    rows = zip(
-        events.users[events.user], events.time, events.items.ids[events.item]
-    )
-    assert weights.tolist() == [expected.get(one, 1.0) for one in rows]
+    assert weights.tolist() == [expected.get(one, 1.0) for one in rows_of(events)]
     with pytest.raises(ValueError, match=r"event_weights is of shape \(1,\)"):
         update(model, old, new, SETTINGS, event_weights=np.ones(1))
 
@@ -345,6 +346,21 @@ def test_other_events_than_the_models_are_refused(model, today, old):
 # --- With texts.
 
 
+def write_run(directory, model, log, settings, cut):
+    """A run's folder, of which the last day was not trained on."""
+    with runs.written_whole(directory) as partial:
+        td.data.save_events(log, partial / "events.npz")
+        model.save(partial / "decay.keras")
+        split = {"validation": cut - DAY, "test": cut}
+        runs.write_about({"settings": settings.to_dict(), "split": split}, partial)
+    return runs.load_run(directory)
+
+
+@pytest.fixture
+def run_of_ids(model, old, tmp_path):
+    return write_run(tmp_path / "ids", model, old, SETTINGS, int(old.time.max()))
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny_encoder):
     """A run's folder, whose model knows items by their texts as well."""
@@ -357,12 +373,7 @@ def run(tmp_path_factory, tiny_encoder):
     model = training.make_model(log, settings, td.decay.Exponential("2d"))
     (_,) = training.fit_through(model, log, [cut], settings, first_passes=4)
     directory = tmp_path_factory.mktemp("texts") / "first"
-    with runs.written_whole(directory) as partial:
-        td.data.save_events(log, partial / "events.npz")
-        model.save(partial / "decay.keras")
-        split = {"validation": cut - DAY, "test": cut}
-        runs.write_about({"settings": settings.to_dict(), "split": split}, partial)
-    return runs.load_run(directory)
+    return write_run(directory, model, log, settings, cut)
 
 
 def test_an_item_added_today_is_recommended_by_its_text_alone(run, today):
@@ -430,6 +441,44 @@ def files(tmp_path_factory):
     return folder
 
 
+def test_the_command_writes_the_next_run(run_of_ids, files, tmp_path, monkeypatch):
+    exported = []
+
+    def export_run(run, directory, **options):
+        exported.append((run.directory, options))
+        return tmp_path / "shop" / "4"
+
+    monkeypatch.setattr(updating, "export_run", export_run)
+    monkeypatch.setattr(td.serving, "report", lambda version: "")
+    served, out = served_as(tmp_path / "shop", MADE), tmp_path / "next"
+    told = ["--run", str(run_of_ids.directory), "--data", str(files / "good.csv")]
+    told += ["--export", str(served), "--out", str(out)]
+    assert cli.main(["update", *told, "--passes", "1", "--force"]) == 0
+    ((directory, options),) = exported
+    assert directory == out and options == updating.check_export(served)
+    made = runs.load_run(out).about["update"]
+    assert (made["published"], made["forced"], made["refuse_unsure"]) == (
+        *(True, True),
+        False,
+    )
+    assert made["guard"]["verdict"] == "publish" and made["usual"] > 0.5
+    assert made["grown"]["items"] == 1 and made["grown"]["repeated"] > 0
+    assert made["runs"] == [str(run_of_ids.directory.resolve())]
+
+
+def test_a_refusal_is_status_3(written, monkeypatch, capsys):
+    def update_run(*given, **options):
+        raise updating.Refused(
+            updating.Guard("refuse", "it is worse", None, None, None, None, None)
+        )
+
+    monkeypatch.setattr(updating, "update_run", update_run)
+    assert cli.main(written[0]) == 3
+    aside = capsys.readouterr().err
+    assert "refused, and the last model stays: it is worse." in aside
+
+
+@pytest.mark.integration  # slow
 def test_the_command_writes_the_next_run_and_the_next_version(
     run, files, tmp_path, capsys
 ):
@@ -498,7 +547,14 @@ def test_the_command_writes_the_next_run_and_the_next_version(
     assert "there is nothing new" in capsys.readouterr().err
 
 
-def test_an_update_that_is_interrupted_leaves_nothing(run, tmp_path, monkeypatch):
+def test_an_option_that_is_misspelt_fails_at_once(tmp_path):
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'pases'"):
+        updating.update_run(None, None, tmp_path / "next", data="log", pases=1)
+
+
+def test_an_update_that_is_interrupted_leaves_nothing(
+    run_of_ids, tmp_path, monkeypatch
+):
     def stop(*given):
         raise KeyboardInterrupt
 
@@ -507,9 +563,15 @@ def test_an_update_that_is_interrupted_leaves_nothing(run, tmp_path, monkeypatch
     out = tmp_path / "next"
     with pytest.raises(KeyboardInterrupt):
         updating.update_run(
-            run, cleaned, out, data="log", hold_out=None, passes=1, say=lambda _: None
+            run_of_ids,
+            cleaned,
+            out,
+            data="log",
+            hold_out=None,
+            passes=1,
+            say=lambda _: None,
         )
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [run_of_ids.directory]
 
 
 @pytest.fixture
@@ -562,7 +624,10 @@ def test_the_next_log_is_read_as_the_last_was(told_how_to_read, capsys):
     ("words", "message"),
     [
         ("--time-zone UTC", "--time-zone is 'UTC' here, and the run's log was read "),
-        ("--column item=product", "--column is {'item': 'product'} here, and the run's"),
+        (
+            "--column item=product",
+            "--column is {'item': 'product'} here, and the run's",
+        ),
         ("--taken-back a=b", "--taken-back is {'a': 'b'} here, and the run's log was"),
         ("--sample 3", "No such option"),
     ],
@@ -576,11 +641,11 @@ def test_another_way_to_read_than_the_last_is_refused(
     assert not asked
 
 
-def test_vectors_are_for_a_run_that_has_some(run, tmp_path):
+def test_vectors_are_for_a_run_that_has_some(run_of_ids, tmp_path):
     cleaned = clean(RawLog(events_of(DAYS, 1), None, {}))
     with pytest.raises(ValueError, match=r"vectors='more.npz': the run .* without"):
         updating.update_run(
-            run, cleaned, tmp_path / "next", data="log", vectors="more.npz"
+            run_of_ids, cleaned, tmp_path / "next", data="log", vectors="more.npz"
         )
 
 

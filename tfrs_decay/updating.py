@@ -194,8 +194,8 @@ def update(
             period begins. The last of `events` when left out.
         hold_out: How many of the last hours the guard tells by; None for no guard.
         usual: Recall@20 that the model is known to have on baskets that it was not
-            trained on, as the last update gave it; measured between `trained_until` and the end of `events` when
-            left out, and unknown where nothing lies there.
+            trained on, as the last update gave it; measured between `trained_until` and
+            the end of `events` when left out, and unknown where nothing lies there.
         refuse_unsure: Refuse where fewer than 30 users are held out, which the guard
             cannot tell by. Such a model is published otherwise, with a word of it.
         force: Train and publish whatever the guard says.

@@ -69,7 +69,9 @@ _FILES = (
         "[default: text; title and description of Amazon's products]",
     ),
 )
-_SAMPLE = click.option("--sample", type=int, help="Only so many users, drawn at random.")
+_SAMPLE = click.option(
+    "--sample", type=int, help="Only so many users, drawn at random."
+)
 _RULES = (
     click.option(
         "--time-unit",
@@ -518,9 +520,7 @@ def read_rules(options: Mapping[str, Any]) -> Rules:
     taken_back = read_pairs(
         "--taken-back", options["taken_back"], "ACTION=ACTION, as in return=purchase"
     )
-    return Rules(
-        taken_back=taken_back, **{name: options[name] for name in _RULE_NAMES}
-    )
+    return Rules(taken_back=taken_back, **{name: options[name] for name in _RULE_NAMES})
 
 
 def how_read(options: Mapping[str, Any]) -> dict[str, Any]:

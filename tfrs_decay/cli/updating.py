@@ -69,9 +69,10 @@ def update(
     """Make the next run, and the next version, of what happened since the last.
 
     --data may overlap the run's log: rows that it has are left out. It is read as that
-    log was, with the run's columns, times and rules, which need not be said again. New users and items
-    join; the model goes on from where it stands, over the new period alone. Nothing is
-    published that is significantly worse on the last hours: the command then ends with
+    log was, with the run's columns, times and rules, which need not be said again. New
+    users and items join; the model goes on from where it stands, over the new period
+    alone. Nothing is published that is significantly worse on the last hours, or where
+    the log is unlike the one before: the command then ends with
     status 3, says why, and writes nothing.
     """
     with without_notices():
