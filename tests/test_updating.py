@@ -457,10 +457,7 @@ def test_the_command_writes_the_next_run(run_of_ids, files, tmp_path, monkeypatc
     ((directory, options),) = exported
     assert directory == out and options == updating.check_export(served)
     made = runs.load_run(out).about["update"]
-    assert (made["published"], made["forced"], made["refuse_unsure"]) == (
-        *(True, True),
-        False,
-    )
+    assert made["published"] and made["forced"] and not made["refuse_unsure"]
     assert made["guard"]["verdict"] == "publish" and made["usual"] > 0.5
     assert made["grown"]["items"] == 1 and made["grown"]["repeated"] > 0
     assert made["runs"] == [str(run_of_ids.directory.resolve())]
