@@ -310,9 +310,10 @@ def update_run(
     """Makes the next run of the last one and a newer log, and writes its folder.
 
     The new period begins where the run's model was trained until: for a run of
-    `train`, at its test cut. For weights of single events call `update`. The next run has no test period, and its model no twin
-    with mean pooling: its figures are the guard's, in `run.json` under "update", with
-    the runs that it comes from. The folder appears whole or not at all.
+    `train`, at its test cut. For weights of single events call `update`. The next run
+    has no test period, and its model no twin with mean pooling: its figures are the
+    guard's, in `run.json` under "update", with the runs that it comes from. The folder
+    appears whole or not at all.
 
     Args:
         run: The last run, which is left as it is.
