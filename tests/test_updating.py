@@ -376,6 +376,7 @@ def run(tmp_path_factory, tiny_encoder):
     return write_run(directory, model, log, settings, cut)
 
 
+@pytest.mark.integration  # slow
 def test_an_item_added_today_is_recommended_by_its_text_alone(run, today):
     model, old = run.model(), run.events()
     encoded = model.item_tower._encoded.numpy()
