@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -151,6 +152,18 @@ def broken_until_the_last_hours():
     return cleaned(pd.concat([mixed_up(table[~good]), table[good]]))
 
 
+def test_what_is_usual_does_not_follow_a_log_that_gets_worse_every_day(
+    model, old, monkeypatch
+):
+    monkeypatch.setattr(updating, "fit_on", lambda *given, **options: 0.0)
+    table = events_of(DAYS, 1)
+    broken = np.random.default_rng(0).random(len(table)) > 0.6
+    table.loc[broken, "item"] = mixed_up(table[broken])["item"]
+    found = update(model, old, cleaned(table), SETTINGS, usual=0.7)
+    assert found.guard.verdict == "publish" and 0.35 < found.guard.on_new < 0.65
+    assert found.usual == 0.7
+
+
 def test_a_candidate_that_is_worse_on_good_hours_is_refused_unless_forced(model, old):
     new = broken_until_the_last_hours()
     told = {"hold_out": "8h", "learning_rate": 0.1, "passes": 8}
@@ -175,7 +188,7 @@ def test_a_verdict_of_few_users_is_left_to_the_caller(model, old):
 def test_it_trains_on_the_new_period_alone(model, old, today, monkeypatch):
     asked = []
 
-    def watch(model, queries, events, passes, settings, *, until, learning_rate):
+    def watch(model, queries, events, passes, settings, *, until, **others):
         asked.append((queries, events, until))
         return fit_on(model, queries, events, passes, settings, until=until, **rate)
 
@@ -197,6 +210,87 @@ def test_it_trains_on_the_new_period_alone(model, old, today, monkeypatch):
     # Items that were seen before stay seen, and those read today are as well.
     assert model.item_tower.seen[:3].all()
     assert model.item_tower.seen[drawn > 0].all()
+
+
+@pytest.mark.parametrize("hold_out", ["6h", None])
+def test_a_fit_that_fails_leaves_the_model_as_it_was(
+    model, old, today, monkeypatch, hold_out
+):
+    def fail(model, *given, **options):
+        for variable in model.trainable_variables:
+            variable.assign(variable * np.nan)
+        raise RuntimeError("the loss became nan in pass 1")
+
+    monkeypatch.setattr(updating, "fit_on", fail)
+    before = [variable.numpy() for variable in model.variables]
+    with pytest.raises(RuntimeError, match=r"the loss became nan"):
+        update(model, old, today, SETTINGS, hold_out=hold_out)
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def rows_of(events):
+    """(user, time, item) of each event."""
+    columns = (events.users[events.user], events.time, events.items.ids[events.item])
+    return list(zip(*columns, strict=True))
+
+
+def test_new_events_have_the_weights_that_are_given(model, old, today, monkeypatch):
+    told = []
+
+    def watch(model, queries, events, passes, settings, **options):
+        told.append((events, options["event_weights"]))
+        return 0.0
+
+    monkeypatch.setattr(updating, "fit_on", watch)
+    # The last hour of the old log once more, which the new log then weighs.
+    again = old.time > old.time.max() - 3_600
+    table = events_of(0, DAYS)
+    last = table[table["time"] > table["time"].max() - 3_600]
+    new = cleaned(pd.concat([events_of(DAYS, 1), last]))
+    of_new = 2.0 + np.arange(len(new))
+    update(
+        model,
+        old,
+        new,
+        SETTINGS,
+        trained_until=int(old.time.max()) - DAY,
+        hold_out=None,
+        event_weights=of_new,
+    )
+    ((events, weights),) = told
+    expected = dict(zip(rows_of(new), of_new, strict=True))
+    assert again.sum() > 0 and len(events) == len(old) + len(new) - again.sum()
+    assert weights.tolist() == [expected.get(one, 1.0) for one in rows_of(events)]
+    with pytest.raises(ValueError, match=r"event_weights is of shape \(1,\)"):
+        update(model, old, new, SETTINGS, event_weights=np.ones(1))
+
+
+def test_a_fit_goes_by_the_weights_of_events(model, old):
+    queries = td.data.basket_queries(old, after=int(old.time.max()) - DAY)
+    rates = {"until": int(old.time.max()), "learning_rate": 1e-9}
+    heavy = np.where(np.arange(len(old)) % 2, 100.0, 0.01)
+    losses = [
+        training.fit_on(model, queries, old, 1, SETTINGS, event_weights=one, **rates)
+        for one in (np.ones(len(old)), heavy)
+    ]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+
+def test_three_nights_in_cron_as_the_documentation_has_them(model, old, monkeypatch):
+    monkeypatch.setattr(updating, "fit_on", lambda *given, **options: 0.0)
+    events, usual, until = old, None, int(old.time.max())
+    for night in range(DAYS + 1, DAYS + 4):
+        so_far = cleaned(events_of(night, 1))
+        so_far = so_far.where(so_far.time < START + night * DAY + 3 * 3_600)
+        with pytest.raises(ValueError, match=r"hold_out='6h' leaves nothing"):
+            update(model, events, so_far, SETTINGS, trained_until=START + night * DAY)
+        yesterday = cleaned(events_of(night - 1, 1))
+        found = update(model, events, yesterday, SETTINGS, usual=usual)
+        assert found.published and found.guard.verdict == "publish"
+        assert found.period == (until, int(yesterday.time.max()))
+        events, usual, until = found.events, found.usual, found.trained_until
+    assert len(events) == len(old) + 3 * len(yesterday)
 
 
 def test_where_the_old_log_goes_on_after_the_training_the_rest_says_what_is_usual(
@@ -252,6 +346,21 @@ def test_other_events_than_the_models_are_refused(model, today, old):
 # --- With texts.
 
 
+def write_run(directory, model, log, settings, cut):
+    """A run's folder, of which the last day was not trained on."""
+    with runs.written_whole(directory) as partial:
+        td.data.save_events(log, partial / "events.npz")
+        model.save(partial / "decay.keras")
+        split = {"validation": cut - DAY, "test": cut}
+        runs.write_about({"settings": settings.to_dict(), "split": split}, partial)
+    return runs.load_run(directory)
+
+
+@pytest.fixture
+def run_of_ids(model, old, tmp_path):
+    return write_run(tmp_path / "ids", model, old, SETTINGS, int(old.time.max()))
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny_encoder):
     """A run's folder, whose model knows items by their texts as well."""
@@ -264,14 +373,10 @@ def run(tmp_path_factory, tiny_encoder):
     model = training.make_model(log, settings, td.decay.Exponential("2d"))
     (_,) = training.fit_through(model, log, [cut], settings, first_passes=4)
     directory = tmp_path_factory.mktemp("texts") / "first"
-    with runs.written_whole(directory) as partial:
-        td.data.save_events(log, partial / "events.npz")
-        model.save(partial / "decay.keras")
-        split = {"validation": cut - DAY, "test": cut}
-        runs.write_about({"settings": settings.to_dict(), "split": split}, partial)
-    return runs.load_run(directory)
+    return write_run(directory, model, log, settings, cut)
 
 
+@pytest.mark.integration  # slow
 def test_an_item_added_today_is_recommended_by_its_text_alone(run, today):
     model, old = run.model(), run.events()
     encoded = model.item_tower._encoded.numpy()
@@ -337,6 +442,41 @@ def files(tmp_path_factory):
     return folder
 
 
+def test_the_command_writes_the_next_run(run_of_ids, files, tmp_path, monkeypatch):
+    exported = []
+
+    def export_run(run, directory, **options):
+        exported.append((run.directory, options))
+        return tmp_path / "shop" / "4"
+
+    monkeypatch.setattr(updating, "export_run", export_run)
+    monkeypatch.setattr(td.serving, "report", lambda version: "")
+    served, out = served_as(tmp_path / "shop", MADE), tmp_path / "next"
+    told = ["--run", str(run_of_ids.directory), "--data", str(files / "good.csv")]
+    told += ["--export", str(served), "--out", str(out)]
+    assert cli.main(["update", *told, "--passes", "1", "--force"]) == 0
+    ((directory, options),) = exported
+    assert directory == out and options == updating.check_export(served)
+    made = runs.load_run(out).about["update"]
+    assert made["published"] and made["forced"] and not made["refuse_unsure"]
+    assert made["guard"]["verdict"] == "publish" and made["usual"] > 0.5
+    assert made["grown"]["items"] == 1 and made["grown"]["repeated"] > 0
+    assert made["runs"] == [str(run_of_ids.directory.resolve())]
+
+
+def test_a_refusal_is_status_3(written, monkeypatch, capsys):
+    def update_run(*given, **options):
+        raise updating.Refused(
+            updating.Guard("refuse", "it is worse", None, None, None, None, None)
+        )
+
+    monkeypatch.setattr(updating, "update_run", update_run)
+    assert cli.main(written[0]) == 3
+    aside = capsys.readouterr().err
+    assert "refused, and the last model stays: it is worse." in aside
+
+
+@pytest.mark.integration  # slow
 def test_the_command_writes_the_next_run_and_the_next_version(
     run, files, tmp_path, capsys
 ):
@@ -405,7 +545,14 @@ def test_the_command_writes_the_next_run_and_the_next_version(
     assert "there is nothing new" in capsys.readouterr().err
 
 
-def test_an_update_that_is_interrupted_leaves_nothing(run, tmp_path, monkeypatch):
+def test_an_option_that_is_misspelt_fails_at_once(tmp_path):
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'pases'"):
+        updating.update_run(None, None, tmp_path / "next", data="log", pases=1)
+
+
+def test_an_update_that_is_interrupted_leaves_nothing(
+    run_of_ids, tmp_path, monkeypatch
+):
     def stop(*given):
         raise KeyboardInterrupt
 
@@ -414,24 +561,187 @@ def test_an_update_that_is_interrupted_leaves_nothing(run, tmp_path, monkeypatch
     out = tmp_path / "next"
     with pytest.raises(KeyboardInterrupt):
         updating.update_run(
-            run, cleaned, out, data="log", hold_out=None, passes=1, say=lambda _: None
+            run_of_ids,
+            cleaned,
+            out,
+            data="log",
+            hold_out=None,
+            passes=1,
+            say=lambda _: None,
         )
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [run_of_ids.directory]
 
 
-def test_vectors_are_for_a_run_that_has_some(run, tmp_path):
+@pytest.fixture
+def told_how_to_read(tmp_path, monkeypatch):
+    """A run's folder that says how its log was read, a log of today, what is asked."""
+    asked = []
+
+    def update_run(run, cleaned, directory, **options):
+        asked.append((cleaned, options))
+        raise RuntimeError("that is all")
+
+    def train_run(out, *given, **options):
+        asked.append(options["read"])
+        raise RuntimeError("that is all")
+
+    monkeypatch.setattr(updating, "update_run", update_run)
+    monkeypatch.setattr(runs, "train_run", train_run)
+    table = events_of(0, DAYS).rename(columns={"user": "who"})
+    table["time"] = pd.to_datetime(table["time"], unit="s").astype(str)
+    table.to_csv(tmp_path / "log.csv", index=False)
+    train = ["train", "--data", str(tmp_path / "log.csv"), "--out", str(tmp_path / "x")]
+    read = "--column user=who --time-zone Europe/London --most-per-minute 50"
+    assert cli.main([*train, *read.split(), "--test", "1d", "--validation", "1d"]) == 2
+    run = tmp_path / "run"
+    run.mkdir()
+    about = {
+        "settings": SETTINGS.to_dict(),
+        "split": {"validation": START, "test": START + DAY},
+        "read": asked.pop(),
+    }
+    runs.write_about(about, run)
+    data = ["--run", str(run), "--data", str(tmp_path / "log.csv")]
+    return ["update", *data, "--out", str(tmp_path / "next")], about["read"], asked
+
+
+def test_the_next_log_is_read_as_the_last_was(told_how_to_read, capsys):
+    command, read, asked = told_how_to_read
+    assert read["columns"] == {"user": "who"}
+    assert (read["time_zone"], read["most_per_minute"]) == ("Europe/London", 50)
+    capsys.readouterr()
+    for words in ([], ["--column", "user=who", "--time-zone", "Europe/London"]):
+        assert cli.main([*command, *words]) == 2
+        assert "that is all" in capsys.readouterr().err
+        cleaned, options = asked.pop()
+        assert len(cleaned.events.users) == USERS
+        assert options["read"] == read
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--time-zone UTC", "--time-zone is 'UTC' here, and the run's log was read "),
+        (
+            "--column item=product",
+            "--column is {'item': 'product'} here, and the run's",
+        ),
+        ("--taken-back a=b", "--taken-back is {'a': 'b'} here, and the run's log was"),
+        ("--sample 3", "No such option"),
+    ],
+)
+def test_another_way_to_read_than_the_last_is_refused(
+    told_how_to_read, capsys, words, message
+):
+    command, _, asked = told_how_to_read
+    assert cli.main([*command, *words.split()]) == 2
+    assert message in capsys.readouterr().err
+    assert not asked
+
+
+def test_vectors_are_for_a_run_that_has_some(run_of_ids, tmp_path):
     cleaned = clean(RawLog(events_of(DAYS, 1), None, {}))
     with pytest.raises(ValueError, match=r"vectors='more.npz': the run .* without"):
         updating.update_run(
-            run, cleaned, tmp_path / "next", data="log", vectors="more.npz"
+            run_of_ids, cleaned, tmp_path / "next", data="log", vectors="more.npz"
         )
+
+
+MADE = {
+    "k": 7,
+    "exclude_seen": True,
+    "diversity": {"trade_off": 0.7, "pool": 40},
+    "reads_texts": False,
+    "parts": "recommend",
+    "server": None,
+}
+
+
+def served_as(folder, made):
+    """A folder of versions that has one, which says how it was made."""
+    extra = folder / "3" / "assets.extra"
+    extra.mkdir(parents=True)
+    (extra.parent / "saved_model.pb").touch()
+    (extra / "tfrs_decay.json").write_text(json.dumps(made), encoding="utf-8")
+    return folder
+
+
+def test_the_next_version_is_made_as_the_last(tmp_path):
+    assert updating.check_export(served_as(tmp_path / "shop", MADE)) == {
+        "k": 7,
+        "exclude_seen": True,
+        "diversity": 0.7,
+        "pool": 40,
+        "texts": False,
+        "parts": "recommend",
+        "server": None,
+    }
+
+
+@pytest.mark.parametrize("name", ["k", "server"])
+def test_a_version_that_does_not_say_how_it_was_made_is_refused(tmp_path, name):
+    made = {key: value for key, value in MADE.items() if key != name}
+    with pytest.raises(ValueError, match=rf"tfrs_decay\.json does not say '{name}'"):
+        updating.check_export(served_as(tmp_path / "shop", made))
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Arguments of an update whose run is written at once, and its folder."""
+    log, run, out = tmp_path / "log.csv", tmp_path / "run", tmp_path / "next run"
+    events_of(0, DAYS).to_csv(log, index=False)
+    run.mkdir()
+    split = {"validation": START, "test": START + DAY}
+    runs.write_about({"settings": SETTINGS.to_dict(), "split": split}, run)
+
+    def update_run(last, cleaned, directory, **options):
+        return dataclasses.replace(last, directory=out)
+
+    monkeypatch.setattr(updating, "update_run", update_run)
+    served = served_as(tmp_path / "shop", MADE)
+    told = ["--run", str(run), "--data", str(log), "--export", str(served)]
+    return ["update", *told, "--out", str(out)], out, served
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(OSError("disk full"), 2, "disk full"), (KeyboardInterrupt(), 130, "interrupted")],
+)
+def test_an_export_that_fails_says_what_makes_up_for_it(
+    written, monkeypatch, capsys, error, status, said
+):
+    command, out, served = written
+    asked = []
+
+    def export_run(run, directory, **options):
+        if not asked:
+            asked.append(options)
+            raise error
+        asked.append(options)
+        return served / "3"
+
+    monkeypatch.setattr(updating, "export_run", export_run)
+    monkeypatch.setattr(runs, "export_run", export_run)
+    assert cli.main(command) == status
+    aside = capsys.readouterr().err
+    assert f"the run {out} is written, and no version of it: tfrs-decay exp" in aside
+    assert said in aside and "nothing was left half-written" not in aside
+    # What it says is a command that exports with the same options.
+    (line,) = [one for one in aside.splitlines() if "tfrs-decay export" in one]
+    words = shlex.split(line[line.index("tfrs-decay export") :])[1:]
+    words[words.index("--run") + 1] = command[2]  # this one has no folder
+    monkeypatch.setattr(td.serving, "report", lambda version: "")
+    assert cli.main(words) == 0
+    assert asked[0] == asked[1]
+
+
+def test_a_pool_goes_with_a_trade_off(tmp_path):
+    with pytest.raises(ValueError, match=r"pool=40 goes with diversity"):
+        runs.export_run(None, tmp_path / "shop", pool=40)
 
 
 def test_a_folder_of_other_versions_is_refused(tmp_path):
     assert updating.check_export(tmp_path / "new") == {}
-    extra = tmp_path / "shop" / "3" / "assets.extra"
-    extra.mkdir(parents=True)
-    (extra.parent / "saved_model.pb").touch()
-    (extra / "tfrs_decay.json").write_text("{}", encoding="utf-8")
+    served_as(tmp_path / "shop", {})
     with pytest.raises(ValueError, match=r"shop.3 is not the export of a run"):
         updating.check_export(tmp_path / "shop")

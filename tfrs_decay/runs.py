@@ -1,7 +1,8 @@
 """A run: one folder from a log to a served model, and what each step leaves in it.
 
 ==================  =================================================================
-`run.json`          the settings, the log's name, the cuts, what cleaning left out
+`run.json`          the settings, the log's name, how it was read, the cuts, what
+                    cleaning left out
 `events.npz`        the clean events
 `decay.keras`       the model
 `mean.keras`        the same model with mean pooling, to tell what decay is worth
@@ -190,6 +191,7 @@ def train_run(
     decay: Decay,
     *,
     data: str,
+    read: Mapping[str, Any] | None = None,
     cache: str | os.PathLike[str] | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
     say: Callable[[str], None] = print,
@@ -205,6 +207,9 @@ def train_run(
         settings: How to make and train both models.
         decay: How the model's pooling weighs ages.
         data: The log's name, to be written down.
+        read: How the log was read, for JSON, to be written down: `tfrs-decay update`
+            reads the next one alike. The command line tells its options; None where
+            that is not known.
         cache: As in `encode_texts`.
         tensorboard: As in `training.train`, of the model in `decay` and of its twin in
             `mean`.
@@ -244,6 +249,7 @@ def train_run(
             model.save(partial / f"{name}.keras")
         about = {
             "data": data,
+            "read": None if read is None else dict(read),
             "settings": settings.to_dict(),
             "split": split._asdict(),
             "rejected": cleaned.rejected,
@@ -507,6 +513,7 @@ def export_run(
     k: int | None = None,
     exclude_seen: bool = False,
     diversity: float | None = None,
+    pool: int | None = None,
     texts: bool = False,
     parts: str = "all",
     server: str | None = "2.19",
@@ -514,13 +521,22 @@ def export_run(
     """Writes a run's model as a version that TensorFlow Serving can serve.
 
     An empty history is answered with the popularity at the end of the log, where a list
-    is answered at all. `diversity`
-    is the trade-off of a `layers.MaximalMarginalRelevance`; the other arguments are
-    those of `serving.export`.
+    is answered at all. `diversity` is the trade-off of a
+    `layers.MaximalMarginalRelevance` and `pool` its pool, 100 when left out; the other
+    arguments are those of `serving.export`.
 
     Returns:
         The version's folder.
+
+    Raises:
+        ValueError: A pool without a trade-off, or as `serving.export`.
     """
+    reorder = None
+    if diversity is not None:
+        of_pool = {} if pool is None else {"pool": pool}
+        reorder = MaximalMarginalRelevance(diversity, **of_pool)
+    elif pool is not None:
+        raise ValueError(f"pool={pool} goes with diversity: give that as well.")
     popularity = None
     if parts != "query":
         events = run.events()
@@ -535,7 +551,7 @@ def export_run(
         popularity=popularity,
         exclude_seen=exclude_seen,
         max_history=run.settings.max_history,
-        diversity=None if diversity is None else MaximalMarginalRelevance(diversity),
+        diversity=reorder,
         texts=texts,
         parts=parts,
         server=server,

@@ -700,6 +700,7 @@ def fit_on(
     *,
     until: int,
     learning_rate: float,
+    event_weights: np.ndarray | None = None,
     verbose: int = 0,
 ) -> float:
     """Some passes over queries from where a model stands, what it was trained on kept.
@@ -716,13 +717,15 @@ def fit_on(
         settings: How to train, but for `epochs` and the rate.
         until: Where the period ends, for the targets' weights.
         learning_rate: Adam's. An encoder is not to be trained.
+        event_weights: As in `train`.
         verbose: Keras' own.
 
     Returns:
         The loss of the last pass.
 
     Raises:
-        ValueError: An action has no weight.
+        ValueError: An action has no weight, or there is not an event's weight above 0
+            for each.
         RuntimeError: The loss is no longer a number.
     """
     _refuse_unweighed(events, settings)
@@ -747,7 +750,9 @@ def fit_on(
             variable.assign(tf.zeros_like(variable))
         optimizer.learning_rate = learning_rate
     history = model.fit(
-        _batches(model, queries, events, settings, until=until),
+        _batches(
+            model, queries, events, settings, until=until, event_weights=event_weights
+        ),
         epochs=passes,
         callbacks=[tf_keras.callbacks.TerminateOnNaN()],
         verbose=verbose,

@@ -1,7 +1,8 @@
 """Updates: the next model from the last one and what happened since.
 
-An update costs what is new, not what there is: the catalogue grows without training,
-and the model is trained from where it stands on the baskets of the new period alone.
+Training costs what is new: the catalogue grows without any, and the model is trained
+from where it stands on the baskets of the new period alone. The log is sorted and
+written whole each time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.data.storage import save_events
 from tfrs_decay.data.times import days_of
 from tfrs_decay.data.vectors import read_vectors
+from tfrs_decay.data.weights import checked_weights
 from tfrs_decay.durations import Duration, to_seconds, to_text
 from tfrs_decay.evaluation import Comparison, compare, evaluate
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
@@ -39,6 +41,7 @@ from tfrs_decay.runs import (
     written_whole,
 )
 from tfrs_decay.serving import asking, native
+from tfrs_decay.serving.names import METADATA
 from tfrs_decay.serving.versions import next_version
 from tfrs_decay.training import Settings, drawn_queries, fit_on, refuse_no_queries
 
@@ -111,8 +114,8 @@ class Updated:
         published: Whether the model was trained and may be published.
         grown: What was added.
         guard: None where nothing was held out.
-        usual: Recall@20 to expect on the next period, as this one had it if it was not
-            refused: give it to the next update.
+        usual: Recall@20 to expect on the next period: the largest that a period had
+            which was not refused, this one among them. Give it to the next update.
         passes: Over the queries of the new period.
         learning_rate: At which it was trained.
         loss: Of the last pass; None where it was refused.
@@ -146,6 +149,7 @@ def update(
     force: bool = False,
     passes: int = PASSES,
     learning_rate: float | None = None,
+    event_weights: np.ndarray | None = None,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Updated:
     """Makes the next model of what happened since the last one was made.
@@ -190,13 +194,17 @@ def update(
             period begins. The last of `events` when left out.
         hold_out: How many of the last hours the guard tells by; None for no guard.
         usual: Recall@20 that the model is known to have on baskets that it was not
-            trained on; measured between `trained_until` and the end of `events` when
-            left out, and unknown where nothing lies there.
+            trained on, as the last update gave it; measured between `trained_until` and
+            the end of `events` when left out, and unknown where nothing lies there.
         refuse_unsure: Refuse where fewer than 30 users are held out, which the guard
             cannot tell by. Such a model is published otherwise, with a word of it.
         force: Train and publish whatever the guard says.
         passes: Over the queries of the new period, 1 or more.
         learning_rate: A third of that of `settings` when left out.
+        event_weights: [new] what each of the new events weighs as a target, above 0,
+            such as `feedback.Joined.event_weights` gives of them. Events of the old log
+            that lie in the new period and are not among the new ones weigh 1. All weigh
+            the same when left out.
         progress: Wraps the batches of new texts that are encoded.
 
     Returns:
@@ -204,11 +212,17 @@ def update(
 
     Raises:
         ValueError: There is no new row, no basket to train on, nothing before the hours
-            that are held out, or what is new does not fit the log or the model.
-        RuntimeError: The loss is no longer a number.
+            that are held out, or what is new does not fit the log or the model; or
+            there is not a weight above 0 for each new event.
+        RuntimeError: The loss is no longer a number. As after any error, the model has
+            the weights that it was given with.
     """
     rate = settings.learning_rate * RATE if learning_rate is None else learning_rate
     _check(model, events, passes, rate)
+    if event_weights is not None:
+        event_weights = checked_weights(
+            event_weights, len(new), "new event", "event_weights"
+        )
     grown = grow(events, new, items=items)
     both, end_of_old = grown.events, int(events.time.max())
     if not grown.rows:
@@ -218,27 +232,38 @@ def update(
         )
     start = end_of_old if trained_until is None else trained_until
     end = int(both.time.max())
-    step = _Step(both, settings, start, passes, rate)
+    weights = None
+    if event_weights is not None:
+        weights = np.ones(len(both))
+        weights[grown.row] = event_weights
+    step = _Step(both, settings, start, passes, rate, weights)
     step.queries(start, end)  # refused before anything is spent on it
     cut = None if hold_out is None else _cut(start, end, hold_out)
     if cut is not None:
         step.queries(start, cut)
     made = _with_items(model, both.items, vectors, progress)
     guard, expected = None, usual
-    if cut is not None:
-        kept = [(variable, variable.numpy()) for variable in made.variables]
-        guard = _guarded(made, step, end_of_old, cut, end, usual)
-        for variable, value in kept:
-            variable.assign(value)
-        expected = guard.usual
-        told = guard.on_new is not None and guard.verdict != REFUSED
-        usual = guard.on_new if told else expected
-    published = (
-        guard is None
-        or force
-        or guard.verdict == PUBLISHED
-        or (guard.verdict == UNSURE and not refuse_unsure)
-    )
+    before = [(variable, variable.numpy()) for variable in made.variables]
+    try:
+        if cut is not None:
+            guard = _guarded(made, step, end_of_old, cut, end, usual)
+            _put_back(before)
+            expected = guard.usual
+            usual = expected
+            if guard.on_new is not None and guard.verdict != REFUSED:
+                # The most that was ever had: what is usual of a log that gets a little
+                # worse every day is not to follow it down.
+                usual = max(guard.on_new, expected or 0.0)
+        published = (
+            guard is None
+            or force
+            or guard.verdict == PUBLISHED
+            or (guard.verdict == UNSURE and not refuse_unsure)
+        )
+        loss = step.fit(made, end) if published else None
+    except BaseException:
+        _put_back(before)
+        raise
     return Updated(
         model=made if published else model,
         events=both if published else events,
@@ -250,7 +275,7 @@ def update(
         usual=usual if published else expected,
         passes=passes,
         learning_rate=rate,
-        loss=step.fit(made, end) if published else None,
+        loss=loss,
     )
 
 
@@ -272,30 +297,41 @@ def update_run(
     directory: str | os.PathLike[str],
     *,
     data: str,
+    read: Mapping[str, Any] | None = None,
     items: Items | None = None,
     vectors: str | os.PathLike[str] | None = None,
+    hold_out: Duration | None = HOLD_OUT,
+    refuse_unsure: bool = False,
+    force: bool = False,
+    passes: int = PASSES,
+    learning_rate: float | None = None,
     say: Callable[[str], None] = print,
-    **options: Any,
 ) -> Run:
     """Makes the next run of the last one and a newer log, and writes its folder.
 
     The new period begins where the run's model was trained until: for a run of
-    `train`, at its test cut. The next run has no test period, and its model no twin
-    with mean pooling: its figures are the guard's, in `run.json` under "update", with
-    the runs that it comes from. The folder appears whole or not at all.
+    `train`, at its test cut. For weights of single events call `update`. The next run
+    has no test period, and its model no twin with mean pooling: its figures are the
+    guard's, in `run.json` under "update", with the runs that it comes from. The folder
+    appears whole or not at all.
 
     Args:
         run: The last run, which is left as it is.
         cleaned: The newer log; it may overlap the run's.
         directory: The folder to write; it must not be there.
         data: The log's name, to be written down.
+        read: How the log was read, as in `train_run`; as the last run has it when left
+            out.
         items: Items that are described, whether or not anybody had them. A model that
             knows items by their ids alone takes those only that somebody had.
         vectors: A file with the vectors of new items, where the model has such; that of
             the last run when left out.
+        hold_out: As in `update`.
+        refuse_unsure: As in `update`.
+        force: As in `update`.
+        passes: As in `update`.
+        learning_rate: As in `update`.
         say: Is told what is being done.
-        **options: `hold_out`, `refuse_unsure`, `force`, `passes` and `learning_rate` of
-            `update`.
 
     Raises:
         FileExistsError: The folder is there.
@@ -326,8 +362,12 @@ def update_run(
         vectors=of_items,
         trained_until=run.split.test,
         usual=past.get("usual"),
+        hold_out=hold_out,
+        refuse_unsure=refuse_unsure,
+        force=force,
+        passes=passes,
+        learning_rate=learning_rate,
         progress=encoding_progress,
-        **options,
     )
     say(updated.grown.report())
     guard = updated.guard
@@ -338,6 +378,7 @@ def update_run(
     start, end = updated.period
     about = {
         "data": data,
+        "read": run.about.get("read") if read is None else dict(read),
         "settings": settings.to_dict(),
         "split": TimeSplit(validation=start, test=end)._asdict(),
         "rejected": cleaned.rejected,
@@ -348,6 +389,9 @@ def update_run(
             "runs": [*past.get("runs", []), str(run.directory.resolve())],
             "period": [start, end],
             "grown": updated.grown.to_dict(),
+            "published": updated.published,
+            "forced": force,
+            "refuse_unsure": refuse_unsure,
             "guard": None if guard is None else guard.to_dict(),
             "usual": updated.usual,
             "learning_rate": updated.learning_rate,
@@ -372,8 +416,8 @@ def check_export(directory: str | os.PathLike[str]) -> dict[str, Any]:
         there is no version.
 
     Raises:
-        ValueError: The highest version is not the export of a run, or the folder has a
-            name that no server's files can hold.
+        ValueError: The highest version is not the export of a run or does not say how
+            it was made, or the folder has a name that no server's files can hold.
     """
     next_version(directory, None)
     folder = Path(directory)
@@ -385,15 +429,22 @@ def check_export(directory: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(
             f"{version} is not the export of a run: give another folder to export to."
         )
-    diversity = made["diversity"]
-    return {
-        "k": made["k"],
-        "exclude_seen": made["exclude_seen"],
-        "diversity": None if diversity is None else diversity["trade_off"],
-        "texts": made["reads_texts"],
-        "parts": made["parts"],
-        "server": made["server"],
-    }
+    try:
+        diversity = made["diversity"] or {"trade_off": None, "pool": None}
+        return {
+            "k": made["k"],
+            "exclude_seen": made["exclude_seen"],
+            "diversity": diversity["trade_off"],
+            "pool": diversity["pool"],
+            "texts": made["reads_texts"],
+            "parts": made["parts"],
+            "server": made["server"],
+        }
+    except KeyError as error:
+        raise ValueError(
+            f"{version / METADATA} does not say {error.args[0]!r}, which the next "
+            "version is made by: export that run again, or give another folder."
+        ) from error
 
 
 def export_like_last(run: Run, directory: str | os.PathLike[str]) -> Path:
@@ -416,13 +467,20 @@ class _Step:
     """How a model is trained on the new period, or a part of it."""
 
     def __init__(
-        self, events: Events, settings: Settings, start: int, passes: int, rate: float
+        self,
+        events: Events,
+        settings: Settings,
+        start: int,
+        passes: int,
+        rate: float,
+        weights: np.ndarray | None,
     ) -> None:
         self.events = events
         self.settings = settings
         self.start = start
         self.passes = passes
         self.rate = rate
+        self.weights = weights
 
     def queries(self, after: int, until: int) -> Queries:
         """Those of a part of the period, which must ask something."""
@@ -452,6 +510,7 @@ class _Step:
                 self.settings,
                 until=until,
                 learning_rate=self.rate,
+                event_weights=self.weights,
             )
 
     def scores(self, model: DecayRetrieval) -> TwoTowerScores:
@@ -513,6 +572,12 @@ def _guarded(
     elif comparison is not None and comparison.verdict == "worse":
         verdict = REFUSED
     return Guard(verdict, why, comparison, old, candidate, on_new, usual)
+
+
+def _put_back(before: list[tuple[Any, np.ndarray]]) -> None:
+    """Gives variables the values that they had."""
+    for variable, value in before:
+        variable.assign(value)
 
 
 def _check(model: DecayRetrieval, events: Events, passes: int, rate: float) -> None:

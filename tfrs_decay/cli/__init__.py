@@ -18,7 +18,13 @@ from tfrs_decay.cli import (
     updating,
     upkeep,
 )
-from tfrs_decay.cli.console import BAD_INPUT, INTERRUPTED, RefusedError, complain
+from tfrs_decay.cli.console import (
+    BAD_INPUT,
+    INTERRUPTED,
+    RefusedError,
+    StoppedError,
+    complain,
+)
 
 __all__ = ["cli", "main"]
 
@@ -89,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     try:
         status = cli.main(arguments, prog_name="tfrs-decay", standalone_mode=False)
-    except RefusedError as error:
+    except (RefusedError, StoppedError) as error:
         return complain(error.message, status=error.exit_code)
     except click.ClickException as error:
         return complain(error.format_message())

@@ -35,6 +35,12 @@ class RefusedError(click.ClickException):
     exit_code = REFUSED
 
 
+class StoppedError(click.ClickException):
+    """A command was interrupted when it had written something that stays."""
+
+    exit_code = INTERRUPTED
+
+
 def complain(message: str, status: int = WRONG_INPUT) -> int:
     """Says on stderr, in one line, why a command ends; gives its exit status."""
     one_line = " ".join(message.split())

@@ -14,6 +14,7 @@ from tfrs_decay.cli.options import (
     MODEL_OPTIONS,
     combined_options,
     decay_options,
+    how_read,
     log_options,
     model_options,
     read_decay,
@@ -59,6 +60,7 @@ def train(out: str, tensorboard: str | None, **options: Any) -> None:
         settings,
         decay,
         data=options["data"],
+        read=how_read(options),
         cache=options["cache_directory"],
         tensorboard=tensorboard,
         say=click.echo,
@@ -316,6 +318,11 @@ def similar(run_directory: str, texts: tuple[str, ...], **options: Any) -> None:
     metavar="TRADE_OFF",
     help="Answers whose items are less alike, by maximal marginal relevance: 1 is the "
     "plain answer, 0.7 gives up some relevance; `evaluate --diversity` says how much.",
+)
+@click.option(
+    "--pool",
+    type=int,
+    help="Of how many of the best items --diversity picks.  [default: 100]",
 )
 @click.option(
     "--parts",

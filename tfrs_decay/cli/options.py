@@ -56,6 +56,27 @@ _COLUMN = click.option(
 TIME_UNIT = click.Choice(["s", "ms", "us", "ns"])
 """What a unit of times may be."""
 
+_FILES = (
+    _DATA,
+    click.option(
+        "--items",
+        help="Table with the columns item and text, for your own log; or "
+        "meta_NAME.jsonl, for reviews of Amazon.",
+    ),
+    _COLUMN,
+    click.option(
+        "--text-column",
+        "text_columns",
+        multiple=True,
+        metavar="NAME",
+        help="A column of --items that is an item's text; given again, items have "
+        "several texts, such as title and description, encoded one by one.  "
+        "[default: text; title and description of Amazon's products]",
+    ),
+)
+_SAMPLE = click.option(
+    "--sample", type=int, help="Only so many users, drawn at random."
+)
 _RULES = (
     click.option(
         "--time-unit",
@@ -100,26 +121,7 @@ _RULES = (
         help="What takes what back, such as return=purchase: both are left out.",
     ),
 )
-_SOURCE = (
-    _DATA,
-    click.option(
-        "--items",
-        help="Table with the columns item and text, for your own log; or "
-        "meta_NAME.jsonl, for reviews of Amazon.",
-    ),
-    _COLUMN,
-    click.option(
-        "--text-column",
-        "text_columns",
-        multiple=True,
-        metavar="NAME",
-        help="A column of --items that is an item's text; given again, items have "
-        "several texts, such as title and description, encoded one by one.  "
-        "[default: text; title and description of Amazon's products]",
-    ),
-    click.option("--sample", type=int, help="Only so many users, drawn at random."),
-    *_RULES,
-)
+_SOURCE = (*_FILES, _SAMPLE, *_RULES)
 _TARGETS = (
     click.option(
         "--target-action",
@@ -156,7 +158,8 @@ log_options = _together(
     *_TARGETS,
 )
 
-source_options = _together(*_SOURCE)
+# A log that is added to another holds all of its users.
+added_options = _together(*_FILES, *_RULES)
 
 event_options = _together(_DATA, _COLUMN, *_RULES)
 """Of a log whose events alone are read, those of all users."""
@@ -413,6 +416,17 @@ outcome_options = _together(
 )
 
 
+# The options that are fields of `Rules` under the same names.
+_RULE_NAMES = (
+    *("time_unit", "time_zone", "day_first"),
+    *("missing_action", "missing_value", "most_per_minute"),
+)
+# As they are typed, where that is not their name in Python.
+_OPTIONS = {
+    "columns": "--column",
+    "text_columns": "--text-column",
+    "day_first": "--day-first/--month-first",
+}
 # The options that are fields of `Settings` under the same names.
 _FIELDS = (
     *(
@@ -515,11 +529,50 @@ def read_rules(options: Mapping[str, Any]) -> Rules:
     taken_back = read_pairs(
         "--taken-back", options["taken_back"], "ACTION=ACTION, as in return=purchase"
     )
-    names = (
-        *("time_unit", "time_zone", "day_first"),
-        *("missing_action", "missing_value", "most_per_minute"),
-    )
-    return Rules(taken_back=taken_back, **{name: options[name] for name in names})
+    return Rules(taken_back=taken_back, **{name: options[name] for name in _RULE_NAMES})
+
+
+def how_read(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the options says how the columns and rows of a log are meant.
+
+    Returns:
+        By the options' names in Python, for JSON.
+    """
+    rules = read_rules(options)
+    return {
+        "columns": read_columns(options["columns"]),
+        "text_columns": list(options["text_columns"]),
+        "taken_back": dict(rules.taken_back),
+        **{name: getattr(rules, name) for name in _RULE_NAMES},
+    }
+
+
+def read_as_before(
+    options: Mapping[str, Any], before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Options that read a log as the one before it was read.
+
+    Args:
+        options: As they were typed.
+        before: From `how_read`, of the log before.
+
+    Returns:
+        The options, those of the log before in the place of what was not typed.
+
+    Raises:
+        click.UsageError: Something was typed that says otherwise.
+    """
+    now, same = how_read(options), dict(options)
+    for name, value in before.items():
+        if was_given(name) and now[name] != value:
+            raise click.UsageError(
+                f"{_OPTIONS.get(name, _typed(name))} is {now[name]!r} here, and the "
+                f"run's log was read with {value!r}: leave it out, or train anew."
+            )
+        if isinstance(value, Mapping):
+            value = tuple(f"{one}={other}" for one, other in value.items())
+        same[name] = value
+    return same
 
 
 def read_decay(options: Mapping[str, Any]) -> Decay:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
-from tfrs_decay.cli.console import RefusedError, without_notices
+from tfrs_decay.cli.console import RefusedError, StoppedError, without_notices
 from tfrs_decay.cli.options import (
+    added_options,
+    how_read,
+    read_as_before,
     read_events_of,
     read_raw,
     run_option,
-    source_options,
 )
 
 
 @click.command()
 @run_option
-@source_options
+@added_options
 @click.option("--out", required=True, help="Folder of the next run; not there yet.")
 @click.option(
     "--export",
@@ -63,9 +68,11 @@ def update(
 ) -> None:
     """Make the next run, and the next version, of what happened since the last.
 
-    --data may overlap the run's log: rows that it has are left out. New users and items
-    join; the model goes on from where it stands, over the new period alone. Nothing is
-    published that is significantly worse on the last hours: the command then ends with
+    --data may overlap the run's log: rows that it has are left out. It is read as that
+    log was, with the run's columns, times and rules, which need not be said again. New
+    users and items join; the model goes on from where it stands, over the new period
+    alone. Nothing is published that is significantly worse on the last hours, or where
+    the log is unlike the one before: the command then ends with
     status 3, says why, and writes nothing.
     """
     with without_notices():
@@ -74,9 +81,11 @@ def update(
 
     run = runs.load_run(run_directory)
     runs.refuse_existing(out)
+    made_as: Mapping[str, Any] = {}
     if export_directory is not None:
-        updating.check_export(export_directory)
-    log = read_raw({**options, "seed": run.settings.seed})
+        made_as = updating.check_export(export_directory)
+    options = read_as_before(options, run.about.get("read") or {})
+    log = read_raw({**options, "sample": None, "seed": run.settings.seed})
     chosen = ("refuse_unsure", "force", "passes", "learning_rate")
     try:
         made = updating.update_run(
@@ -84,6 +93,7 @@ def update(
             read_events_of(log, options),
             out,
             data=options["data"],
+            read=how_read(options),
             items=described_items(log),
             vectors=vectors,
             hold_out=None if hold_out == "none" else hold_out,
@@ -94,6 +104,29 @@ def update(
         raise RefusedError(str(error)) from error
     click.echo(f"Run: {made.directory}")
     if export_directory is not None:
-        version = updating.export_like_last(made, export_directory)
+        try:
+            version = updating.export_like_last(made, export_directory)
+        except BaseException as error:
+            line = _export_line(made.directory, export_directory, made_as)
+            left = f"the run {made.directory} is written, and no version of it: {line}"
+            if isinstance(error, KeyboardInterrupt):
+                raise StoppedError(f"interrupted; {left}") from error
+            click.echo(f"tfrs-decay: {left}", err=True)
+            raise
         click.echo(serving.report(version), err=True)
         click.echo(f"Written: {version}")
+
+
+def _export_line(run: Path, directory: str, made_as: Mapping[str, Any]) -> str:
+    """The command that exports a run, with options of `updating.check_export`."""
+    words = ["tfrs-decay", "export", "--run", str(run), "--out", directory]
+    typed = {"exclude_seen": "--no-repeats"}
+    for name, value in made_as.items():
+        option = typed.get(name, f"--{name}")
+        if value is True:
+            words.append(option)
+        elif name == "server" and value is None:
+            words += [option, "any"]
+        elif value is not None and value is not False:
+            words += [option, str(value)]
+    return shlex.join(words)

@@ -28,6 +28,8 @@ class Grown:
         items_without_text: New items without a text.
         items_described_otherwise: Items that were there and now have another text; the
             old one is kept.
+        row: [new] int64, where each row of the new log stands among the events; of one
+            that was left out, where the same row of the old log does.
     """
 
     events: Events
@@ -38,6 +40,7 @@ class Grown:
     items: int
     items_without_text: int
     items_described_otherwise: int
+    row: np.ndarray
 
     def to_dict(self) -> dict[str, int]:
         """The counts, for JSON."""
@@ -132,6 +135,8 @@ def grow(events: Events, new: Events, *, items: Items | None = None) -> Grown:
         again[order[1:]] = same
     added = is_new & ~again
     last = events.time.max(initial=np.iinfo(np.int64).min)
+    row = np.empty(len(both), np.int64)
+    row[order] = np.cumsum(~again[order]) - 1
     more = catalogue.titles[len(events.items) :]
     return Grown(
         events=both.where(order[~again[order]]),
@@ -142,6 +147,7 @@ def grow(events: Events, new: Events, *, items: Items | None = None) -> Grown:
         items=len(more),
         items_without_text=int((more == "").sum()),
         items_described_otherwise=otherwise,
+        row=row[len(events) :],
     )
 
 
