@@ -176,14 +176,19 @@ def test_a_table_of_the_latest_rows_answers_from_the_next_day_on(table):
             call([table.until])
     nearest = RecencyPopularity.of(table.latest(), early="nearest")
     np.testing.assert_array_equal(
-        nearest.features([table.until, 0, -(2**40)]),
+        nearest.features([table.until, 0, -(10**11)]),
         np.repeat(nearest.features(later[:1]), 3, axis=0),
     )
 
 
 def test_times_far_before_are_not_another_item_s(table):
     layer = RecencyPopularity.of(table)
-    assert not layer([-(2**63), -(2**50)]).numpy().any()
+    assert not layer([-(10**11), -1]).numpy().any()
+    for far in (-(2**63), -(2**50)):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"query_time looks like milliseconds"
+        ):
+            layer([far])
 
 
 def model_of(layer):
