@@ -32,6 +32,7 @@ bench: .venv/bench ## What the README's figures come from
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/feedback.py
 	$(BIN)/python benchmarks/shared_steps.py
+	$(BIN)/python benchmarks/serving.py --no-load
 	$(BIN)/python benchmarks/quality_cost.py
 	$(BIN)/python benchmarks/quality_retail.py --data complete-journey --sample 400
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from tfrs_decay.training import Settings
 
 run_option = click.option(
-    "--run", "run_directory", required=True, help="Folder of a run, made by `train`."
+    "--run",
+    "run_directory",
+    required=True,
+    help="Folder of a run, of `train` or `update`.",
 )
 
 Options = Callable[[Callable[..., None]], Callable[..., None]]

@@ -49,7 +49,7 @@ def doctor(
     "runs",
     multiple=True,
     metavar="DIR",
-    help="A run, made by `train`; may be given again.",
+    help="A run, of `train` or `update`; may be given again.",
 )
 @click.option(
     "--prepared",
