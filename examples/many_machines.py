@@ -59,8 +59,11 @@ class Losses(tf_keras.callbacks.Callback):
         self._losses.append(float(logs["loss"]))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Writes the epoch, and says so."""
+        """Writes the epoch."""
         (self._folder / f"losses-{epoch}.json").write_text(json.dumps(self._losses))
+
+    def say(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Prints the epoch, which has been backed up by then."""
         print(f"epoch {epoch + 1}: {np.mean(self._losses):.4f}", flush=True)
 
 
@@ -96,15 +99,12 @@ def train(folder: Path, epochs: int) -> None:
         shuffle_seed=5,
         passes_made=td.training.passes_backed_up(folder / "backup"),
     )
-    model.fit(
-        data,
-        epochs=epochs,
-        verbose=0,
-        callbacks=[
-            *([Losses(folder)] if is_first() else []),
-            tf_keras.callbacks.BackupAndRestore(str(folder / "backup")),
-        ],
-    )
+    callbacks = [tf_keras.callbacks.BackupAndRestore(str(folder / "backup"))]
+    if is_first():
+        losses = Losses(folder)
+        said = tf_keras.callbacks.LambdaCallback(on_epoch_end=losses.say)
+        callbacks = [losses, *callbacks, said]
+    model.fit(data, epochs=epochs, verbose=0, callbacks=callbacks)
     if is_first():
         model.save_weights(str(folder / "model.weights.h5"))
 

@@ -66,8 +66,9 @@ def test_no_request_is_lost_over_ten_versions_and_a_stop(serve, versions, tmp_pa
         thread.start()
     with Client(grpc, model="shop", timeout=120) as client:
         for number in range(2, 12):
-            publish(versions[number % 2], base, number)
-            expected = 1.0 + number % 2
+            # Each answers otherwise than the one before, so that it is seen.
+            publish(versions[(number + 1) % 2], base, number)
+            expected = 1.0 + (number + 1) % 2
             while client.predict("plus", {"x": [1.0]})["y"].tolist() != [expected]:
                 done.wait(0.05)
             shutil.rmtree(base / str(number - 1))
