@@ -91,7 +91,6 @@ def test_each_epoch_is_written(tmp_path):
 
 
 def test_it_goes_beside_what_keras_writes(tmp_path):
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     model = make(TimeDecayPooling(Exponential("7d", trainable=True, per_feature=True)))

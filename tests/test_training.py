@@ -565,7 +565,6 @@ def test_settings_that_cannot_be_are_named(options, message):
 
 
 def test_tensorboard_is_shown_both_fits(drifting, tmp_path):
-    pytest.importorskip("tensorboard")
     events, split = drifting
     settings = Settings(dim=4, epochs=2, target_actions=["purchase"])
     model = make_model(events, settings, td.decay.Exponential("14d", trainable=True))

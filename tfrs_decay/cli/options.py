@@ -125,12 +125,16 @@ _RULES = (
     ),
 )
 _SOURCE = (*_FILES, _SAMPLE, *_RULES)
+_TARGET_ACTION = click.option(
+    "--target-action",
+    multiple=True,
+    help="Actions to predict.  [default: purchase where a log has it, else all]",
+)
+_SEED = click.option(
+    "--seed", default=0, show_default=True, help="Of everything random."
+)
 _TARGETS = (
-    click.option(
-        "--target-action",
-        multiple=True,
-        help="Actions to predict.  [default: purchase where a log has it, else all]",
-    ),
+    _TARGET_ACTION,
     click.option(
         "--test", default="30d", show_default=True, help="Length of the test period."
     ),
@@ -146,7 +150,7 @@ _TARGETS = (
         show_default=True,
         help="Latest events that are read.",
     ),
-    click.option("--seed", default=0, show_default=True, help="Of everything random."),
+    _SEED,
 )
 
 log_options = _together(
@@ -169,11 +173,7 @@ event_options = _together(_DATA, _COLUMN, *_RULES)
 
 combined_options = _together(
     *_SOURCE,
-    click.option(
-        "--target-action",
-        multiple=True,
-        help="Actions to predict.  [default: purchase where a log has it, else all]",
-    ),
+    _TARGET_ACTION,
     click.option(
         "--track",
         type=click.Choice(["any", "new"]),
@@ -209,7 +209,7 @@ combined_options = _together(
         metavar="DIR",
         help="Folder that keeps what the encoder made of each text.",
     ),
-    click.option("--seed", default=0, show_default=True, help="Of everything random."),
+    _SEED,
 )
 
 example_options = _together(

@@ -20,7 +20,10 @@ _checked = ContextVar("_checked", default=False)
 
 @contextmanager
 def checked_before() -> Iterator[None]:
-    """What is traced here asserts nothing: what it is given was checked already."""
+    """What is traced here asserts nothing: what it is given was checked already.
+
+    A `tf.function` that is traced first in here stays without assertions elsewhere, too.
+    """
     token = _checked.set(True)
     try:
         yield
