@@ -22,7 +22,7 @@ _checked = ContextVar("_checked", default=False)
 def checked_before() -> Iterator[None]:
     """What is traced here asserts nothing: what it is given was checked already.
 
-    A `tf.function` that is traced first in here stays without assertions elsewhere, too.
+    A `tf.function` that is traced first in here stays without assertions elsewhere.
     """
     token = _checked.set(True)
     try:
