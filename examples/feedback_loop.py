@@ -1,7 +1,7 @@
 """Is decay with a daily update worth it, once what is shown decides what is learned?
 
-A simulated audience clicks what it is shown, for sixty days. What users like drifts;
-items come in every day and go stale. Four recommenders begin with the same log, and
+A simulated audience clicks what it is shown, for sixty days. What users like drifts,
+and items come in every day. Four recommenders begin with the same log, and
 then each learns from what it showed itself: with decay or with plain mean pooling,
 updated every night or left as the first fit made it.
 
@@ -12,14 +12,14 @@ The world, whose numbers were set before any two of the four had been compared:
 
 - An item is a direction in 8 dimensions, with a quality. What is known of it beforehand
   is a vector of 16 numbers that tells the direction with noise (a cosine of about
-  0.86), as a text would, and not the quality. 4 items come out every day, and are
-  withdrawn after 40 days; the chance of a click on one halves in 20 days.
+  0.86), as a text would, and not the quality. There are 400 to begin with, 4 more
+  come out every day, and all of them stay.
 - A user is a direction as well: 30% of its variance stays, the rest is forgotten with a
   half-life of 10 days. Nearly half of the users come on a day, some more often than
   others, and see one list of ten.
 - A place k is looked at with probability 1 / log2(k + 1), and what is looked at is
-  clicked with probability sigmoid(4 affinity + quality - 2) times what age has left of
-  it. What a user clicked is not recommended to it again.
+  clicked with probability sigmoid(4 affinity + quality - 2). What a user clicked is not
+  recommended to it again.
 - One visit in five ends with an item that the user found alone, by the true chances:
   all that a recommender hears of items which it does not show.
 - For the 30 days before, lists are random, and at each visit something is found alone.
@@ -56,8 +56,7 @@ BEFORE = 30  # days of the first log
 CHOOSING = 7  # the last of them, by which the passes of the first fit are chosen
 LIST = 10
 ASPECTS, WIDTH = 8, 16
-ITEMS_A_DAY = 4
-STALE, WITHDRAWN = 20, 40  # days in which a chance of a click halves; and ends
+FIRST_ITEMS, ITEMS_A_DAY = 400, 4
 LASTING, DRIFT = 0.3, 10  # share of interest that stays; half-life of the rest, days
 VISITS = 0.4  # a day, by the median user
 FOUND, FOUND_BEFORE = 0.2, 1.0  # of visits, that end with an item found alone
@@ -76,7 +75,7 @@ class World(NamedTuple):
 
     item: [items, aspects] of length 1.
     quality: [items].
-    published: [items] the day on which each comes out, which may be before the first.
+    published: [items] the day on which each comes out.
     vectors: [items, width] what is known beforehand.
     interest: [days, users, aspects].
     visit: [days, users] the second of the day, -1 for who stays away.
@@ -97,23 +96,21 @@ class World(NamedTuple):
         return [f"item-{number:04d}" for number in range(len(self.item))]
 
     def chance(self, day: int) -> np.ndarray:
-        """[users, items] of a click on what is looked at; 0 for what is not there."""
+        """[users, items] of a click on what is looked at; 0 for what is not out."""
         affinity = self.interest[day] @ self.item.T
-        fresh = 0.5 ** ((day - self.published) / STALE)
-        fresh = np.where(self.offered(day), fresh, 0.0)
-        return fresh / (1 + np.exp(2 - 4 * affinity - self.quality))
+        return self.offered(day) * special.expit(4 * affinity + self.quality - 2)
 
     def offered(self, day: int) -> np.ndarray:
-        """[items] bool, what is out and not withdrawn."""
-        age = day - self.published
-        return (age >= 0) & (age < WITHDRAWN)
+        """[items] bool, what is out."""
+        return self.published <= day
 
 
 def world_of(users: int, days: int, seed: int) -> World:
     """Draws an audience for the days before and as many as are to be simulated."""
     for_items, for_users = np.random.default_rng(seed).spawn(2)
     days += BEFORE
-    published = np.repeat(np.arange(1 - WITHDRAWN, days), ITEMS_A_DAY)
+    later = np.repeat(np.arange(1, days), ITEMS_A_DAY)
+    published = np.concatenate([np.zeros(FIRST_ITEMS, np.int64), later])
     item = for_items.normal(size=(len(published), ASPECTS))
     item /= np.linalg.norm(item, axis=1, keepdims=True)
     axes, _ = np.linalg.qr(for_items.normal(size=(WIDTH, ASPECTS)))

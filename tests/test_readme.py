@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands."""
+"""The Python of the README and of its pages runs as it stands."""
 
 from __future__ import annotations
 
@@ -15,14 +15,24 @@ from tiny_served import write_tiny
 
 import tfrs_decay as td
 
-README = Path(__file__).parents[1] / "README.md"
-MODEL, ITEMS, STATE, SERVING = re.findall(
-    r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
-)
+ROOT = Path(__file__).parents[1]
+
+
+def written(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def python_of(page):
+    return re.findall(r"```python\n(.*?)```", written(page), re.DOTALL)
+
+
+MODEL, SERVING = python_of("README.md")
+(ITEMS,) = python_of("docs/items.md")
+STATE, *_ = python_of("docs/users-state.md")
 
 
 def run(block, **names):
-    exec(compile(block, "README.md", "exec"), names)
+    exec(compile(block, "<a page>", "exec"), names)
     return names
 
 
@@ -35,10 +45,10 @@ def test_the_model_of_the_readme_trains_and_exports(tmp_path, monkeypatch):
 
 def test_a_model_of_ones_own_saves_and_loads_as_the_readme_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    written = run(MODEL)
+    names = run(MODEL)
 
     @tf_keras.saving.register_keras_serializable("tests")
-    class Saved(written["Shop"]):
+    class Saved(names["Shop"]):
         def __init__(self, items, **kwargs):
             super().__init__(items)
             self.item_tower.build(None)
@@ -49,8 +59,8 @@ def test_a_model_of_ones_own_saves_and_loads_as_the_readme_says(tmp_path, monkey
             items = self.item_tower.items
             return {"items": dict(zip(items.ids, items.texts, strict=True))}
 
-    model = Saved(written["events"].items)
-    data = td.data.batches(written["queries"], written["events"], max_targets=1)
+    model = Saved(names["events"].items)
+    data = td.data.batches(names["queries"], names["events"], max_targets=1)
     model.compile(tf_keras.optimizers.Adam(0.01))
     model.fit(data.take(3), verbose=0)
     batch = next(iter(data))
@@ -60,7 +70,7 @@ def test_a_model_of_ones_own_saves_and_loads_as_the_readme_says(tmp_path, monkey
         tf_keras.models.load_model("shop.keras").compute_loss(batch)
     ) == pytest.approx(loss, rel=1e-5)
     model.save_weights("shop.weights.h5")
-    fresh = Saved(written["events"].items)
+    fresh = Saved(names["events"].items)
     fresh.load_weights("shop.weights.h5")
     assert float(fresh.compute_loss(batch)) == pytest.approx(loss, rel=1e-5)
 
@@ -111,7 +121,19 @@ def test_what_the_readme_asks_a_server_and_a_store(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "decay", re.findall(r"^\| `(\w+)\(", README.read_text("utf-8"), re.M)
+    "decay", re.findall(r"^\| `(\w+)\(", written("docs/decay.md"), re.M)
 )
 def test_every_decay_of_the_table_is_there(decay):
     assert hasattr(td.decay, decay)
+
+
+LINKS = [
+    (str(page.relative_to(ROOT)), link)
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8"))
+]
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS)
+def test_what_a_page_links_to_is_there(page, link):
+    assert ((ROOT / page).parent / link).exists()

@@ -235,6 +235,16 @@ def test_validation_recall_is_that_of_the_evaluation(drifting):
     callback.on_epoch_end(0, logs)
     figures = evaluate({"m": TwoTowerScores(model, events)}, queries, events)
     assert logs == {"loss": 1.0, "val_recall_at_20": figures["m"].recall().mean()}
+    # A pass later, though nothing is traced anew; and in a fit of another model.
+    (ids,) = model.item_tower.trainable_variables
+    ids.assign(tf.random.stateless_normal(ids.shape, [1, 2]))
+    callback.on_epoch_end(1, logs)
+    trained = evaluate({"m": TwoTowerScores(model, events)}, queries, events)
+    assert logs["val_recall_at_20"] == trained["m"].recall().mean()
+    assert logs["val_recall_at_20"] != figures["m"].recall().mean()
+    callback.set_model(make_model(events, SETTINGS, td.decay.Constant()))
+    callback.on_epoch_end(0, logs)
+    assert logs["val_recall_at_20"] == figures["m"].recall().mean()
 
 
 @pytest.mark.parametrize("watched", [False, True])

@@ -675,15 +675,27 @@ class ValidationRecall(tf_keras.callbacks.Callback):
         self._queries = drawn_queries(queries, settings.seed)
         self._events = events
         self._max_history = settings.max_history
+        self._scores: TwoTowerScores | None = None
         self.best: Figures | None = None
+
+    def set_model(self, model: tf_keras.Model) -> None:
+        """Keras' own, at the begin of a fit."""
+        super().set_model(model)
+        self._scores = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Ranks the catalogue for each query; 0 where there are no numbers to rank."""
         if logs is not None and not np.isfinite(logs["loss"]):
             logs[RECALL] = 0.0
             return
-        scores = TwoTowerScores(self.model, self._events, max_history=self._max_history)
-        figures = evaluate({"model": scores}, self._queries, self._events)["model"]
+        if self._scores is None:  # It traces the model, which is worth doing once.
+            self._scores = TwoTowerScores(
+                self.model, self._events, max_history=self._max_history
+            )
+        else:
+            self._scores.read_items()
+        scored = evaluate({"model": self._scores}, self._queries, self._events)
+        figures = scored["model"]
         recall = float(figures.recall().mean())
         if self.best is None or recall > self.best.recall().mean():
             self.best = figures

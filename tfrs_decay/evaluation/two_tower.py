@@ -52,7 +52,8 @@ class GRURetrieval(DecayRetrieval):
 class TwoTowerScores:
     """Scores of a `DecayRetrieval` for every item: interest . item, and its repeats.
 
-    The item tower runs once for each item, when this is made.
+    The item tower runs once for each item, when this is made and when the model has
+    been trained on and `read_items` is called.
 
     Args:
         model: A trained model.
@@ -68,8 +69,10 @@ class TwoTowerScores:
     ) -> None:
         self._columns = EventColumns(events)
         self._max_history = max_history
+        self._model = model
         self.item_vectors = model.item_tower.catalogue_vectors()
-        item_vectors = tf.constant(self.item_vectors)
+        item_vectors = tf.Variable(self.item_vectors, trainable=False)
+        self._item_vectors = item_vectors
 
         def score(features: dict[str, tf.Tensor]) -> tf.Tensor:
             interest = tf.cast(model(features, training=False), tf.float32)
@@ -79,6 +82,11 @@ class TwoTowerScores:
             return scores + model.repeat_scores(features)
 
         self._score = tf.function(score, reduce_retracing=True)
+
+    def read_items(self) -> None:
+        """Computes the item vectors anew, after the model has been trained on."""
+        self.item_vectors = self._model.item_tower.catalogue_vectors()
+        self._item_vectors.assign(self.item_vectors)
 
     def __call__(self, queries: Queries) -> np.ndarray:
         """Scores of a block of queries: [b, n_items] float32."""
