@@ -308,3 +308,115 @@ def test_texts_that_would_be_encoded_at_each_step_are_refused(tiny_encoder):
         model.compute_loss(BASKETS)
     frozen.bake()
     assert np.isfinite(model.compute_loss(BASKETS))
+
+
+# Query 0 skipped e, c and what is in no catalogue; query 1 nothing.
+BESIDE = {
+    "negative_item": [["e", "unheard of", "c", "b"], ["c", "", "", ""]],
+    "negative_length": [3, 0],
+}
+
+
+def skipping(model, batch, term=None, skipped=(4, 2)):
+    """The losses of `PAIRS` of query 0, beside what it skipped."""
+    term = np.zeros([2, 5]) if term is None else np.array(term)
+    score = model(batch).numpy() @ model.item_tower.catalogue_vectors().T + term
+    odds = np.exp(score[0] / model.temperature)
+    return [
+        -np.log(odds[item] / (odds[item] + odds[[*skipped]].sum()))
+        for query, item in PAIRS
+        if query == 0
+    ]
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+def test_targets_compete_with_what_was_skipped_where_there_is_any(loss):
+    model = make(loss)
+    batch = {**BASKETS, **{name: tf.constant(one) for name, one in BESIDE.items()}}
+    # Of query 1 the loss is as it would be anyway, and one at a time tells what it is.
+    both = 3 * float(model.compute_loss(BASKETS))
+    first = {name: column[:1] for name, column in BASKETS.items()}
+    if loss == "full":
+        plain = both - 2 * float(model.compute_loss(first))
+    else:  # Its negatives are the other query's targets.
+        score = model(batch).numpy()[1] @ model.item_tower.catalogue_vectors().T
+        odds = np.exp(score / model.temperature)
+        plain = -np.log(odds[0] / odds[[0, 3]].sum())
+    expected = np.mean([*skipping(model, batch), plain])
+    np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+def test_what_is_had_again_counts_beside_what_was_skipped(loss):
+    model = make(loss, repeats="on")
+    batch = {**BASKETS, **{name: tf.constant(one) for name, one in BESIDE.items()}}
+    with tf.GradientTape() as tape:
+        first = {name: column[:1] for name, column in batch.items()}
+        found = model.compute_loss(first)
+    term = model.repeat_scores(batch).numpy()
+    assert term[0, 0] > 0
+    np.testing.assert_allclose(found, np.mean(skipping(model, batch, term)), rtol=1e-5)
+    assert all(
+        np.isfinite(tf.convert_to_tensor(one)).all()
+        for one in tape.gradient(found, model.trainable_variables)
+    )
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+def test_what_never_comes_back_was_not_skipped(loss):
+    model = make(loss, repeats="never")
+    batch = features(
+        [["d"], ["a"]],
+        negative_item=[["e", "a", "c"], ["", "", ""]],
+        negative_length=[3, 0],
+    )
+    one = {name: column[:1] for name, column in batch.items()}
+    expected = skipping(model, batch)[:1]  # a is in the history
+    np.testing.assert_allclose(model.compute_loss(one), np.mean(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+def test_a_batch_that_skipped_nothing_is_as_ever(loss):
+    model = make(loss)
+    nothing = {
+        "negative_item": tf.zeros([2, 0], tf.string),
+        "negative_length": tf.zeros([2], tf.int64),
+    }
+    with tf.GradientTape(persistent=True) as tape:
+        plain = model.compute_loss(BASKETS)
+        found = model.compute_loss({**BASKETS, **nothing})
+    np.testing.assert_allclose(found, plain, rtol=1e-6)
+    for one, other in zip(
+        tape.gradient(found, model.trainable_variables),
+        tape.gradient(plain, model.trainable_variables),
+        strict=True,
+    ):
+        one, other = (
+            np.zeros(1) if each is None else tf.convert_to_tensor(each)
+            for each in (one, other)
+        )
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_what_was_skipped_is_told_with_its_lengths():
+    model = make()
+    with pytest.raises(ValueError, match=r"negative_item and lack negative_length"):
+        model.compute_loss({**BASKETS, "negative_item": tf.constant([["a"], ["b"]])})
+    with pytest.raises(ValueError, match=r"negative_item is int32 .*\[batch, neg"):
+        model.compute_loss(
+            {
+                **BASKETS,
+                "negative_item": tf.constant([[1], [2]]),
+                "negative_length": tf.constant([1, 1]),
+            }
+        )
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"above the width of negative_item"
+    ):
+        model.compute_loss(
+            {
+                **BASKETS,
+                "negative_item": tf.constant([["a"], ["b"]]),
+                "negative_length": tf.constant([1, 2]),
+            }
+        )

@@ -1,4 +1,4 @@
-"""Softmax losses of a retrieval model: over a batch's own targets, or every item."""
+"""Softmax losses of retrieval: beside a batch, the catalogue, or what was skipped."""
 
 from __future__ import annotations
 
@@ -52,3 +52,31 @@ def full_softmax(
     others = tf.reduce_logsumexp(others, axis=1)
     # log(e^others + e^own) - own.
     return tf.nn.softplus(tf.gather(others, query) - tf.gather_nd(logits, pairs))
+
+
+def beside_skipped(
+    losses: tf.Tensor,
+    own: tf.Tensor,
+    query: tf.Tensor,
+    skipped: tf.Tensor,
+    there: tf.Tensor,
+) -> tf.Tensor:
+    """The cross-entropy of each target beside what its query skipped.
+
+    Args:
+        losses: [targets] float32, of targets whose query skipped nothing.
+        own: [targets] float32, the score of each.
+        query: [targets] int32, its row.
+        skipped: [batch, negatives] float32, the scores of what each query skipped.
+        there: [batch, negatives] bool, False for padding.
+
+    Returns:
+        [targets] float32.
+    """
+    # One that is not there, for a batch in which nothing was skipped.
+    others = tf.pad(
+        tf.where(there, skipped, NEVER), [[0, 0], [0, 1]], constant_values=NEVER
+    )
+    others = tf.gather(tf.reduce_logsumexp(others, axis=1), query)
+    some = tf.gather(tf.reduce_any(there, axis=1), query)
+    return tf.where(some, tf.nn.softplus(others - own), losses)

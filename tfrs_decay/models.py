@@ -19,7 +19,12 @@ from tfrs_decay.layers.repeat import MODES, Repeats
 from tfrs_decay.layers.streaming_probability import StreamingProbability
 from tfrs_decay.layers.tensors import table_rows
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
-from tfrs_decay.losses import LOSSES, SoftmaxCrossEntropy, full_softmax
+from tfrs_decay.losses import (
+    LOSSES,
+    SoftmaxCrossEntropy,
+    beside_skipped,
+    full_softmax,
+)
 
 LEAST_PROBABILITY = 1e-6
 """TFRS clips sampling probabilities here before it takes their logarithm."""
@@ -39,6 +44,8 @@ _OPTIONAL = {
     "history_vector": ("floating numbers", "[batch, time, dim]"),
     "target_length": ("integers", "[batch]"),
     "target_weight": ("floating numbers", "[batch] or [batch, targets]"),
+    "negative_item": ("strings", "[batch, negatives]"),
+    "negative_length": ("integers", "[batch]"),
 }
 
 
@@ -55,7 +62,8 @@ class DecayRetrieval(tfrs.Model):
     targets as each other's negatives, corrected for how often an item is drawn (logQ),
     with the pairs left out that are no negatives: the same item, and the rest of the
     query's own basket. Where the catalogue is small, `loss="full"` takes every item as
-    a negative instead, and corrects nothing.
+    a negative instead, and corrects nothing. Where features hold what was shown to the
+    user and not taken (`negative_item`), targets compete with that alone.
 
     Under a strategy of several replicas that step together, a batch is that of all:
     they are each other's negatives, and learn what one would of the whole batch.
@@ -400,7 +408,11 @@ class DecayRetrieval(tfrs.Model):
 
         Args:
             features: Those of `call`, and `target_item`: [batch] strings, or
-                [batch, targets] with `target_length` [batch].
+                [batch, targets] with `target_length` [batch]. With `negative_item`,
+                [batch, negatives] strings, and `negative_length` [batch], the targets
+                of a query that has any compete with these alone, uncorrected, whatever
+                the loss is for the others. Those that are not in the catalogue are left
+                out.
             training: Keras' own.
 
         Returns:
@@ -412,11 +424,13 @@ class DecayRetrieval(tfrs.Model):
             mean is their sum.
 
         Raises:
-            ValueError: A feature is missing, or of another kind or rank; TFRS's metrics
-                are attached and there are repeats, which they do not know of; or
-                `loss="full"` and a text that is not baked.
+            ValueError: A feature is missing, or of another kind or rank; there is
+                `negative_item` without its lengths; TFRS's metrics are attached and
+                there are repeats, which they do not know of; or `loss="full"` and a
+                text that is not baked.
             tf.errors.InvalidArgumentError: At run time: `target_weight` is of another
-                shape than `target_item`, or not finite and 0 or more.
+                shape than `target_item`, or not finite and 0 or more; or a length is
+                above the width of what it is of.
         """
         if self.repeats is not None and self.task.factorized_metrics:
             raise ValueError(
@@ -433,6 +447,8 @@ class DecayRetrieval(tfrs.Model):
             valid &= tf.sequence_mask(features["target_length"], tf.shape(targets)[1])
         if self._never:
             valid &= self.repeat_scores(features, self.item_tower.places(targets)) >= 0
+        if "negative_item" in features:
+            features["negative_item"] = _negatives_of(features)
         query = tf.cast(tf.where(valid)[:, 0], tf.int32)
         ids = tf.boolean_mask(targets, valid)
         losses_of = {"sampled": self._sampled, "full": self._full}[self.retrieval_loss]
@@ -465,10 +481,13 @@ class DecayRetrieval(tfrs.Model):
         place = self.item_tower.places(ids)
         # Histories and targets at once, so that an item of both is computed once.
         history = features["history_item"]
-        vectors = self.item_tower(
-            tf.concat([tf.reshape(history, [-1]), ids], axis=0), training=training
+        several = [tf.reshape(history, [-1]), ids]
+        if "negative_item" in features:
+            several.append(tf.reshape(features["negative_item"], [-1]))
+        vectors = self.item_tower(tf.concat(several, axis=0), training=training)
+        of_history, candidates, *of_negatives = tf.split(
+            vectors, [tf.size(one) for one in several]
         )
-        of_history, candidates = tf.split(vectors, [tf.size(history), tf.size(ids)])
         interest = self._interest(features, of_history, training)
         # Scores are summed and compared in float32, whatever the towers compute in.
         candidates = tf.cast(candidates, tf.float32)
@@ -487,9 +506,11 @@ class DecayRetrieval(tfrs.Model):
         positive = tf.eye(tf.size(query), tf.size(place_of), dtype=tf.bool)
         negative = ~(own_basket | same_item)
         queries = tf.gather(interest, query)
+        own = tf.reduce_sum(queries * candidates[: tf.size(query)], axis=1)
         if self.repeats is not None:
             batch = tf.shape(interest)[0]
             term = self.repeat_scores(features, tf.tile(place_of[None, :], [batch, 1]))
+            own += tf.gather_nd(term, tf.stack([query, tf.range(tf.size(query))], 1))
             if self._never:
                 negative &= tf.gather(term, query, axis=0) >= 0
             else:
@@ -497,12 +518,17 @@ class DecayRetrieval(tfrs.Model):
                 # a candidate's vector holds what is added to its score.
                 queries = tf.concat([queries, tf.one_hot(query, batch)], axis=1)
                 candidates = tf.concat([candidates, tf.transpose(term)], axis=1)
-        return self.task(
+        losses = self.task(
             queries,
             candidates,
             candidate_sampling_probability=probability,
             score_mask=positive | negative,
             compute_metrics=not training,
+        )
+        if not of_negatives:
+            return losses
+        return self._beside_skipped(
+            features, interest, own, query, of_negatives[0], losses
         )
 
     def _full(
@@ -540,7 +566,47 @@ class DecayRetrieval(tfrs.Model):
                 metric.update_state(
                     tf.gather(interest, query), tf.gather(catalogue, place)
                 )
-        return full_softmax(scores / self.temperature, query, place, negative)
+        losses = full_softmax(scores / self.temperature, query, place, negative)
+        if "negative_item" not in features:
+            return losses
+        at = tf.reshape(tower.places(features["negative_item"]), [-1])
+        return self._beside_skipped(
+            features,
+            interest,
+            tf.gather_nd(scores, tf.stack([tf.cast(query, place.dtype), place], 1)),
+            query,
+            tf.gather(catalogue, tf.maximum(at, 0)),
+            losses,
+        )
+
+    def _beside_skipped(
+        self,
+        features: dict[str, tf.Tensor],
+        interest: tf.Tensor,
+        own: tf.Tensor,
+        query: tf.Tensor,
+        vectors: tf.Tensor,
+        losses: tf.Tensor,
+    ) -> tf.Tensor:
+        """[targets] losses, of which those beside skipped items are taken anew.
+
+        `own` are the targets' scores, and `vectors` those of the skipped items,
+        [batch * negatives, dim].
+        """
+        ids = features["negative_item"]
+        shape = tf.concat([tf.shape(ids), [self.item_tower.dim]], axis=0)
+        vectors = tf.reshape(tf.cast(vectors, tf.float32), shape)
+        scores = tf.linalg.matvec(vectors, interest)
+        there = self.item_tower.known(ids)
+        if self.repeats is not None:
+            term = self.repeat_scores(features, self.item_tower.places(ids))
+            if self._never:
+                there &= term >= 0
+            else:
+                scores += term
+        return beside_skipped(
+            losses, own / self.temperature, query, scores / self.temperature, there
+        )
 
     def _interest(
         self, features: dict[str, tf.Tensor], of_history: tf.Tensor, training: bool
@@ -704,6 +770,21 @@ def _check_loss(loss: str, item_tower: ItemTower) -> None:
             f"step, for the encoder is fine-tuned (fine_tune={text.fine_tune}): take "
             "loss='sampled', or a frozen encoder."
         )
+
+
+def _negatives_of(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """[batch, negatives] ids, with "" for padding."""
+    if "negative_length" not in features:
+        raise ValueError(
+            "features have negative_item and lack negative_length: give how many of "
+            "each row are no padding, [batch]."
+        )
+    ids, length = features["negative_item"], features["negative_length"]
+    width = tf.shape(ids)[1]
+    with tf.control_dependencies(
+        length_checks(length, width, "negative_length", "negative_item")
+    ):
+        return tf.where(tf.sequence_mask(length, width), ids, "")
 
 
 def _weights_of(features: Mapping[str, tf.Tensor], valid: tf.Tensor) -> tf.Tensor:

@@ -17,6 +17,7 @@ from tfrs_decay.callbacks import DecayTensorBoard
 from tfrs_decay.data.dataset import batches
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries, basket_queries
+from tfrs_decay.data.skipped import Skipped
 from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.data.tables import need
 from tfrs_decay.data.times import days_of
@@ -457,6 +458,7 @@ def train(
     settings: Settings,
     *,
     event_weights: np.ndarray | None = None,
+    skipped: Skipped | None = None,
     directory: str | os.PathLike[str] | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
     verbose: int | None = None,
@@ -480,6 +482,9 @@ def train(
         settings: How to train.
         event_weights: [events] what each event weighs as a target, above 0, such as
             `feedback.Joined.event_weights` gives; all the same when left out.
+        skipped: What each event's user was shown beside and did not take, such as
+            `feedback.skipped` gives. Targets compete with that alone, where there is
+            any. Of the validation period it is not looked at.
         directory: Where checkpoints and a CSV of the losses go; nowhere when left out.
         tensorboard: The folder that TensorBoard is shown, which gets losses and what
             was learned of time (`callbacks.DecayTensorBoard`), of the first fit in
@@ -489,7 +494,7 @@ def train(
 
     Raises:
         ImportError: The package `tensorboard` is needed and not installed.
-        ValueError: A period holds no query.
+        ValueError: A period holds no query, or `skipped` is of another log.
         RuntimeError: The loss is no longer a number.
     """
     verbose = _shown(verbose)
@@ -503,6 +508,7 @@ def train(
         queries,
         settings,
         event_weights=event_weights,
+        skipped=skipped,
         directory=directory,
         callbacks=boards["first"],
         verbose=verbose,
@@ -522,6 +528,7 @@ def train(
         settings,
         until=split.test,
         event_weights=event_weights,
+        skipped=skipped,
         callbacks=boards["again"],
         verbose=verbose,
     )
@@ -546,6 +553,7 @@ def train_and_validate(
     settings: Settings,
     *,
     event_weights: np.ndarray | None = None,
+    skipped: Skipped | None = None,
     directory: str | os.PathLike[str] | None = None,
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     verbose: int | None = None,
@@ -558,6 +566,7 @@ def train_and_validate(
         queries: From `queries_by_period`; the validation period's are not trained on.
         settings: How to train.
         event_weights: As in `train`.
+        skipped: As in `train`.
         directory: As in `train`.
         callbacks: Further ones, which find Recall@20 among the logs.
         verbose: As in `train`.
@@ -574,6 +583,7 @@ def train_and_validate(
         settings,
         until=queries.split.validation,
         event_weights=event_weights,
+        skipped=skipped,
         # Of the future of the training set, nothing has faded.
         validation=_batches(
             model, queries.validation, events, settings, event_weights=event_weights
@@ -594,6 +604,7 @@ def fit_through(
     first_passes: int = 5,
     later_passes: int = 2,
     event_weights: np.ndarray | None = None,
+    skipped: Skipped | None = None,
     verbose: int = 0,
 ) -> Iterator[int]:
     """Fits a model up to one cut after the other, each time from where it stands.
@@ -609,6 +620,7 @@ def fit_through(
         first_passes: Over all queries up to the oldest cut.
         later_passes: Over all queries up to each of the others.
         event_weights: As in `train`.
+        skipped: As in `train`.
         verbose: Keras' own.
 
     Returns:
@@ -640,6 +652,7 @@ def fit_through(
                 settings,
                 until=cut,
                 event_weights=event_weights,
+                skipped=skipped,
                 verbose=verbose,
             )
             yield cut
@@ -713,6 +726,7 @@ def fit_on(
     until: int,
     learning_rate: float,
     event_weights: np.ndarray | None = None,
+    skipped: Skipped | None = None,
     verbose: int = 0,
 ) -> float:
     """Some passes over queries from where a model stands, what it was trained on kept.
@@ -730,6 +744,7 @@ def fit_on(
         until: Where the period ends, for the targets' weights.
         learning_rate: Adam's. An encoder is not to be trained.
         event_weights: As in `train`.
+        skipped: As in `train`.
         verbose: Keras' own.
 
     Returns:
@@ -742,7 +757,7 @@ def fit_on(
     """
     _refuse_unweighed(events, settings)
     before = model.item_tower.seen
-    _count(model, queries, events, settings)
+    _count(model, queries, events, settings, skipped)
     if before is not None:
         model.item_tower.set_seen(before | model.item_tower.seen)
     frozen = replace(
@@ -763,7 +778,13 @@ def fit_on(
         optimizer.learning_rate = learning_rate
     history = model.fit(
         _batches(
-            model, queries, events, settings, until=until, event_weights=event_weights
+            model,
+            queries,
+            events,
+            settings,
+            until=until,
+            event_weights=event_weights,
+            skipped=skipped,
         ),
         epochs=passes,
         callbacks=[tf_keras.callbacks.TerminateOnNaN()],
@@ -774,17 +795,23 @@ def fit_on(
 
 
 def _count(
-    model: DecayRetrieval, queries: Queries, events: Events, settings: Settings
+    model: DecayRetrieval,
+    queries: Queries,
+    events: Events,
+    settings: Settings,
+    skipped: Skipped | None,
 ) -> None:
     """Tells a model which items it is about to be trained on, and how often."""
     if model.retrieval_loss == "sampled" and model.streaming_probability is None:
         model.set_sampling_probability(_drawn(queries, events, settings))
     if model.item_tower.id_embedding:
-        model.item_tower.set_seen(_read(queries, events, settings))
+        model.item_tower.set_seen(_read(queries, events, settings, skipped))
 
 
-def _read(queries: Queries, events: Events, settings: Settings) -> np.ndarray:
-    """[n] bool, the items that stand in a history that is read, or are targets."""
+def _read(
+    queries: Queries, events: Events, settings: Settings, skipped: Skipped | None
+) -> np.ndarray:
+    """[n] bool, the items that stand in a history that is read, or are trained on."""
     start = np.maximum(
         queries.history_start, queries.history_stop - settings.max_history
     )
@@ -794,7 +821,10 @@ def _read(queries: Queries, events: Events, settings: Settings) -> np.ndarray:
     np.add.at(within, queries.history_stop, -1)
     read = np.cumsum(within)[:-1] > 0
     read[queries.target] = True
-    return np.bincount(events.item[read], minlength=len(events.items)) > 0
+    items = np.bincount(events.item[read], minlength=len(events.items)) > 0
+    if skipped is not None:
+        items[skipped.of_queries(queries, events)[1]] = True
+    return items
 
 
 def _drawn(queries: Queries, events: Events, settings: Settings) -> np.ndarray:
@@ -822,6 +852,7 @@ def _batches(
     *,
     until: int | None = None,
     event_weights: np.ndarray | None = None,
+    skipped: Skipped | None = None,
 ) -> tf.data.Dataset:
     """The batches of a period; a training period, which `until` ends, has faded."""
     decay = None if until is None else settings.example_decay
@@ -849,6 +880,7 @@ def _batches(
         max_targets=None if every else settings.max_targets,
         shuffle_seed=settings.seed,
         target_weights=weights if weighed else None,
+        skipped=skipped,
     )
 
 
@@ -861,16 +893,23 @@ def _fit(
     *,
     until: int,
     event_weights: np.ndarray | None,
+    skipped: Skipped | None,
     verbose: int,
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
     validation: tf.data.Dataset | None = None,
 ) -> tf_keras.callbacks.History:
     """Some passes over the queries of a period that `until` ends, from where it is."""
-    _count(model, queries, events, settings)
+    _count(model, queries, events, settings, skipped)
     model.compile(optimizer=_optimizer(settings, len(queries)))
     history = model.fit(
         _batches(
-            model, queries, events, settings, until=until, event_weights=event_weights
+            model,
+            queries,
+            events,
+            settings,
+            until=until,
+            event_weights=event_weights,
+            skipped=skipped,
         ),
         epochs=epochs,
         validation_data=validation,

@@ -21,6 +21,7 @@ from tfrs_decay.data.cleaning import Cleaned
 from tfrs_decay.data.events import Events, Items
 from tfrs_decay.data.growing import Grown, grow
 from tfrs_decay.data.histories import Queries, basket_queries
+from tfrs_decay.data.skipped import Skipped
 from tfrs_decay.data.split import TimeSplit
 from tfrs_decay.data.storage import save_events
 from tfrs_decay.data.times import days_of
@@ -150,6 +151,7 @@ def update(
     passes: int = PASSES,
     learning_rate: float | None = None,
     event_weights: np.ndarray | None = None,
+    skipped: Skipped | None = None,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Updated:
     """Makes the next model of what happened since the last one was made.
@@ -196,6 +198,8 @@ def update(
         usual: Recall@20 that the model is known to have on baskets that it was not
             trained on, as the last update gave it; measured between `trained_until` and
             the end of `events` when left out, and unknown where nothing lies there.
+            With `skipped`, on events that took nothing from a list, which is unknown
+            when left out.
         refuse_unsure: Refuse where fewer than 30 users are held out, which the guard
             cannot tell by. Such a model is published otherwise, with a word of it.
         force: Train and publish whatever the guard says.
@@ -205,6 +209,10 @@ def update(
             such as `feedback.Joined.event_weights` gives of them. Events of the old log
             that lie in the new period and are not among the new ones weigh 1. All weigh
             the same when left out.
+        skipped: What was shown beside what each of the new events took, such as
+            `feedback.skipped` gives of them. Their targets compete with that alone,
+            where there is any; and the guard goes by events that took nothing from a
+            list, for what the old model showed is what it would have said.
         progress: Wraps the batches of new texts that are encoded.
 
     Returns:
@@ -213,7 +221,7 @@ def update(
     Raises:
         ValueError: There is no new row, no basket to train on, nothing before the hours
             that are held out, or what is new does not fit the log or the model; or
-            there is not a weight above 0 for each new event.
+            there is not a weight above 0 for each new event, or `skipped` is of others.
         RuntimeError: The loss is no longer a number. As after any error, the model has
             the weights that it was given with.
     """
@@ -222,6 +230,11 @@ def update(
     if event_weights is not None:
         event_weights = checked_weights(
             event_weights, len(new), "new event", "event_weights"
+        )
+    if skipped is not None and len(skipped) != len(new):
+        raise ValueError(
+            f"skipped is of {len(skipped):,} events: make it of the {len(new):,} new "
+            "ones."
         )
     grown = grow(events, new, items=items)
     both, end_of_old = grown.events, int(events.time.max())
@@ -236,7 +249,9 @@ def update(
     if event_weights is not None:
         weights = np.ones(len(both))
         weights[grown.row] = event_weights
-    step = _Step(both, settings, start, passes, rate, weights)
+    if skipped is not None:
+        skipped = skipped.moved(grown.row, len(both))
+    step = _Step(both, settings, start, passes, rate, weights, skipped)
     step.queries(start, end)  # refused before anything is spent on it
     cut = None if hold_out is None else _cut(start, end, hold_out)
     if cut is not None:
@@ -474,6 +489,7 @@ class _Step:
         passes: int,
         rate: float,
         weights: np.ndarray | None,
+        skipped: Skipped | None,
     ) -> None:
         self.events = events
         self.settings = settings
@@ -481,6 +497,7 @@ class _Step:
         self.passes = passes
         self.rate = rate
         self.weights = weights
+        self.skipped = skipped
 
     def queries(self, after: int, until: int) -> Queries:
         """Those of a part of the period, which must ask something."""
@@ -497,6 +514,16 @@ class _Step:
             actions=self.settings.target_actions,
         )
 
+    def asked(self, after: int, until: int) -> Queries:
+        """Those by which a model may be judged, drawn where there are many.
+
+        What came of a list is what the model that made it would say again.
+        """
+        found = self.some_queries(after, until)
+        if self.skipped is not None:
+            found = found.with_targets(~self.skipped.from_list[found.target])
+        return drawn_queries(found, self.settings.seed)
+
     def fit(self, model: DecayRetrieval, until: int) -> float:
         """Trains from where the model stands; gives the last pass's loss."""
         # Before each fit, so that the next model is the same without a guard.
@@ -511,6 +538,7 @@ class _Step:
                 until=until,
                 learning_rate=self.rate,
                 event_weights=self.weights,
+                skipped=self.skipped,
             )
 
     def scores(self, model: DecayRetrieval) -> TwoTowerScores:
@@ -532,12 +560,12 @@ def _guarded(
 ) -> Guard:
     """The guard's verdict; the model is left trained up to the cut."""
     seed, as_it_was = step.settings.seed, step.scores(model)
-    if usual is None:
-        before = step.some_queries(step.start, end_of_old)
+    if usual is None and step.skipped is None:
+        before = step.asked(step.start, end_of_old)
         if len(np.unique(before.user)) >= FEWEST_USERS:
-            usual = float(step.recall(as_it_was, drawn_queries(before, seed)).mean())
+            usual = float(step.recall(as_it_was, before).mean())
     on_new = None
-    since = drawn_queries(step.some_queries(end_of_old, end), seed)
+    since = step.asked(end_of_old, end)
     collapse = None
     if len(np.unique(since.user)) >= FEWEST_USERS:
         found = step.recall(as_it_was, since)
@@ -545,7 +573,7 @@ def _guarded(
         if usual is not None:
             least = np.full(len(found), COLLAPSED * usual)
             collapse = compare(found, least, since.user, level=LEVEL, seed=seed)
-    held_out = drawn_queries(step.some_queries(cut, end), seed)
+    held_out = step.asked(cut, end)
     comparison, old, candidate = None, None, None
     users = len(np.unique(held_out.user))
     if users > 1:

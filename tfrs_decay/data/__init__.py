@@ -23,6 +23,7 @@ from tfrs_decay.data.histories import (
 from tfrs_decay.data.published import amazon_reviews, mind
 from tfrs_decay.data.rules import Rules
 from tfrs_decay.data.simulated import SimulatedShop, simulated_shop
+from tfrs_decay.data.skipped import Skipped
 from tfrs_decay.data.sources import (
     complete_journey,
     event_table,
@@ -56,6 +57,7 @@ __all__ = [
     "RawLog",
     "Rules",
     "SimulatedShop",
+    "Skipped",
     "TimeSplit",
     "Window",
     "actions_by_value",

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.examples import value_of_examples
 from tfrs_decay.data.histories import Queries
+from tfrs_decay.data.skipped import Skipped
 
 
 def batches(
@@ -19,6 +20,7 @@ def batches(
     max_targets: int | None = None,
     shuffle_seed: int | None = None,
     target_weights: np.ndarray | None = None,
+    skipped: Skipped | None = None,
     passes_made: int = 0,
 ) -> tf.data.Dataset:
     """Batches queries as the features that `DecayRetrieval` reads.
@@ -47,7 +49,13 @@ def batches(
     ==================  =======  ================  ====================================
 
     With `target_weights` there is also `target_weight`, float32 [batch, targets], by
-    which `DecayRetrieval` multiplies the losses of targets; padding is 0.
+    which `DecayRetrieval` multiplies the losses of targets; padding is 0. With
+    `skipped` there are these, which the targets compete with, where there are any:
+
+    ==================  ======  ==================  ===================================
+    `negative_item`     string  [batch, negatives]  ids
+    `negative_length`   int64   [batch]
+    ==================  ======  ==================  ===================================
 
     What goes with a target is known only once it has happened: it can weigh an example
     or a loss, but a query tower that sees it has seen the answer. `DecayRetrieval`
@@ -64,13 +72,16 @@ def batches(
             order when left out.
         target_weights: [t] what each of the queries' targets weighs in the loss, such
             as `target_weights` gives; none when left out.
+        skipped: What was shown beside each event's item and not taken, such as
+            `feedback.skipped` gives; items that are not in the catalogue are left out.
         passes_made: Epochs that were trained before, by a fit that was cut off and now
             goes on (`training.passes_backed_up`): the first order, and the first draws
             of targets, are then those of the epoch after them.
 
     Raises:
         ValueError: A number is below 1, or `passes_made` below 0, there are no queries,
-            a value is too large for float32, or there is not a weight for each target.
+            a value is too large for float32, there is not a weight for each target, or
+            `skipped` is of another log.
     """
     check_numbers(
         batch_size=batch_size, max_history=max_history, max_targets=max_targets
@@ -93,6 +104,9 @@ def batches(
                 f"for each of the {len(queries.target):,} targets."
             )
         weight = tf.constant(target_weights, tf.float32)
+    negatives = None
+    if skipped is not None:
+        negatives = [tf.constant(one) for one in skipped.of_queries(queries, events)]
 
     def features(query: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         target_first = tf.gather(target_offset, query)
@@ -106,6 +120,18 @@ def batches(
         if weight is not None:
             own = tf.where(in_basket, tf.gather(weight, basket), 0.0)
             weights["target_weight"] = own
+        beside = {}
+        if negatives is not None:
+            offset, place = negatives
+            first = tf.gather(offset, query)
+            length = tf.gather(offset, query + 1) - first
+            position, valid = _ranges(first, length)
+            # With one more, for a log that skipped nothing.
+            at = tf.gather(tf.pad(place, [[0, 1]]), position)
+            beside = {
+                "negative_item": tf.where(valid, columns.ids_at(at), ""),
+                "negative_length": length,
+            }
         return {
             **columns.histories(
                 tf.gather(start, query), tf.gather(stop, query), max_history
@@ -114,6 +140,7 @@ def batches(
             "target_item": tf.where(in_basket, columns.ids_of(event), ""),
             "target_length": target_length,
             **weights,
+            **beside,
             **columns.further("target", event, in_basket),
         }
 
@@ -164,7 +191,11 @@ class EventColumns:
 
     def ids_of(self, event: tf.Tensor) -> tf.Tensor:
         """The item's id of each event: [...] int64 places -> [...] strings."""
-        return tf.gather(self._ids, tf.gather(self._item, event))
+        return self.ids_at(tf.gather(self._item, event))
+
+    def ids_at(self, place: tf.Tensor) -> tf.Tensor:
+        """Ids by their places in the catalogue: [...] int64 -> [...] strings."""
+        return tf.gather(self._ids, place)
 
     def histories(
         self, start: tf.Tensor, stop: tf.Tensor, max_history: int

@@ -4,6 +4,8 @@
 which impression, `report` tells the rates by day, segment and version. Places high in a
 list are looked at more often: `fit_examination` learns how much more, and
 `position_weights` undoes it, in rates of items and in the targets of training.
+`skipped` finds what was passed over, which a model learns more from than from all that
+was never shown.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from tfrs_decay.feedback.joining import Joined, join
 from tfrs_decay.feedback.page import page, write_page
 from tfrs_decay.feedback.reporting import Measured, Report, report
 from tfrs_decay.feedback.served import Served
+from tfrs_decay.feedback.skipping import skipped
 from tfrs_decay.feedback.weighting import PositionWeights, position_weights
 
 __all__ = [
@@ -27,5 +30,6 @@ __all__ = [
     "page",
     "position_weights",
     "report",
+    "skipped",
     "write_page",
 ]
