@@ -16,10 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +47,7 @@ from tfrs_decay.training import (
     refuse_no_queries,
     train,
 )
+from tfrs_decay.writing import whole_folder
 
 POPULARITY_DECAY = Exponential.from_rate(1 / (14 * 86_400))
 """How fast popularity fades, e^(-age / 14 days), for users without a history and where
@@ -229,7 +227,7 @@ def train_run(
     queries_by_period(events, split, settings)
     _refuse_without_texts(events, settings)
     vectors = read_item_vectors(events, settings, say=say)
-    with written_whole(directory) as partial:
+    with whole_folder(directory) as partial:
         save_events(events, partial / "events.npz")
         encoded = encode_texts(events, settings, cache=cache, say=say)
         trained: dict[str, Trained] = {}
@@ -274,28 +272,6 @@ def refuse_existing(directory: str | os.PathLike[str]) -> None:
         raise FileExistsError(
             f"{directory} is there already: remove it or choose another --out."
         )
-
-
-@contextmanager
-def written_whole(directory: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder beside a run's place, which takes it at the end, if that is reached.
-
-    Args:
-        directory: Where the run is to be; nothing may be there.
-
-    Yields:
-        The folder to write to.
-    """
-    directory = Path(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        partial.rename(directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def write_about(about: Mapping[str, Any], directory: Path) -> None:

@@ -38,12 +38,12 @@ from tfrs_decay.runs import (
     load_run,
     refuse_existing,
     write_about,
-    written_whole,
 )
 from tfrs_decay.serving import asking, native
 from tfrs_decay.serving.names import METADATA
 from tfrs_decay.serving.versions import next_version
 from tfrs_decay.training import Settings, drawn_queries, fit_on, refuse_no_queries
+from tfrs_decay.writing import whole_folder
 
 PASSES = 2
 """Over the queries of the new period, where nobody says otherwise."""
@@ -398,7 +398,7 @@ def update_run(
             "final_loss": updated.loss,
         },
     }
-    with written_whole(directory) as partial:
+    with whole_folder(directory) as partial:
         save_events(updated.events, partial / "events.npz")
         updated.model.save(partial / "decay.keras")
         write_about(about, partial)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tfrs_decay.cli.console import without_notices, write
+from tfrs_decay.cli.console import without_notices, write_json
 from tfrs_decay.cli.options import outcome_options, read_arms, read_traffic
 
 if TYPE_CHECKING:
@@ -122,5 +121,4 @@ def _tell(outcome: Outcome, html: str | None, json_path: str | None) -> None:
         from tfrs_decay.experiments import write_page
 
         click.echo(f"Page: {write_page(outcome, html)}")
-    if json_path is not None:
-        write(Path(json_path), json.dumps(outcome.to_dict(), indent=2))
+    write_json(json_path, outcome.to_dict())

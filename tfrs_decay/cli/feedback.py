@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tfrs_decay.cli.console import write
+from tfrs_decay.cli.console import write_json
 from tfrs_decay.cli.options import (
     TIME_UNIT,
     event_options,
@@ -141,8 +140,7 @@ def feedback(
     click.echo(found.report())
     if html is not None:
         click.echo(f"Page: {library.write_page(found, html)}")
-    if json_path is not None:
-        write(Path(json_path), json.dumps(found.to_dict(), indent=2))
+    write_json(json_path, found.to_dict())
     if out is not None:
         weight = None if weights is None else weights.weight
         click.echo(f"Joined: {joined.write(out, weight)}")
