@@ -33,6 +33,7 @@ from tfrs_decay.data.tables import need
 from tfrs_decay.data.vectors import ItemVectors
 from tfrs_decay.decay import Constant, Decay, Exponential
 from tfrs_decay.evaluation import Figures, OwnCounts, Popularity, Scorer, evaluate
+from tfrs_decay.evaluation.figures import K
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.layers import MaximalMarginalRelevance, PrecomputedTower, TextTower
 from tfrs_decay.models import DecayRetrieval
@@ -431,7 +432,7 @@ def scorers_of(run: Run, events: Events) -> dict[str, Scorer]:
 def evaluate_run(
     run: Run,
     *,
-    k: int | Sequence[int] = 20,
+    k: int | Sequence[int] = K,
     scorers: Mapping[str, Scorer] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Figures]]:
