@@ -14,6 +14,7 @@ from tfrs_decay.cli.options import (
     read_columns,
     read_events,
     read_pairs,
+    served_column_option,
     was_given,
 )
 
@@ -35,14 +36,7 @@ def _weight_or_none(context: Any, option: Any, written: str) -> float | None:
     "time and position; where they are known request, version, segment, arm, "
     "propensity and score.",
 )
-@click.option(
-    "--served-column",
-    "served_columns",
-    multiple=True,
-    metavar="NAME=COLUMN",
-    help="What --served calls a column, such as user=customer_id; for each that it "
-    "calls otherwise.",
-)
+@served_column_option
 @click.option(
     "--served-time-unit",
     type=TIME_UNIT,
