@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tfrs_decay as td  # settles legacy Keras before anything touches it
+from tfrs_decay.writing import write_text
 
 import numpy as np  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -40,6 +41,4 @@ def write_json(path: Path | None, figures: Mapping[str, Any]) -> None:
     """Writes figures, whole or not at all; nowhere without a path."""
     if path is None:
         return
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(json.dumps(figures, indent=2) + "\n", path)

@@ -33,7 +33,7 @@ class Variant(NamedTuple):
     decay: td.decay.Decay
 
 
-class Measured(NamedTuple):
+class Variants(NamedTuple):
     """Models that were trained up to a cut, and figures from after it, by name."""
 
     models: dict[str, td.models.DecayRetrieval]
@@ -109,7 +109,7 @@ def measure(
     encoded: np.ndarray | None = None,
     only_new: bool = False,
     life: td.durations.Duration | None = None,
-) -> Measured:
+) -> Variants:
     """Trains models on what comes before a cut, and prints how they do after it.
 
     Args:
@@ -160,7 +160,7 @@ def measure(
     others = {name: one.recall() for name, one in figures.items() if name != MEAN}
     verdicts = td.evaluation.verdicts(others, queries.user, against=DECAY)
     print(f"The others less {DECAY}:\n{td.evaluation.verdict_table(verdicts)}")
-    return Measured(models, figures)
+    return Variants(models, figures)
 
 
 def history_of(events: td.data.Events, user: str | None) -> dict[str, Any]:

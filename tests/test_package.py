@@ -80,6 +80,7 @@ def test_every_public_name_is_there():
 ORDER = [
     "durations",
     "arithmetic",
+    "writing",
     "plots",
     "decay.base",
     "decay.values",

@@ -568,6 +568,22 @@ def test_nothing_is_left_of_what_fails(shop, tmp_path, capsys, runner, others, m
     assert re.search(message, error)
 
 
+def test_what_a_killed_worker_left_is_removed(shop, tmp_path, monkeypatch):
+    from tfrs_decay import preparing_beam
+
+    def killed(rows, log, preparation, folder):
+        (folder / "test").mkdir()
+        (folder / "test" / ".examples-00000-of-00001.parquet.0a.parquet").touch()
+        build(rows, log, preparation, folder)
+
+    build = preparing_beam._build
+    monkeypatch.setattr(preparing_beam, "_build", killed)
+    assert prepare(shop, tmp_path / "out", *BEAM, "--shards", "1") == 0
+    assert [one.name for one in (tmp_path / "out" / "test").iterdir()] == [
+        "examples-00000-of-00001.parquet"
+    ]
+
+
 def test_bad_arguments_are_refused_before_the_log_is_read(
     shop, tmp_path, capsys, monkeypatch
 ):

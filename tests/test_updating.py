@@ -19,6 +19,7 @@ from tfrs_decay import cli, runs, training, updating
 from tfrs_decay.data import Items, RawLog, clean
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.updating import update
+from tfrs_decay.writing import whole_folder
 
 DAY = 86_400
 START = 1_704_067_200
@@ -348,7 +349,7 @@ def test_other_events_than_the_models_are_refused(model, today, old):
 
 def write_run(directory, model, log, settings, cut):
     """A run's folder, of which the last day was not trained on."""
-    with runs.written_whole(directory) as partial:
+    with whole_folder(directory) as partial:
         td.data.save_events(log, partial / "events.npz")
         model.save(partial / "decay.keras")
         split = {"validation": cut - DAY, "test": cut}

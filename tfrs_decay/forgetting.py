@@ -25,6 +25,7 @@ from tfrs_decay.preparing import PERIODS
 from tfrs_decay.serving.homes import without_password
 from tfrs_decay.serving.redis_home import PREFIX
 from tfrs_decay.serving.store import InterestStore
+from tfrs_decay.writing import partial_file, write_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -300,13 +301,10 @@ def _from_examples(path: Path, user: str, counts: dict[Path, int]) -> int:
     rewrite = _REWRITES.get(path.suffix)
     if rewrite is None:
         raise ValueError(f"{path} is neither .parquet nor .tfrecord: look into it")
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
+    with partial_file(path) as partial:
         kept, removed = rewrite(path, partial, user)
         if removed:
             partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     counts[path] = kept
     return removed
 
@@ -325,10 +323,7 @@ def _count_anew(report: Path, counts: dict[Path, int], *, whole: bool) -> int:
     if not whole or told["examples"] == examples:
         return 0
     told["examples"] = examples
-    partial = report.with_name(f".{report.name}.partial")
-    written = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
-    partial.write_text(written, encoding="utf-8")
-    partial.replace(report)
+    write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", report)
     return 0
 
 

@@ -10,12 +10,13 @@ import numpy as np
 
 from tfrs_decay import evaluation
 from tfrs_decay.evaluation import Comparison, Diversified, Figures, Scorer
+from tfrs_decay.evaluation.figures import K
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.runs import Progress, Run, evaluate_run, scorers_of
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredRun:
     """How a run's model does, for whom, and beside what.
 
     Attributes:
@@ -81,10 +82,10 @@ class Measured:
 def measure(
     run: Run,
     *,
-    k: int | Sequence[int] = 20,
+    k: int | Sequence[int] = K,
     diversity: Sequence[float] = (),
     progress: Progress | None = None,
-) -> Measured:
+) -> MeasuredRun:
     """Measures a run's model after its test cut.
 
     Args:
@@ -111,7 +112,7 @@ def measure(
     # Beside the model that they are made of.
     scorers = {"decay": model, **diversified, **scorers}
     tracks = evaluate_run(run, k=k, scorers=scorers, progress=progress)
-    return Measured(
+    return MeasuredRun(
         tracks=tracks,
         segments={
             name: evaluation.segments(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from tfrs_decay.durations import Duration, to_seconds
+from tfrs_decay.writing import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -291,9 +292,9 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Writes a figure as PNG, whole or not at all, and returns its path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial.png")
-    figure.savefig(partial, dpi=110, metadata={"Software": None})
-    return partial.replace(path)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", dpi=110, metadata={"Software": None})
+    return path
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:

@@ -25,6 +25,7 @@ from tfrs_decay.data.files import UNREADABLE, PathLike, checked_file
 from tfrs_decay.data.storage import packed, unpacked
 from tfrs_decay.data.times import LATEST_SECOND, moment_of, refuse_dates
 from tfrs_decay.durations import Duration, to_seconds, to_text
+from tfrs_decay.writing import write_arrays
 
 HALF_LIVES: tuple[Duration | None, ...] = ("2d", "5d", "14d", "45d", None)
 """From this week's fashion to the lasting favourites; None never decays."""
@@ -442,15 +443,14 @@ class PopularityTable:
         path = Path(path)
         if path.suffix.lower() != ".npz":
             raise ValueError(f"{path} ends in {path.suffix!r}; expected .npz.")
-        partial = path.with_name(f".{path.stem}.partial.npz")
         columns: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
         columns |= {name: np.int64(getattr(self, name)) for name in _NUMBERS}
         columns |= packed("ids", self.ids)
         # NaN stands for no decay, and no number for no cut.
         columns["half_lives"] = np.array(self.half_lives, np.float64)
         columns["after"] = np.array([] if self.after is None else [self.after], "int64")
-        np.savez(partial, version=np.int64(VERSION), **columns)
-        partial.replace(path)
+        columns["version"] = np.int64(VERSION)
+        write_arrays(columns, path, compressed=False)
 
     @classmethod
     def load(cls, path: PathLike) -> PopularityTable:

@@ -29,7 +29,7 @@ import numpy as np
 
 from tfrs_decay.data.cleaning import Cleaned, RawLog, clean
 from tfrs_decay.data.events import Events, Items, refuse_context
-from tfrs_decay.data.examples import FORMATS, whole_folder, write_examples
+from tfrs_decay.data.examples import FORMATS, write_examples
 from tfrs_decay.data.histories import actions_to_predict, basket_queries
 from tfrs_decay.data.names import as_text
 from tfrs_decay.data.rules import Rules, beyond_latest
@@ -37,6 +37,7 @@ from tfrs_decay.data.sources import open_log
 from tfrs_decay.data.split import TimeSplit, split_by_time
 from tfrs_decay.data.tables import need
 from tfrs_decay.durations import Duration, to_seconds
+from tfrs_decay.writing import whole_folder
 
 if TYPE_CHECKING:
     import pandas as pd

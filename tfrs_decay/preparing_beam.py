@@ -35,6 +35,7 @@ from tfrs_decay.preparing import (
     of_examples,
 )
 from tfrs_decay.preparing_beam_source import source_of
+from tfrs_decay.writing import whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,6 +78,9 @@ def write_with_beam(
     options = PipelineOptions(list(arguments))
     with beam.Pipeline(runner=runner_named(runner), options=options) as pipeline:
         _build(pipeline | source.rows, source.log, preparation, folder)
+    # A worker that was killed over a file has left the half of it.
+    for left in [*folder.rglob(".*")]:
+        left.unlink(missing_ok=True)
     facts = _Facts.read(folder / "facts.jsonl")
     split = facts.split(preparation)
     examples = {name: facts.counted["examples"][name] for name in PERIODS}
@@ -278,9 +282,8 @@ def _write_rejected(keyed: tuple[int, Iterable[Any]], folder: str) -> None:
 def _write_whole(tables: Iterable[pa.Table], path: Path) -> None:
     # A worker that is started again writes the same file once more.
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
-    write_tables(tables, partial)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        write_tables(tables, partial)
 
 
 def _tables(rows: Iterable[Any], schema: pa.Schema) -> Iterator[pa.Table]:
@@ -331,10 +334,8 @@ def _facts_of_span(span: tuple[int, int]) -> Iterator[tuple[tuple[str, str], int
 
 def _write_lines(keyed: tuple[int, Iterable[str]], path: str) -> None:
     _, lines = keyed
-    partial = Path(path).with_suffix(".partial")
-    with open(partial, "w", encoding="utf-8") as file:
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
-    partial.replace(path)
 
 
 class _Facts(NamedTuple):

@@ -16,10 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +33,7 @@ from tfrs_decay.data.tables import need
 from tfrs_decay.data.vectors import ItemVectors
 from tfrs_decay.decay import Constant, Decay, Exponential
 from tfrs_decay.evaluation import Figures, OwnCounts, Popularity, Scorer, evaluate
+from tfrs_decay.evaluation.figures import K
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.layers import MaximalMarginalRelevance, PrecomputedTower, TextTower
 from tfrs_decay.models import DecayRetrieval
@@ -50,6 +48,7 @@ from tfrs_decay.training import (
     refuse_no_queries,
     train,
 )
+from tfrs_decay.writing import whole_folder
 
 POPULARITY_DECAY = Exponential.from_rate(1 / (14 * 86_400))
 """How fast popularity fades, e^(-age / 14 days), for users without a history and where
@@ -229,7 +228,7 @@ def train_run(
     queries_by_period(events, split, settings)
     _refuse_without_texts(events, settings)
     vectors = read_item_vectors(events, settings, say=say)
-    with written_whole(directory) as partial:
+    with whole_folder(directory) as partial:
         save_events(events, partial / "events.npz")
         encoded = encode_texts(events, settings, cache=cache, say=say)
         trained: dict[str, Trained] = {}
@@ -274,28 +273,6 @@ def refuse_existing(directory: str | os.PathLike[str]) -> None:
         raise FileExistsError(
             f"{directory} is there already: remove it or choose another --out."
         )
-
-
-@contextmanager
-def written_whole(directory: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder beside a run's place, which takes it at the end, if that is reached.
-
-    Args:
-        directory: Where the run is to be; nothing may be there.
-
-    Yields:
-        The folder to write to.
-    """
-    directory = Path(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        partial.rename(directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def write_about(about: Mapping[str, Any], directory: Path) -> None:
@@ -455,7 +432,7 @@ def scorers_of(run: Run, events: Events) -> dict[str, Scorer]:
 def evaluate_run(
     run: Run,
     *,
-    k: int | Sequence[int] = 20,
+    k: int | Sequence[int] = K,
     scorers: Mapping[str, Scorer] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Figures]]:

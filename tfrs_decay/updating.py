@@ -29,6 +29,7 @@ from tfrs_decay.data.vectors import read_vectors
 from tfrs_decay.data.weights import checked_weights
 from tfrs_decay.durations import Duration, to_seconds, to_text
 from tfrs_decay.evaluation import Comparison, compare, evaluate
+from tfrs_decay.evaluation.figures import K
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.runs import (
@@ -39,12 +40,12 @@ from tfrs_decay.runs import (
     load_run,
     refuse_existing,
     write_about,
-    written_whole,
 )
 from tfrs_decay.serving import asking, native
 from tfrs_decay.serving.names import METADATA
 from tfrs_decay.serving.versions import next_version
 from tfrs_decay.training import Settings, drawn_queries, fit_on, refuse_no_queries
+from tfrs_decay.writing import whole_folder
 
 PASSES = 2
 """Over the queries of the new period, where nobody says otherwise."""
@@ -55,9 +56,6 @@ where it should be, and a day is a small sample of what it knows."""
 
 HOLD_OUT = "6h"
 """The last hours of the new period, by which the guard tells."""
-
-K = 20
-"""The guard compares Recall@20."""
 
 FEWEST_USERS = 30
 """Below so many users an interval over them is too short to go by: see `compare`."""
@@ -413,7 +411,7 @@ def update_run(
             "final_loss": updated.loss,
         },
     }
-    with written_whole(directory) as partial:
+    with whole_folder(directory) as partial:
         save_events(updated.events, partial / "events.npz")
         updated.model.save(partial / "decay.keras")
         write_about(about, partial)

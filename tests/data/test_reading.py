@@ -26,6 +26,7 @@ from tfrs_decay.data.examples import write_tables
 from tfrs_decay.decay import Exponential
 from tfrs_decay.layers import ItemTower, TimeDecayPooling
 from tfrs_decay.models import DecayRetrieval
+from tfrs_decay.writing import whole_file
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +189,14 @@ def test_files_that_are_no_examples_are_named(shop_events, queries, tmp_path):
         read_examples([files[2], __file__])
     with pytest.raises(ValueError, match="batch_size=0 must be 1 or more"):
         read_examples([files[2]], batch_size=0)
+
+
+def test_files_that_are_still_written_are_not_read(shop_events, queries, tmp_path):
+    (file,) = write_examples(queries, shop_events, tmp_path / "one")
+    whole = rows_of(read_examples(tmp_path / "one"))
+    with whole_file(file) as partial:
+        partial.write_bytes(file.read_bytes())
+        assert rows_of(read_examples(tmp_path / "one")) == whole
 
 
 def test_a_block_does_not_change_what_is_read(folder, monkeypatch):

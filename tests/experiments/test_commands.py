@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 from simulated_traffic import by_hand
 
-from tfrs_decay import cli
+from tfrs_decay import cli, runs
 from tfrs_decay.data import save_events
 from tfrs_decay.experiments import compare_recommenders
 from tfrs_decay.layers import ItemTower, TimeDecayPooling
 from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.serving import export
+from tfrs_decay.training import Settings
 
 LIVE = ["experiment", "--arm", "control=1", "--arm", "decay=1"]
 
@@ -43,6 +44,11 @@ def folder(shop_events, tmp_path_factory):
     )
     table.to_csv(folder / "traffic.csv", index=False)
     save_events(shop_events, folder / "events.npz")
+    about = {
+        "settings": Settings().to_dict(),
+        "split": {"validation": 0, "test": 0},
+    }
+    runs.write_about(about, folder)
     pd.DataFrame(
         {
             "user": shop_events.users[shop_events.user],
@@ -56,7 +62,7 @@ def folder(shop_events, tmp_path_factory):
 def typed(folder, *more):
     return [
         *("compare", str(folder / "old"), str(folder / "new")),
-        *("--log", str(folder / "traffic.csv"), "--column", "user=customer"),
+        *("--served", str(folder / "traffic.csv"), "--served-column", "user=customer"),
         *more,
     ]
 
@@ -79,19 +85,41 @@ def test_two_exports_are_compared_and_a_page_is_written(
     )
     assert json.loads(numbers.read_text()) == json.loads(json.dumps(found.to_dict()))
     # The same log as a table.
-    assert cli.main(typed(folder, "--history", str(folder / "events.parquet"))) == 0
+    assert cli.main(typed(folder, "--data", str(folder / "events.parquet"))) == 0
     assert printed.split("Page")[0] in capsys.readouterr().out
+
+
+def test_the_users_histories_are_read_as_any_log_is(folder, tmp_path, capsys):
+    log = pd.read_parquet(folder / "events.parquet").assign(action="purchase")
+    log.iloc[1:].to_parquet(tmp_path / "short.parquet")
+    log["when"] = log.pop("time") * 1_000
+    back = log.iloc[:1].assign(action="return", when=log["when"].iloc[0] + 1_000)
+    pd.concat([log, back]).to_parquet(tmp_path / "log.parquet")
+    told = ["--column", "time=when", "--time-unit", "ms", "--taken-back"]
+    outcomes = []
+    for more in (
+        ["--data", str(tmp_path / "log.parquet"), *told, "return=purchase"],
+        ["--data", str(tmp_path / "short.parquet")],
+    ):
+        assert cli.main(typed(folder, *more)) == 0
+        outcomes.append(capsys.readouterr().out.partition("click-through:"))
+    assert outcomes[0][1:] == outcomes[1][1:]
+    assert "2 rows left out: taken back" in outcomes[0][0]
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "give --history or --run: one log that knows"),
-        (["--run", "DIR", "--history", "FILE"], "give --history or --run"),
+        ([], "give --data or --run: one log that knows"),
+        (["--run", "DIR", "--data", "FILE"], "give --data or --run"),
+        (
+            ["--run", "DIR", "--month-first"],
+            "--day-first/--month-first says how --data is read: a run's log has been",
+        ),
         (["--run", "DIR", "--clip", "0"], "clip=0.0 must be a finite number above 0"),
         (["--run", "DIR", "--k", "0"], "k=0 must be 1 or more"),
-        (["--run", "nowhere"], "nowhere/events.npz"),
-        (["--run", "DIR", "--column", "item=sku"], "has no column sku"),
+        (["--run", "nowhere"], "nowhere is not a finished run (it has no run.json)"),
+        (["--run", "DIR", "--served-column", "item=sku"], "has no column sku"),
         (["--run", "DIR", "--reward", "revenue"], "traffic has no column 'revenue'"),
     ],
 )
@@ -105,7 +133,7 @@ def test_a_bad_comparison_ends_in_one_line(folder, capsys, more, message):
 def test_a_live_experiment_is_told(tmp_path, capsys):
     table = pd.DataFrame(by_hand())
     pd.concat([table, table.iloc[:1]]).to_csv(tmp_path / "log.csv", index=False)
-    told = [*LIVE, "--log", str(tmp_path / "log.csv")]
+    told = [*LIVE, "--served", str(tmp_path / "log.csv")]
     assert cli.main(told) == 2
     assert "traffic has 1 rows that stand twice" in capsys.readouterr().err
     page = tmp_path / "new" / "page.html"
@@ -119,7 +147,7 @@ def test_a_live_experiment_is_told(tmp_path, capsys):
 def test_an_interleaving_is_told(tmp_path, capsys):
     arm = ["control", "decay"] * 12
     pd.DataFrame(by_hand(arm=arm)).to_parquet(tmp_path / "log.parquet")
-    told = [*LIVE, "--log", str(tmp_path / "log.parquet")]
+    told = [*LIVE, "--served", str(tmp_path / "log.parquet")]
     assert cli.main([*told, "--interleaved"]) == 0
     assert "Users: 0 won, 9 lost, 3 tied" in capsys.readouterr().out
     assert cli.main(told) == 2

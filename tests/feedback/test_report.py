@@ -216,9 +216,8 @@ def test_joined_rows_are_read_as_an_experiment_and_as_traffic(tmp_path, capsys):
     told = ["--served", str(tmp_path / "served.parquet"), "--out", out]
     assert cli.main(["feedback", *told, "--data", str(tmp_path / "log.parquet")]) == 0
     capsys.readouterr()
-    assert (
-        cli.main(["experiment", "--log", out, "--arm", "old=1", "--arm", "new=1"]) == 0
-    )
+    told = ["--served", out, "--arm", "old=1", "--arm", "new=1"]
+    assert cli.main(["experiment", *told]) == 0
     said = capsys.readouterr().out
     assert "click-through:\n" in said and "conversion:\n" in said
     assert "30 users" in said and "left out" not in said

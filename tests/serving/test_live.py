@@ -8,7 +8,7 @@ import pytest
 
 from tfrs_decay.serving.live import LiveModel, VersionStatus
 from tfrs_decay.serving.native import TensorFlowError
-from tfrs_decay.serving.statuses import Refused
+from tfrs_decay.serving.statuses import RequestRefused
 
 
 class Model:
@@ -196,7 +196,7 @@ def test_closing_does_not_wait_for_what_loads(tmp_path):
 
 def test_what_is_not_served_is_refused(live, tmp_path):
     with (
-        pytest.raises(Refused, match=r"No version of .* is up") as refused,
+        pytest.raises(RequestRefused, match=r"No version of .* is up") as refused,
         live.lease(),
     ):
         pass
@@ -206,7 +206,7 @@ def test_what_is_not_served_is_refused(live, tmp_path):
     with live.lease(3) as loaded:
         assert loaded.version == 3
     with (
-        pytest.raises(Refused, match="Version 2 is not served: 3 is") as refused,
+        pytest.raises(RequestRefused, match="Version 2 is not served: 3 is") as refused,
         live.lease(2),
     ):
         pass

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import click
+
+from tfrs_decay.writing import write_text
 
 FOUND_WRONG = 1
 """Exit status: the command did its work, and found or left something wrong."""
@@ -77,9 +79,7 @@ def progress(blocks: Iterable[Any], label: str) -> Iterator[Any]:
         yield from bar
 
 
-def write(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all, and the folders that it needs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+def write_json(path: str | None, found: Mapping[str, Any]) -> None:
+    """Writes what a command found, where a file was asked for."""
+    if path is not None:
+        write_text(json.dumps(found, indent=2) + "\n", path)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tfrs_decay.cli.console import without_notices, write
-from tfrs_decay.cli.options import outcome_options, read_arms, read_traffic
+from tfrs_decay.cli.console import without_notices, write_json
+from tfrs_decay.cli.options import (
+    history_options,
+    outcome_options,
+    read_arms,
+    read_history,
+    read_traffic,
+)
 
 if TYPE_CHECKING:
     from tfrs_decay.experiments import Outcome
@@ -19,13 +24,7 @@ if TYPE_CHECKING:
 @click.argument("control", metavar="A")
 @click.argument("other", metavar="B")
 @outcome_options
-@click.option(
-    "--history",
-    metavar="FILE",
-    help="The log that knows what the users had done before: a table with the columns "
-    "user, item, time and, optionally, action.",
-)
-@click.option("--run", "run_directory", help="Or the run whose log knows it.")
+@history_options
 @click.option("--k", default=20, show_default=True, help="Items a list.")
 @click.option(
     "--clip", type=float, help="Cut weights above this.  [default: none are cut]"
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 def compare(
     control: str,
     other: str,
-    history: str | None,
-    run_directory: str | None,
     k: int,
     clip: float | None,
     html: str | None,
@@ -43,23 +40,15 @@ def compare(
 ) -> None:
     """Replay two exports, A and B, over traffic that a third recommender served.
 
-    --log has the columns user, time, item, propensity (the chance with which this item
-    was shown at this place) and click, purchase or conversion; where they are known
-    position (from 1 on), request (its list's id) and segment. Each export is asked what
-    it would have shown; both should have been trained on what came before that traffic.
+    --served has the columns user, time, item, propensity (the chance with which this
+    item was shown at this place) and click, purchase or conversion; where they are
+    known position (from 1 on), request (its list's id) and segment. --data or --run
+    knows what these users had done before. Each export is asked what it would have
+    shown; both should have been trained on what came before that traffic.
     """
-    if (history is None) == (run_directory is None):
-        raise click.UsageError(
-            "give --history or --run: one log that knows the users' histories."
-        )
-    from tfrs_decay import data, experiments
+    from tfrs_decay import experiments
 
-    if run_directory is not None:
-        events = data.load_events(Path(run_directory) / "events.npz")
-    else:
-        cleaned = data.clean(data.open_log(str(history)))
-        click.echo(cleaned.report())
-        events = cleaned.events
+    events = read_history(options)
     traffic, how = read_traffic(options)
     names = [Path(one).resolve().name for one in (control, other)]
     if names[0] == names[1]:
@@ -102,8 +91,8 @@ def experiment(
 ) -> None:
     """Tell what a live experiment found, from its impressions.
 
-    --log has the columns user, arm, item, time and click, purchase or conversion; where
-    they are known position (from 1 on), request (its list's id) and segment.
+    --served has the columns user, arm, item, time and click, purchase or conversion;
+    where they are known position (from 1 on), request (its list's id) and segment.
     """
     from tfrs_decay import experiments
 
@@ -122,5 +111,4 @@ def _tell(outcome: Outcome, html: str | None, json_path: str | None) -> None:
         from tfrs_decay.experiments import write_page
 
         click.echo(f"Page: {write_page(outcome, html)}")
-    if json_path is not None:
-        write(Path(json_path), json.dumps(outcome.to_dict(), indent=2))
+    write_json(json_path, outcome.to_dict())

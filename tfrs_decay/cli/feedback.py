@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tfrs_decay.cli.console import write
+from tfrs_decay.cli.console import write_json
 from tfrs_decay.cli.options import (
     TIME_UNIT,
     event_options,
     read_columns,
     read_events,
     read_pairs,
+    served_column_option,
     was_given,
 )
 
@@ -36,14 +36,7 @@ def _weight_or_none(context: Any, option: Any, written: str) -> float | None:
     "time and position; where they are known request, version, segment, arm, "
     "propensity and score.",
 )
-@click.option(
-    "--served-column",
-    "served_columns",
-    multiple=True,
-    metavar="NAME=COLUMN",
-    help="What --served calls a column, such as user=customer_id; for each that it "
-    "calls otherwise.",
-)
+@served_column_option
 @click.option(
     "--served-time-unit",
     type=TIME_UNIT,
@@ -141,8 +134,7 @@ def feedback(
     click.echo(found.report())
     if html is not None:
         click.echo(f"Page: {library.write_page(found, html)}")
-    if json_path is not None:
-        write(Path(json_path), json.dumps(found.to_dict(), indent=2))
+    write_json(json_path, found.to_dict())
     if out is not None:
         weight = None if weights is None else weights.weight
         click.echo(f"Joined: {joined.write(out, weight)}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tfrs_decay.cli.console import progress, without_notices, write
+from tfrs_decay.cli.console import progress, without_notices, write_json
 from tfrs_decay.cli.options import (
     MODEL_OPTIONS,
     combined_options,
@@ -273,8 +272,7 @@ def evaluate(
     click.echo(measured.report())
     for line in measured.warnings():
         click.echo(f"Warning {line}", err=True)
-    if json_path is not None:
-        write(Path(json_path), json.dumps(measured.to_dict(), indent=2))
+    write_json(json_path, measured.to_dict())
 
 
 @click.command()

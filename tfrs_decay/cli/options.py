@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tfrs_decay.cli.console import without_notices
 from tfrs_decay.durations import to_seconds
 from tfrs_decay.families import DEFAULT, NAMED, NAMES, named_decay
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tfrs_decay.data import Cleaned, RawLog, Rules, TimeSplit
+    from tfrs_decay.data import Cleaned, Events, RawLog, Rules, TimeSplit
     from tfrs_decay.decay import Decay
     from tfrs_decay.training import Settings
 
@@ -39,15 +40,18 @@ def _together(*options: Options) -> Options:
     return decorate
 
 
-_DATA = click.option(
-    "--data",
-    required=True,
-    help="complete-journey, simulated, or a file: UCI Online Retail (.parquet, "
-    ".csv, .xlsx), reviews of Amazon Reviews 2023 (.jsonl, .jsonl.gz, .csv), any "
-    "table (.csv, .parquet, .jsonl) with the columns user, item, time and, "
-    "optionally, action and value; or a folder with MovieLens, MIND, or "
-    "NAME.jsonl and meta_NAME.jsonl of Amazon Reviews.",
-)
+def _data(*, required: bool) -> Options:
+    return click.option(
+        "--data",
+        required=required,
+        help="What users did: complete-journey, simulated, or a file: UCI Online "
+        "Retail (.parquet, .csv, .xlsx), reviews of Amazon Reviews 2023 (.jsonl, "
+        ".jsonl.gz, .csv), any table (.csv, .parquet, .jsonl) with the columns user, "
+        "item, time and, optionally, action and value; or a folder with MovieLens, "
+        "MIND, or NAME.jsonl and meta_NAME.jsonl of Amazon Reviews.",
+    )
+
+
 _COLUMN = click.option(
     "--column",
     "columns",
@@ -60,7 +64,7 @@ TIME_UNIT = click.Choice(["s", "ms", "us", "ns"])
 """What a unit of times may be."""
 
 _FILES = (
-    _DATA,
+    _data(required=True),
     click.option(
         "--items",
         help="Table with the columns item and text, for your own log; or "
@@ -168,8 +172,27 @@ log_options = _together(
 # A log that is added to another holds all of its users.
 added_options = _together(*_FILES, *_RULES)
 
-event_options = _together(_DATA, _COLUMN, *_RULES)
+event_options = _together(_data(required=True), _COLUMN, *_RULES)
 """Of a log whose events alone are read, those of all users."""
+
+history_options = _together(
+    _data(required=False),
+    _COLUMN,
+    *_RULES,
+    click.option(
+        "--run", "run_directory", help="Or the run whose log knows what users did."
+    ),
+)
+"""Of such a log, or of a run that has read it; `read_history` asks for one."""
+
+served_column_option = click.option(
+    "--served-column",
+    "served_columns",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="What --served calls a column, such as user=customer_id; for each that it "
+    "calls otherwise.",
+)
 
 combined_options = _together(
     *_SOURCE,
@@ -385,20 +408,13 @@ decay_options = _together(
 
 outcome_options = _together(
     click.option(
-        "--log",
-        "traffic",
+        "--served",
+        "served_path",
         required=True,
         metavar="FILE",
-        help="The impressions, one a row (.csv, .parquet, .jsonl, .xlsx).",
+        help="What was shown, one row an item (.csv, .parquet, .jsonl, .xlsx).",
     ),
-    click.option(
-        "--column",
-        "columns",
-        multiple=True,
-        metavar="NAME=COLUMN",
-        help="What the file calls a column, such as user=customer_id; for each that it "
-        "calls otherwise.",
-    ),
+    served_column_option,
     click.option(
         "--reward",
         "rewards",
@@ -508,12 +524,34 @@ def read_events_of(log: RawLog, options: Mapping[str, Any]) -> Cleaned:
     return cleaned
 
 
+def read_history(options: Mapping[str, Any]) -> Events:
+    """The events of the log that `history_options` name, or of the run."""
+    run = options["run_directory"]
+    if (options["data"] is None) == (run is None):
+        raise click.UsageError(
+            "give --data or --run: one log that knows the users' histories."
+        )
+    if run is None:
+        return read_events(options).events
+    for name in ("columns", "taken_back", *_RULE_NAMES):
+        if was_given(name):
+            raise click.UsageError(
+                f"{_OPTIONS.get(name, _typed(name))} says how --data is read: a run's "
+                "log has been read."
+            )
+    with without_notices():
+        from tfrs_decay import runs
+
+    return runs.load_run(run).events()
+
+
 def read_traffic(options: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Logged impressions, and how they are compared, as `outcome_options` tell it."""
+    """What was shown, and how it is compared, as `outcome_options` tell it."""
     from tfrs_decay.data.tables import read_table, renamed
 
-    table = read_table(options["traffic"])
-    return renamed(table, read_columns(options["columns"]), options["traffic"]), {
+    path = options["served_path"]
+    columns = read_columns(options["served_columns"], "--served-column")
+    return renamed(read_table(path), columns, path), {
         "rewards": list(options["rewards"]) or None,
         "duplicates": "drop" if options["drop_duplicates"] else "refuse",
         "seed": options["seed"],

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import click
 
-from tfrs_decay.cli.console import FOUND_WRONG, without_notices, write
+from tfrs_decay.cli.console import FOUND_WRONG, without_notices, write_json
 
 
 @click.command()
@@ -36,8 +33,7 @@ def doctor(
 
         found = examine(encoder=encoder, cache=cache)
     click.echo(found.report())
-    if json_path is not None:
-        write(Path(json_path), json.dumps(found.to_dict(), indent=2))
+    write_json(json_path, found.to_dict())
     if not found.healthy:
         context.exit(FOUND_WRONG)
 

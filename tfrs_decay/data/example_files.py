@@ -37,7 +37,12 @@ def files_of(source: Any) -> list[Path]:
                 f"{folder}: no such folder; expected one of `write_examples`, or a "
                 "list of files."
             )
-        files = sorted(one for one in folder.iterdir() if one.suffix in SUFFIXES)
+        files = sorted(
+            one
+            for one in folder.iterdir()
+            # Hidden are those that are still written, or that a killed command left.
+            if one.suffix in SUFFIXES and not one.name.startswith(".")
+        )
     else:
         files = [Path(one) for one in source]
     missing = [one for one in files if not one.is_file()]

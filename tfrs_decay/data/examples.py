@@ -30,10 +30,7 @@ which device. It can weigh an example or a loss; the query tower must never see 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +39,7 @@ import numpy as np
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import Queries
 from tfrs_decay.data.tables import need
+from tfrs_decay.writing import whole_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -205,23 +203,6 @@ def write_examples(
 def shard_name(number: int, shards: int, file_format: str) -> str:
     """What a file of examples is called."""
     return f"examples-{number:05d}-of-{shards:05d}.{file_format}"
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder under another name, which gets its own once all is written.
-
-    After an error nothing is left of it.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def write_tables(tables: Iterable[pa.Table], path: Path) -> None:

@@ -6,12 +6,12 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfrs_decay.data.events import Events, Items
+from tfrs_decay.writing import write_arrays
 
 _COLUMNS = ("user", "time", "action", "item")
 
@@ -23,8 +23,6 @@ def save_events(events: Events, path: str | os.PathLike[str]) -> None:
         events: Clean events.
         path: The file, ending in .npz; replaced if it is there.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.stem}.partial.npz")
     columns: dict[str, Any] = {name: getattr(events, name) for name in _COLUMNS}
     for name, strings in (
         ("users", events.users),
@@ -39,8 +37,7 @@ def save_events(events: Events, path: str | os.PathLike[str]) -> None:
     columns |= packed("context", events.context)
     for number, values in enumerate(events.context.values()):
         columns |= packed(f"context_{number}", values)
-    np.savez_compressed(partial, **columns)
-    partial.replace(path)
+    write_arrays(columns, path)
 
 
 def load_events(path: str | os.PathLike[str]) -> Events:

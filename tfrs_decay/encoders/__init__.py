@@ -38,6 +38,7 @@ from tfrs_decay.encoders import (
     _weights,
 )
 from tfrs_decay.encoders._description import EncoderDescription, describe
+from tfrs_decay.writing import whole_folder
 
 __all__ = [
     "EncoderDescription",
@@ -184,17 +185,10 @@ def convert(
     files = [config, *tensors.files, *tokenizer.files]
     description = EncoderDescription(**about, fingerprint=_fingerprint(files, about))
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # A sibling, so that the rename stays on one file system; a folder inside it,
-    # because temporary directories are private to their user and `out` is not.
-    with tempfile.TemporaryDirectory(
-        prefix=f".{target.name}-", dir=target.parent
-    ) as scratch:
-        made = Path(scratch) / target.name
+    with whole_folder(target) as made:
         preprocessor.save(str(made / "preprocessor"))
         encoder.save(str(made / "encoder"), save_format="tf")
         description.write(made / "encoder")
-        made.rename(target)
     return EncoderPaths(target / "preprocessor", target / "encoder")
 
 

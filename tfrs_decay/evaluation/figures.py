@@ -25,6 +25,9 @@ from tfrs_decay.evaluation.ranking import ranked
 Progress = Callable[[list[Queries]], Iterable[Queries]]
 """Gives the blocks back one by one and shows how far it is, as `tqdm` does."""
 
+K = 20
+"""Items a list is judged by, where nobody says how many."""
+
 
 @dataclass(frozen=True, eq=False)
 class Figures:
@@ -174,7 +177,7 @@ def evaluate(
     queries: Queries,
     events: Events,
     *,
-    k: int | Sequence[int] = 20,
+    k: int | Sequence[int] = K,
     exclude_seen: bool = False,
     block: int = 256,
     progress: Progress | None = None,

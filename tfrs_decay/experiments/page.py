@@ -18,7 +18,6 @@ from tfrs_decay.experiments.page_parts import (
     figure,
     section,
     table,
-    write_whole,
 )
 from tfrs_decay.experiments.wording import (
     KINDS,
@@ -29,6 +28,7 @@ from tfrs_decay.experiments.wording import (
     headline,
     sentences,
 )
+from tfrs_decay.writing import write_text
 
 
 def write_page(
@@ -41,7 +41,7 @@ def write_page(
         path: The file, which is overwritten; its folder is made.
         title: As in `page`.
     """
-    return write_whole(page(outcome, title=title), path)
+    return write_text(page(outcome, title=title), path)
 
 
 def page(outcome: Outcome, *, title: str | None = None) -> str:

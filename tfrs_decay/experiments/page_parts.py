@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 
 from tfrs_decay.experiments.page_style import STYLE
 
@@ -26,20 +24,6 @@ def document(title: str, body: Iterable[str]) -> str:
         + "\n".join(filter(None, body))
         + "</main></body></html>\n"
     )
-
-
-def write_whole(text: str, path: str | os.PathLike[str]) -> Path:
-    """Writes a page, whole or not at all, and returns its path.
-
-    Args:
-        text: The page.
-        path: The file, which is overwritten; its folder is made.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(path)
 
 
 def section(heading: str, body: str) -> str:

@@ -17,6 +17,7 @@ from tfrs_decay.data.names import recoded
 from tfrs_decay.data.weights import checked_weights
 from tfrs_decay.durations import Duration, to_seconds, to_text
 from tfrs_decay.feedback.served import Served
+from tfrs_decay.writing import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,9 +172,9 @@ class Joined:
             raise ValueError(f"{path}: joined impressions are written as .parquet.")
         table = self.table(weight)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        table.to_parquet(partial, index=False)
-        return partial.replace(path)
+        with whole_file(path) as partial:
+            table.to_parquet(partial, index=False)
+        return path
 
     def summary(self) -> str:
         """What was joined, left over and left out, for people."""

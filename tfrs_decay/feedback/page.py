@@ -16,10 +16,10 @@ from tfrs_decay.experiments.page_parts import (
     figure,
     section,
     table,
-    write_whole,
 )
 from tfrs_decay.feedback.joining import ANSWERED
 from tfrs_decay.feedback.reporting import Measured, Report
+from tfrs_decay.writing import write_text
 
 READING = (
     "A rate is the share of impressions that something came of; an impression is one "
@@ -42,7 +42,7 @@ def write_page(
         path: The file, which is overwritten; its folder is made.
         title: Above the page.
     """
-    return write_whole(page(report, title=title), path)
+    return write_text(page(report, title=title), path)
 
 
 def page(report: Report, *, title: str = "Feedback") -> str:

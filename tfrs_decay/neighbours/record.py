@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tfrs_decay.data.files import UNREADABLE, PathLike, checked_file
+from tfrs_decay.writing import write_arrays
 
 NO_NEIGHBOUR = -1
 """The place of a neighbour that an item does not have."""
@@ -158,13 +159,11 @@ class Neighbours:
         path = Path(path)
         if path.suffix.lower() != ".npz":
             raise ValueError(f"{path} ends in {path.suffix!r}; expected .npz.")
-        partial = path.with_name(f".{path.stem}.partial.npz")
         arrays = {"item": self.item, "weight": self.weight}
         if self.cost is not None:
             for name, number in dataclasses.asdict(self.cost).items():
                 arrays[f"cost_{name}"] = np.asarray(number)
-        np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
-        partial.replace(path)
+        write_arrays(arrays, path)
 
     @classmethod
     def load(cls, path: PathLike) -> Neighbours:

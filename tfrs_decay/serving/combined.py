@@ -15,6 +15,7 @@ from tfrs_decay.layers.history import FOREVER, History
 from tfrs_decay.layers.own_items import NO_ITEM, place_among
 from tfrs_decay.layers.ranking_head import RankingHead
 from tfrs_decay.layers.top_k import LOWEST_SCORE, top_k
+from tfrs_decay.serving.names import DEFAULT_K
 from tfrs_decay.serving.signatures import (
     RECOMMEND,
     Catalogue,
@@ -55,7 +56,7 @@ class CombinedRecommender(tf.Module):
         head: RankingHead,
         items: Items,
         *,
-        k: int = 20,
+        k: int = DEFAULT_K,
         exclude_seen: bool = False,
         max_history: int | None = 500,
     ) -> None:
@@ -155,7 +156,7 @@ def export_combined(
     items: Items,
     directory: str | os.PathLike[str],
     *,
-    k: int = 20,
+    k: int = DEFAULT_K,
     exclude_seen: bool = False,
     max_history: int | None = 500,
     recall: float | None = None,

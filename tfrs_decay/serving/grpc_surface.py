@@ -32,7 +32,7 @@ from tfrs_decay.serving.protos import (
 )
 from tfrs_decay.serving.rest_format import DEFAULT_SIGNATURE
 from tfrs_decay.serving.service import Service
-from tfrs_decay.serving.statuses import Refused
+from tfrs_decay.serving.statuses import RequestRefused
 
 try:
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -143,7 +143,7 @@ def _told(service: Service, context: Any) -> Iterator[None]:
     """Counts an answer, and tells the client why there is none."""
     try:
         yield
-    except Refused as refusal:
+    except RequestRefused as refusal:
         _abort(service, context, refusal.code, refusal.message)
     except Exception:  # The process lives, whatever was asked.
         traceback.print_exc()
@@ -187,7 +187,7 @@ def _predict(service: Service, request: Any, seconds: float | None) -> Any:
     wanted = list(request.output_filter) or list(answer.outputs)
     unknown = sorted(set(wanted) - set(answer.outputs))
     if unknown:
-        raise Refused(
+        raise RequestRefused(
             "INVALID_ARGUMENT",
             f"output_filter has {unknown}, and the outputs are "
             f"{sorted(answer.outputs)}.",
@@ -202,7 +202,7 @@ def _predict(service: Service, request: Any, seconds: float | None) -> Any:
 def _metadata(service: Service, request: Any) -> Any:
     fields = list(request.metadata_field)
     if not fields or set(fields) != {"signature_def"}:
-        raise Refused(
+        raise RequestRefused(
             "INVALID_ARGUMENT",
             f"metadata_field is {fields}: the one that is known is 'signature_def'.",
         )
@@ -227,7 +227,7 @@ def _statuses(service: Service, request: Any) -> Any:
 
 def _version(spec: Any) -> int | None:
     if spec.version_label:
-        raise Refused(
+        raise RequestRefused(
             "INVALID_ARGUMENT",
             f"version_label is {spec.version_label!r}, and versions have no labels "
             "here: ask for a version's number, or for none.",

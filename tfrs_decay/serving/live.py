@@ -13,7 +13,7 @@ from tfrs_decay.serving.native import (
     TensorFlowError,
     version_directories,
 )
-from tfrs_decay.serving.statuses import HTTP_STATUS, Refused
+from tfrs_decay.serving.statuses import HTTP_STATUS, RequestRefused
 
 # What of a version's files tells whether they changed.
 _Files = frozenset[tuple[str, int, int]]
@@ -98,14 +98,16 @@ class LiveModel:
             version: The one that must be it; whichever is served when left out.
 
         Raises:
-            Refused: That version is not served, or none is.
+            RequestRefused: That version is not served, or none is.
         """
         with self._changed:
             loaded = self._current
             if loaded is None:
-                raise Refused("UNAVAILABLE", f"No version of {self.directory} is up.")
+                raise RequestRefused(
+                    "UNAVAILABLE", f"No version of {self.directory} is up."
+                )
             if version is not None and version != loaded.version:
-                raise Refused(
+                raise RequestRefused(
                     "NOT_FOUND",
                     f"Version {version} is not served: {loaded.version} is.",
                 )

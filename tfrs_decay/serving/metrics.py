@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from tfrs_decay.serving.names import INSTALL
-from tfrs_decay.serving.statuses import Refused
+from tfrs_decay.serving.statuses import RequestRefused
 
 try:
     import prometheus_client
@@ -77,7 +77,7 @@ class Metrics:
         self._in_flight.inc()
         try:
             yield
-        except Refused as refusal:
+        except RequestRefused as refusal:
             status = refusal.code
             raise
         except BaseException:

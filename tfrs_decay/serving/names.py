@@ -13,6 +13,9 @@ METADATA = EXTRA / "tfrs_decay.json"
 WARMUP = EXTRA / "tf_serving_warmup_requests"
 """The requests that a server runs before it serves: TensorFlow Serving's own name."""
 
+DEFAULT_K = 20
+"""Items an answer has where nobody says."""
+
 INSTALL = "pip install 'tfrs-decay[serving]'"
 """What brings the libraries of gRPC, the official messages and metrics."""
 

@@ -18,6 +18,7 @@ from tfrs_decay.layers.repeat import Repeats
 from tfrs_decay.layers.time_decay_pooling import TimeDecayPooling
 from tfrs_decay.layers.top_k import LOWEST_SCORE, top_k
 from tfrs_decay.serving.kept_interest import KeptInterest
+from tfrs_decay.serving.names import DEFAULT_K
 from tfrs_decay.serving.signatures import (
     CHOICES,
     EVENTS,
@@ -92,7 +93,7 @@ class Recommender(tf.Module):
         self,
         model: InterestModel,
         *,
-        k: int = 20,
+        k: int = DEFAULT_K,
         popularity: np.ndarray | None = None,
         exclude_seen: bool = False,
         max_history: int | None = None,

@@ -19,7 +19,7 @@ from typing import Any
 from tfrs_decay.serving import rest_format
 from tfrs_decay.serving.metrics import CONTENT_TYPE
 from tfrs_decay.serving.service import Service
-from tfrs_decay.serving.statuses import Refused
+from tfrs_decay.serving.statuses import RequestRefused
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 """Where TensorFlow Serving's own documentation puts them."""
@@ -216,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Refuses a body that is too large before it is sent."""
         try:
             self._length()
-        except Refused as refusal:
+        except RequestRefused as refusal:
             self.send_error(refusal.http, refusal.message)
             return False
         go_on = super().handle_expect_100()
@@ -229,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
             try:
                 body, kind = ask()
                 status = 200
-            except Refused as refusal:
+            except RequestRefused as refusal:
                 body, kind = _error(refusal.message), "application/json"
                 status = refusal.http
             except (TimeoutError, ConnectionError):
@@ -283,14 +283,14 @@ class _Handler(BaseHTTPRequestHandler):
                 question = rest_format.read_request(body, loaded.model.signatures)
             except ValueError as error:
                 with service.metrics.request("rest", "unknown"):
-                    raise Refused("INVALID_ARGUMENT", str(error)) from error
+                    raise RequestRefused("INVALID_ARGUMENT", str(error)) from error
             answer = service.predict(
                 loaded, question.signature, lambda _: question.inputs, surface="rest"
             )
         try:
             written = rest_format.write_answer(answer.outputs, by_row=question.by_row)
         except ValueError as error:
-            raise Refused("INVALID_ARGUMENT", str(error)) from error
+            raise RequestRefused("INVALID_ARGUMENT", str(error)) from error
         return written, "application/json"
 
     def _length(self) -> int:
@@ -298,19 +298,19 @@ class _Handler(BaseHTTPRequestHandler):
         chunked = "Transfer-Encoding" in self.headers
         if chunked or not (text.isascii() and text.isdigit()):
             self.close_connection = True
-            raise Refused(
+            raise RequestRefused(
                 "INVALID_ARGUMENT", "the request has no Content-Length.", http=411
             )
         if len(text) > _MOST_DIGITS:
             self.close_connection = True
-            raise Refused(
+            raise RequestRefused(
                 "INVALID_ARGUMENT", f"the request's Content-Length is no length: {text}"
             )
         length = int(text)
         most = self.server.service.limits.request_bytes
         if length > most:
             self.close_connection = True
-            raise Refused(
+            raise RequestRefused(
                 "RESOURCE_EXHAUSTED",
                 f"the request has {length:,} bytes, and {most:,} are taken.",
                 http=413,
@@ -320,7 +320,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         try:
             length = self._length()
-        except Refused as refusal:
+        except RequestRefused as refusal:
             if refusal.http == 413:
                 self._pass_over()
             raise
@@ -338,8 +338,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _path(self) -> str:
         return urllib.parse.unquote(self.path.partition("?")[0])
 
-    def _malformed(self) -> Refused:
-        return Refused(
+    def _malformed(self) -> RequestRefused:
+        return RequestRefused(
             "INVALID_ARGUMENT", f"Malformed request: {self.command} {self.path}"
         )
 
@@ -365,7 +365,7 @@ def _version(text: str | None) -> int | None:
     if text is None:
         return None
     if len(text) > _MOST_DIGITS or int(text) > _LARGEST_VERSION:
-        raise Refused(
+        raise RequestRefused(
             "INVALID_ARGUMENT", f"Failed to convert version: {text} to numeric."
         )
     return int(text)

@@ -10,15 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_decay.layers.diversity import MaximalMarginalRelevance
+from tfrs_decay.serving.names import DEFAULT_K
 from tfrs_decay.serving.recommender import InterestModel, Recommender, repeats_of
 from tfrs_decay.serving.versions import next_version, write_version
 from tfrs_decay.serving.warmup import example
 
 PARTS = ("all", "recommend", "query")
 """What an export may hold."""
-
-DEFAULT_K = 20
-"""Items an answer has where nobody says."""
 
 
 def export(

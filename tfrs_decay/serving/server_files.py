@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
+
+from tfrs_decay.writing import write_text
 
 BATCH = 64
 """Rows that a server joins at most."""
@@ -84,14 +85,5 @@ def write_server_files(
         path = base / file
         if path.exists() and not overwrite:
             continue
-        handle, partial = tempfile.mkstemp(prefix=f".{file}.", dir=base)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                out.write(text)
-            os.chmod(partial, 0o644)
-            os.replace(partial, path)
-        except BaseException:
-            os.unlink(partial)
-            raise
-        written.append(path)
+        written.append(write_text(text, path))
     return written

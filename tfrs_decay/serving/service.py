@@ -16,7 +16,7 @@ from tfrs_decay.serving.live import LiveModel, Loaded, VersionStatus
 from tfrs_decay.serving.metrics import Metrics
 from tfrs_decay.serving.native import Signature, TensorFlowError
 from tfrs_decay.serving.rest_format import BYTES_SUFFIX
-from tfrs_decay.serving.statuses import HTTP_STATUS, Refused
+from tfrs_decay.serving.statuses import HTTP_STATUS, RequestRefused
 
 # gRPC says of a request without a deadline that it has 292 years, which no clock has.
 _LONGEST_WAIT = 86_400.0
@@ -88,7 +88,7 @@ class Service:
         """The version that is served, kept open within.
 
         Raises:
-            Refused: The model has another name, or the version is not served.
+            RequestRefused: The model has another name, or the version is not served.
         """
         self._own(name)
         with self.live.lease(version) as loaded:
@@ -104,21 +104,21 @@ class Service:
             version: The only one that is asked for; all when left out.
 
         Raises:
-            Refused: The model has another name, or nothing is known of the version.
+            RequestRefused: Of a model of another name, or an unknown version.
         """
         self._own(name)
         known = self.live.statuses()
         if version is None:
             return known
         if version not in known:
-            raise Refused(
+            raise RequestRefused(
                 "NOT_FOUND", f"Could not find version {version} of model {name}."
             )
         return {version: known[version]}
 
     def _own(self, name: str) -> None:
         if name != self.name:
-            raise Refused(
+            raise RequestRefused(
                 "NOT_FOUND", f"There is no model {name!r}: {self.name!r} is served."
             )
 
@@ -141,7 +141,7 @@ class Service:
             seconds: How long the client waits; no end when left out.
 
         Raises:
-            Refused: The request is wrong, came too late, or was one too many.
+            RequestRefused: The request is wrong, came too late, or was one too many.
         """
         there = loaded.model.signatures.get(signature)
         with (
@@ -162,7 +162,7 @@ class Service:
     def _turn(self, seconds: float | None) -> Iterator[None]:
         """Waits for a place among those that run."""
         if not self._places.acquire(blocking=False):
-            raise Refused(
+            raise RequestRefused(
                 "RESOURCE_EXHAUSTED",
                 f"{self.limits.running()} requests run and {self.limits.queued} wait: "
                 "try again later.",
@@ -171,7 +171,9 @@ class Service:
         try:
             left = None if seconds is None else min(max(0.0, seconds), _LONGEST_WAIT)
             if not self._running.acquire(timeout=left):
-                raise Refused("DEADLINE_EXCEEDED", "the deadline passed in the queue.")
+                raise RequestRefused(
+                    "DEADLINE_EXCEEDED", "the deadline passed in the queue."
+                )
             try:
                 yield
             finally:
@@ -187,9 +189,9 @@ def _refusals() -> Iterator[None]:
         yield
     except TensorFlowError as error:
         code = error.code if error.code in HTTP_STATUS else "UNKNOWN"
-        raise Refused(code, str(error)) from error
+        raise RequestRefused(code, str(error)) from error
     except ValueError as error:
-        raise Refused("INVALID_ARGUMENT", str(error)) from error
+        raise RequestRefused("INVALID_ARGUMENT", str(error)) from error
 
 
 def _check(arrays: Mapping[str, NDArray[Any]], signature: str) -> None:

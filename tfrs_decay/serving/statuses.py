@@ -27,7 +27,7 @@ HTTP_STATUS = {
 _LONGEST_MESSAGE = 1_000
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that is not answered.
 
     Args:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +19,7 @@ from tfrs_decay.serving.server_files import model_name, write_server_files
 from tfrs_decay.serving.signatures import described
 from tfrs_decay.serving.warmup import requests
 from tfrs_decay.serving.warmup import write as write_warmup
+from tfrs_decay.writing import whole_folder
 
 
 def next_version(directory: str | os.PathLike[str], version: int | None) -> int:
@@ -90,9 +89,8 @@ def write_version(
         variable for one in signatures.values() for variable in one.variables
     ]
     base = Path(directory)
-    base.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{version}.", dir=base))
-    try:
+    target = base / str(version)
+    with whole_folder(target) as partial:
         tf.saved_model.save(served, str(partial), signatures=signatures)
         ops = ops_of(partial)
         if server is not None:
@@ -116,12 +114,6 @@ def write_version(
             "warmup": warmed,
         }
         (partial / METADATA).write_text(json.dumps(described_as), encoding="utf-8")
-        partial.chmod(0o755)
-        target = base / str(version)
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     write_server_files(base)
     return target
 

@@ -50,6 +50,7 @@ from tfrs_decay.tuning.search import (
     scale_bounds,
     trials,
 )
+from tfrs_decay.writing import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -169,7 +170,7 @@ class TuningFolder:
             Trial(number, asked, score)
             for number, (asked, score) in enumerate(self.known.items())
         ]
-        _write(self._partial, _csv([COLUMNS, *map(_row, known)]))
+        write_text(_csv([COLUMNS, *map(_row, known)]), self._partial)
         done = []
         with self._partial.open("a", encoding="utf-8", newline="") as partial:
             for trial in trials(
@@ -186,7 +187,8 @@ class TuningFolder:
         return tuned
 
     def _finish(self, tuned: Tuned) -> None:
-        _write(self.directory / "curve.csv", _csv([COLUMNS, *map(_row, tuned.trials)]))
+        table = _csv([COLUMNS, *map(_row, tuned.trials)])
+        write_text(table, self.directory / "curve.csv")
         plots.save(curve(tuned), self.directory / "curve.png")
         best, mean = tuned.best, tuned.mean
         about = {
@@ -197,7 +199,7 @@ class TuningFolder:
             "trials": len(tuned.trials),
             **self._about,
         }
-        _write(self.directory / "best.json", json.dumps(about, indent=2) + "\n")
+        write_text(json.dumps(about, indent=2) + "\n", self.directory / "best.json")
         self._partial.unlink()
 
 
@@ -316,9 +318,3 @@ def _versions() -> dict[str, str]:
         "tensorflow": tf.__version__,
         "tf-keras": tf_keras.__version__,
     }
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.writing")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -19,6 +19,7 @@ from tfrs_decay.evaluation import (
     recall_at_k,
     top_items,
 )
+from tfrs_decay.evaluation.figures import K
 from tfrs_decay.training import (
     Settings,
     drawn_queries,
@@ -44,8 +45,6 @@ class Objective(Protocol):
     def __call__(self, decay: Decay) -> Figures:
         """How a decay does on them, by Recall@20 and NDCG@20 of each."""
 
-
-K = 20
 
 OWN = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 """How much an item may speak for itself, as the linear objective tries it."""
