@@ -638,3 +638,31 @@ def test_what_is_no_backup_is_named(tmp_path):
     tf.train.Checkpoint(one=tf.Variable(1.0)).save(tmp_path / "chief" / "other")
     with pytest.raises(ValueError, match=r"other-1 is no backup of tf_keras' Backup"):
         passes_backed_up(tmp_path)
+
+
+@pytest.mark.parametrize("loss", ["sampled", "full"])
+def test_both_fits_go_by_what_was_skipped_and_validation_does_not(
+    drifting, monkeypatch, loss
+):
+    events, split = drifting
+    skipped = td.data.Skipped(
+        offset=np.arange(len(events) + 1),
+        item=np.zeros(len(events), np.int64),
+        items=events.items.ids[:1],
+        from_list=np.ones(len(events), bool),
+    )
+    batches, told = td.training.batches, []
+
+    def watch(queries, events, *, skipped=None, **options):
+        told.append((queries.time.max(), skipped))
+        return batches(queries, events, skipped=skipped, **options)
+
+    monkeypatch.setattr(td.training, "batches", watch)
+    settings = dataclasses.replace(SETTINGS, epochs=1, dim=4, loss=loss)
+    model = make_model(events, settings, td.decay.Constant())
+    trained = train(model, events, split, settings, skipped=skipped, verbose=0)
+    assert np.isfinite(trained.model.get_weights()[0]).all()
+    given = [(time <= split.validation, one is skipped) for time, one in told]
+    assert sorted(given) == [(False, False), (False, True), (True, True)]
+    # What is skipped is trained on, so that its id counts.
+    assert trained.model.item_tower.seen[0]

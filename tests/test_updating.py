@@ -278,6 +278,97 @@ def test_a_fit_goes_by_the_weights_of_events(model, old):
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
 
+def passed_over(events, names, every=1, from_list=None):
+    """Each event passed over the same items, but every so many that took from none."""
+    there = np.arange(len(events)) % every == 0
+    from_list = there if from_list is None else from_list
+    length = np.where(there, len(names), 0)
+    return td.data.Skipped(
+        offset=np.concatenate([[0], np.cumsum(length)]),
+        item=np.tile(np.arange(len(names)), there.sum()),
+        items=np.array(names, object),
+        from_list=from_list,
+    )
+
+
+def test_what_new_events_skipped_goes_where_they_stand(model, old, today, monkeypatch):
+    told = []
+
+    def watch(model, queries, events, passes, settings, **options):
+        told.append((events, options["skipped"]))
+        return 0.0
+
+    monkeypatch.setattr(updating, "fit_on", watch)
+    skipped = passed_over(today, ["abcde-1", "fghij-2"], every=2)
+    update(model, old, today, SETTINGS, hold_out=None, skipped=skipped)
+    ((events, moved),) = told
+    assert len(moved) == len(events)
+    expected = dict(zip(rows_of(today), skipped.from_list, strict=True))
+    found = [expected.get(one, False) for one in rows_of(events)]
+    assert moved.from_list.tolist() == found
+    assert np.diff(moved.offset).tolist() == [2 * one for one in found]
+    with pytest.raises(ValueError, match=r"skipped is of 360 events: make it of the 9"):
+        update(model, old, today.where(np.arange(9)), SETTINGS, skipped=skipped)
+
+
+def test_what_was_skipped_falls_beside_what_was_taken(model, old, today):
+    # Everybody was shown two items of each theme, also of one's own, and took others.
+    names = [f"{theme}-{number}" for theme in THEMES for number in (0, 1)]
+    took = ~np.isin(today.items.ids[today.item], names)
+    new = today.where(took)
+
+    def ahead(of):
+        """How far the scores of what was taken are above those of what was not."""
+        scores = TwoTowerScores(of, old)(td.data.basket_queries(old))
+        place = old.items.codes(names)
+        others = np.setdiff1d(np.arange(len(old.items)), place)
+        return scores[:, others].mean() - scores[:, place].mean()
+
+    start, weights = ahead(model), model.get_weights()
+    moved = {}
+    for skipped in (None, passed_over(new, names)):
+        model.set_weights(weights)
+        update(model, old, new, SETTINGS, hold_out=None, passes=6, skipped=skipped)
+        moved[skipped is not None] = ahead(model) - start
+    assert moved[True] > 0.05 > 2 * abs(moved[False])
+
+
+def test_the_guard_goes_by_what_nobody_was_shown(model, old, today, monkeypatch):
+    asked = []
+    recall = updating._Step.recall
+
+    def watch(self, scores, queries):
+        asked.append(queries)
+        return recall(self, scores, queries)
+
+    monkeypatch.setattr(updating._Step, "recall", watch)
+    skipped = passed_over(today, ["abcde-1"], every=2)
+    found = update(
+        model,
+        old,
+        today,
+        SETTINGS,
+        trained_until=START,
+        hold_out="18h",
+        skipped=skipped,
+    )
+    shown = {
+        one
+        for one, listed in zip(rows_of(today), skipped.from_list, strict=True)
+        if listed
+    }
+    rows = rows_of(found.events)
+    assert asked
+    for queries in asked:
+        assert len(queries) and not shown & {rows[one] for one in queries.target}
+    # What was usual of a log without lists is not what is usual without them.
+    assert found.guard.usual is None and found.usual == found.guard.on_new
+    # Where all came of lists, nothing tells.
+    listed = passed_over(today, ["abcde-1"])
+    found = update(model, old, today, SETTINGS, skipped=listed)
+    assert found.guard.verdict == "unsure" and "baskets of 0 users" in found.guard.why
+
+
 def test_three_nights_in_cron_as_the_documentation_has_them(model, old, monkeypatch):
     monkeypatch.setattr(updating, "fit_on", lambda *given, **options: 0.0)
     events, usual, until = old, None, int(old.time.max())
