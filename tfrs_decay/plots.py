@@ -284,6 +284,7 @@ def by_day(
         axes.fill_between(days, low, high, color=color, alpha=0.15, linewidth=0)
         axes.plot(days, mean, color=color, linewidth=2, label=name)
     axes.set(xlabel="day", ylabel=measure)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
