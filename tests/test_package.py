@@ -237,6 +237,7 @@ ORDER = [
     "feedback.examination",
     "feedback.weighting",
     "feedback.reporting",
+    "feedback.learning",
     "feedback.page",
     "feedback",
     "optimizers",

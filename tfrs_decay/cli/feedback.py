@@ -134,8 +134,7 @@ def feedback(
     examination = weights = None
     if within is not None:
         alike = [] if within == "chance" else [*map(str.strip, within.split(","))]
-        action = "click" if "click" in joined.count else next(iter(joined.count))
-        examination = library.fit_examination(joined, action=action, within=alike)
+        examination = library.fit_examination(joined, within=alike)
         weights = library.position_weights(joined, examination, clip=clip)
     found = library.report(joined, examination=examination, weights=weights, seed=seed)
     click.echo(found.report())

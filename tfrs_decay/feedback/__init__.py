@@ -3,13 +3,19 @@
 `Served` reads what a recommender showed, `join` finds which click or purchase answers
 which impression, `report` tells the rates by day, segment and version. Places high in a
 list are looked at more often: `fit_examination` learns how much more, and
-`position_weights` undoes it, in rates of items and in the targets of training.
+`position_weights` undoes it, in rates of items and in the targets of training. `learn`
+does all of it for an update.
 """
 
 from __future__ import annotations
 
-from tfrs_decay.feedback.examination import Examination, fit_examination
+from tfrs_decay.feedback.examination import (
+    Examination,
+    TooFewClicks,
+    fit_examination,
+)
 from tfrs_decay.feedback.joining import Joined, join
+from tfrs_decay.feedback.learning import Learned, learn
 from tfrs_decay.feedback.page import page, write_page
 from tfrs_decay.feedback.reporting import Measured, Report, report
 from tfrs_decay.feedback.served import Served
@@ -18,12 +24,15 @@ from tfrs_decay.feedback.weighting import PositionWeights, position_weights
 __all__ = [
     "Examination",
     "Joined",
+    "Learned",
     "Measured",
     "PositionWeights",
     "Report",
     "Served",
+    "TooFewClicks",
     "fit_examination",
     "join",
+    "learn",
     "page",
     "position_weights",
     "report",

@@ -50,6 +50,8 @@ class Joined:
             `ANSWERED` and `ORGANIC`.
         unfinished: By action, impressions whose window was not over when the newest
             impression or event until now happened: more may yet come of them.
+        missed: By action, impressions whose window was over before the first event: the
+            log may begin too late to have what came of them.
         rejected: Rows of the raw log that were left out by cleaning, by reason.
     """
 
@@ -60,6 +62,7 @@ class Joined:
     count: Mapping[str, np.ndarray]
     found: Mapping[str, Mapping[str, int]]
     unfinished: Mapping[str, int]
+    missed: Mapping[str, int]
     rejected: Mapping[str, int]
 
     def happened(self, action: str) -> np.ndarray:
@@ -220,6 +223,13 @@ class Joined:
             for action, count in self.unfinished.items()
             if count
         ]
+        said += [
+            f"{counted(count, 'impression')} from more than "
+            f"{to_text(self.windows[action])} before the log begins: what {action} "
+            "came of them is not in it, and the rate is too low."
+            for action, count in self.missed.items()
+            if count
+        ]
         return said
 
     def to_dict(self) -> dict[str, Any]:
@@ -236,6 +246,7 @@ class Joined:
                 action: int((count > 0).sum()) for action, count in self.count.items()
             },
             "unfinished": dict(self.unfinished),
+            "missed": dict(self.missed),
             "rejected": dict(self.rejected),
         }
 
@@ -306,6 +317,7 @@ def join(
     seconds = _windows(events, window)
     times = np.concatenate([served.time, events.time])
     last = int(times[times <= now].max(initial=served.time.min()))
+    first = events.time.min(initial=np.iinfo(np.int64).max)
     impression, reason = _answers(served, events, seconds)
     count, found = {}, {}
     for action in seconds:
@@ -323,6 +335,10 @@ def join(
         found=found,
         unfinished={
             action: int((served.time + limit > last).sum())
+            for action, limit in seconds.items()
+        },
+        missed={
+            action: int((served.time + limit < first).sum())
             for action, limit in seconds.items()
         },
         rejected=rejected,
