@@ -109,7 +109,9 @@ def test_a_date_in_the_future_does_not_end_windows():
 def test_impressions_from_before_the_log_are_told():
     # Those at 100 and 300 had ten minutes, and the log begins at 950.
     joined = join(
-        Served.of(SHOWN), clean(raw(("ann", "pen", 950, "click"))), window={"click": 600}
+        Served.of(SHOWN),
+        clean(raw(("ann", "pen", 950, "click"))),
+        window={"click": "10m"},
     )
     long_ago = (joined.served.time + 600 < 950).sum()
     assert joined.missed == {"click": long_ago} and long_ago > 0
