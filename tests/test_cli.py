@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sqlite3
+import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ import pandas as pd
 import pytest
 
 import tfrs_decay as td
-from tfrs_decay import cli, demo, measuring, runs, tuning
+from tfrs_decay import __main__, cli, demo, measuring, runs, tuning
 from tfrs_decay.cli import console
 
 DAY = 86_400
@@ -944,3 +945,16 @@ def test_a_command_ends_with_the_status_of_what_was_raised(
 
     monkeypatch.setattr(runs, "load_run", fail)
     assert cli.main(["evaluate", "--run", str(tmp_path)]) == status
+
+
+def test_without_its_packages_it_ends_in_one_line_and_status_2(monkeypatch, capsys):
+    for name in [one for one in sys.modules if one.startswith("tfrs_decay.cli")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(td, "cli")
+    monkeypatch.setitem(sys.modules, "click", None)
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == console.WRONG_INPUT
+    assert capsys.readouterr().err == (
+        "tfrs-decay: click is not installed: pip install 'tfrs-decay[cli]'\n"
+    )

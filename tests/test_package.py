@@ -240,6 +240,7 @@ ORDER = [
     "feedback.weighting",
     "feedback.skipping",
     "feedback.reporting",
+    "feedback.learning",
     "feedback.page",
     "feedback",
     "optimizers",

@@ -837,3 +837,175 @@ def test_a_folder_of_other_versions_is_refused(tmp_path):
     served_as(tmp_path / "shop", {})
     with pytest.raises(ValueError, match=r"shop.3 is not the export of a run"):
         updating.check_export(tmp_path / "shop")
+
+
+# --- With what was shown.
+
+LOOKED_AT = np.array([1.0, 0.7, 0.5, 0.35, 0.25])
+
+
+def shown_and_bought(first, *, users=USERS, lists=8):
+    """What was shown on a day, and the purchases that came of it and of themselves.
+
+    A user's lists are five of eight items of one theme, in an order of chance.
+    """
+    rng = np.random.default_rng([7, first])
+    places = len(LOOKED_AT)
+    user = np.repeat(np.arange(users), lists)
+    number = np.argsort(rng.random((len(user), 8)), axis=1)[:, :places].ravel()
+    time = START + first * DAY + 600 + np.tile(np.arange(lists), users) * 10_000
+    user, time = np.repeat(user, places), np.repeat(time, places)
+    theme = np.array(THEMES)[user % len(THEMES)]
+    served = pd.DataFrame(
+        {
+            "who": np.char.add("u", user.astype(str)),
+            "item": [
+                f"{one}-{other}" for one, other in zip(theme, number, strict=True)
+            ],
+            "time": time,
+            "position": np.tile(np.arange(1, places + 1), users * lists),
+            "version": "3",
+            "segment": np.where(user % 2, "new", "old"),
+        }
+    )
+    looked = rng.random(len(user)) < LOOKED_AT[served["position"] - 1]
+    bought = served[looked & (rng.random(len(user)) < 0.6)]
+    bought = bought[["who", "item", "position"]].assign(time=bought["time"] + 60)
+    alone = events_of(first, 1, users=users).rename(columns={"user": "who"})
+    # Of items that nobody was shown, and until the end of the day.
+    alone["item"] = alone["item"].str[:5] + "-19"
+    return served, pd.concat([bought, alone]).rename(columns={"who": "user"})
+
+
+@pytest.fixture
+def with_shown(run_of_ids, tmp_path):
+    """Arguments of an update with what was shown, and the log with the places."""
+    served, log = shown_and_bought(DAYS)
+    served.to_csv(tmp_path / "shown.csv", index=False)
+    log.drop(columns="position").to_csv(tmp_path / "log.csv", index=False)
+    told = ["--run", str(run_of_ids.directory), "--data", str(tmp_path / "log.csv")]
+    told += ["--served", str(tmp_path / "shown.csv"), "--served-column", "user=who"]
+    return ["update", *told, "--out", str(tmp_path / "next")], log
+
+
+@pytest.fixture
+def weighed(monkeypatch):
+    """What fits are given: the events and their weights."""
+    told = []
+
+    def watch(model, queries, events, passes, settings, **options):
+        told.append((events, options["event_weights"]))
+        return 0.0
+
+    monkeypatch.setattr(updating, "fit_on", watch)
+    return told
+
+
+def test_what_was_bought_far_down_a_list_weighs_more(
+    with_shown, weighed, tmp_path, capsys
+):
+    command, log = with_shown
+    assert cli.main([*command, "--hold-out", "none"]) == 0
+    ((events, weights),) = weighed
+    user, time, item = zip(*rows_of(events), strict=True)
+    found = pd.DataFrame({"user": user, "time": time, "item": item, "weight": weights})
+    assert (found["weight"][found["time"] < START + DAYS * DAY] == 1).all()
+    found = found.merge(log)
+    assert len(found) == len(log)
+    assert (found["weight"][found["position"].isna()] == 1).all()
+    by_place = found.groupby("position")["weight"]
+    assert (by_place.nunique() == 1).all()
+    np.testing.assert_allclose(by_place.first(), 1 / LOOKED_AT, rtol=0.25)
+
+    page = tmp_path / "next.html"
+    printed = capsys.readouterr().out
+    assert f"Page: {page}" in printed and "clicks by position, worth" in printed
+    assert "360 are organic" in printed
+    said = page.read_text(encoding="utf-8")
+    for part in ("By segment", "By version", "conversion", "By place in the list"):
+        assert part in said
+    made = runs.load_run(tmp_path / "next").about["update"]["feedback"]
+    assert made["joined"]["impressions"] == USERS * 8 * 5
+    assert made["weights"]["clicks"] == log["position"].notna().sum()
+    assert [one["name"] for one in made["by_version"]] == ["3"]
+
+
+def test_places_are_left_unweighed_where_that_is_asked(
+    with_shown, weighed, tmp_path, capsys
+):
+    page = tmp_path / "told" / "page.html"
+    told = ["--hold-out", "none", "--examination", "none", "--html", str(page)]
+    assert cli.main([*with_shown[0], *told]) == 0
+    ((_, weights),) = weighed
+    assert weights is None
+    assert "by position" not in capsys.readouterr().out
+    assert "conversion" in page.read_text(encoding="utf-8")
+    assert not (tmp_path / "next.html").exists()
+
+
+def test_the_page_is_there_whatever_the_guard_says(
+    with_shown, weighed, monkeypatch, tmp_path, capsys
+):
+    refused = updating.Guard("refuse", "it is worse", None, None, None, None, None)
+    monkeypatch.setattr(updating, "_guarded", lambda *given: refused)
+    assert cli.main(with_shown[0]) == 3
+    assert "refused, and the last model stays" in capsys.readouterr().err
+    assert not weighed and not (tmp_path / "next").exists()
+    assert "conversion" in (tmp_path / "next.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--examination item", "--examination is about what was shown: give --served"),
+        ("--window purchase=1d", "--window is about what was shown: give --served as"),
+        ("--html page.html", "--html is about what was shown: give --served as well"),
+        ("--served-month-first", "--served-day-first/--served-month-first is about"),
+        (
+            "--served x.csv --examination none --clip 5",
+            "--clip cuts weights, and --examination none makes none: leave one",
+        ),
+        ("--served x.csv", "no such file"),
+    ],
+)
+def test_what_is_said_of_what_was_shown_has_to_fit(written, capsys, words, message):
+    assert cli.main([*written[0], *words.split()]) == 2
+    aside = capsys.readouterr().err
+    assert message.lower() in aside.lower() and aside.count("\n") == 1
+
+
+def test_what_was_learned_has_to_be_of_the_newer_log(run_of_ids, tmp_path):
+    served, log = shown_and_bought(DAYS)
+    table = RawLog(log[["user", "time", "item"]], None, {})
+    served = td.feedback.Served.of(served.rename(columns={"who": "user"}))
+    learned = td.feedback.learn(served, table)
+    with pytest.raises(ValueError, match=r"learned is of other events than cleaned"):
+        updating.update_run(
+            run_of_ids, clean(table), tmp_path / "next", data="log", learned=learned
+        )
+
+
+@pytest.mark.integration  # slow
+def test_an_update_with_what_was_shown_from_files_to_the_next_run(
+    with_shown, run_of_ids, tmp_path, capsys
+):
+    command, log = with_shown
+    assert cli.main(command) == 0
+    assert "Guard: publish" in capsys.readouterr().out
+    plain = [*command[:-1], str(tmp_path / "plain"), "--examination", "none"]
+    assert cli.main(plain) == 0
+    weighed, alike = (
+        runs.load_run(tmp_path / one).model().get_weights() for one in ("next", "plain")
+    )
+    assert any((a != b).any() for a, b in zip(weighed, alike, strict=True))
+    # The next day's log is mixed up: its page tells it, and no run is there.
+    served, log = shown_and_bought(DAYS + 1)
+    served.to_csv(tmp_path / "shown.csv", index=False)
+    mixed_up(log.drop(columns="position")).to_csv(tmp_path / "log.csv", index=False)
+    command[command.index("--run") + 1] = str(tmp_path / "next")
+    assert cli.main([*command[:-1], str(tmp_path / "third")]) == 3
+    printed, aside = capsys.readouterr()
+    assert "the new log is unlike the one it is added to" in aside
+    assert "of an item that was not shown to its user" in printed
+    assert (tmp_path / "third.html").is_file()
+    assert not (tmp_path / "third").exists()

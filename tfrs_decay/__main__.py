@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+# `cli.console.WRONG_INPUT`, which cannot be had without the packages that are missing.
+_WRONG_INPUT = 2
+
 
 def main() -> None:
     """Runs the command line."""
@@ -16,10 +19,11 @@ def main() -> None:
     except ImportError as error:
         if error.name not in ("click", "pandas", "pyarrow"):
             raise
-        sys.exit(
-            f"tfrs-decay needs {error.name}, which is not installed: "
-            "pip install 'tfrs-decay[cli]'"
+        print(
+            f"tfrs-decay: {error.name} is not installed: pip install 'tfrs-decay[cli]'",
+            file=sys.stderr,
         )
+        sys.exit(_WRONG_INPUT)
     sys.exit(cli.main())
 
 

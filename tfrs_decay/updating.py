@@ -31,6 +31,7 @@ from tfrs_decay.durations import Duration, to_seconds, to_text
 from tfrs_decay.evaluation import Comparison, compare, evaluate
 from tfrs_decay.evaluation.figures import K
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
+from tfrs_decay.feedback import Learned
 from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.runs import (
     Run,
@@ -318,15 +319,15 @@ def update_run(
     force: bool = False,
     passes: int = PASSES,
     learning_rate: float | None = None,
+    learned: Learned | None = None,
     say: Callable[[str], None] = print,
 ) -> Run:
     """Makes the next run of the last one and a newer log, and writes its folder.
 
     The new period begins where the run's model was trained until: for a run of
-    `train`, at its test cut. For weights of single events call `update`. The next run
-    has no test period, and its model no twin with mean pooling: its figures are the
-    guard's, in `run.json` under "update", with the runs that it comes from. The folder
-    appears whole or not at all.
+    `train`, at its test cut. The next run has no test period, and its model no twin
+    with mean pooling: its figures are the guard's, in `run.json` under "update", with
+    the runs that it comes from. The folder appears whole or not at all.
 
     Args:
         run: The last run, which is left as it is.
@@ -344,14 +345,23 @@ def update_run(
         force: As in `update`.
         passes: As in `update`.
         learning_rate: As in `update`.
+        learned: What came of what was shown, of `feedback.learn` with `cleaned`: its
+            event weights are those of `update`, and its report is written down under
+            "feedback". It is for the caller to show, whatever the guard says.
         say: Is told what is being done.
 
     Raises:
         FileExistsError: The folder is there.
-        ValueError: As `update`, or vectors are given for a model without.
+        ValueError: As `update`, vectors are given for a model without, or what was
+            learned is of other events.
         Refused: By the guard; nothing was written.
     """
     refuse_existing(directory)
+    if learned is not None and learned.report.joined.events is not cleaned.events:
+        raise ValueError(
+            "learned is of other events than cleaned: give what feedback.learn makes "
+            "of the newer log."
+        )
     settings, reads = run.settings, run.settings.encoder is not None
     if vectors is not None:
         if settings.vectors is None:
@@ -380,6 +390,7 @@ def update_run(
         force=force,
         passes=passes,
         learning_rate=learning_rate,
+        event_weights=None if learned is None else learned.event_weights,
         progress=encoding_progress,
     )
     say(updated.grown.report())
@@ -409,6 +420,7 @@ def update_run(
             "usual": updated.usual,
             "learning_rate": updated.learning_rate,
             "final_loss": updated.loss,
+            "feedback": None if learned is None else learned.report.to_dict(),
         },
     }
     with whole_folder(directory) as partial:

@@ -15,8 +15,10 @@ from tfrs_decay.data import (
 )
 from tfrs_decay.feedback import (
     Served,
+    TooFewClicks,
     fit_examination,
     join,
+    learn,
     position_weights,
 )
 
@@ -106,11 +108,11 @@ def test_part_of_the_traffic_may_be_drawn():
     np.testing.assert_allclose(found.low, alone.low)
 
 
-def tiny(rows):
+def tiny(rows, action="click"):
     """Impressions of (item, position, clicked), a user each."""
     table = pd.DataFrame(rows, columns=["item", "position", "clicked"])
     table["user"], table["time"] = np.arange(len(rows)), 0
-    log = table.loc[table["clicked"], ["user", "item", "time"]].assign(action="click")
+    log = table.loc[table["clicked"], ["user", "item", "time"]].assign(action=action)
     return join(Served.of(table), RawLog(log, None, {}))
 
 
@@ -235,3 +237,64 @@ def test_what_cannot_be_learned_is_refused(options, said):
     joined = tiny(shown_at("a", 1, 5, 3) + shown_at("a", 2, 5, 2))
     with pytest.raises(ValueError, match=said):
         fit_examination(joined, **options)
+
+
+def test_places_that_are_known_too_little_are_not_trusted():
+    # Of many users four see the lowest place.
+    shown = shown_lists(3, users=400)
+    served = pd.DataFrame(shown.table)
+    low = served["position"].to_numpy() == 5
+    found = fit_examination(
+        join(
+            Served.of(served[~low | (served["user"] < 4)]),
+            shown.clicks,
+        ),
+        within=["item"],
+    )
+    wide = found.high > 2 * found.share
+    assert wide.tolist() == [False, False, False, False, True] and found.users > 100
+    trusted = found.trusted()
+    assert trusted.position.tolist() == [1, 2, 3, 4] and trusted.unknown == (5,)
+    assert trusted.share.tolist() == found.share[:4].tolist()
+    # It is looked at as often as the place above it, as far as is known.
+    assert trusted.at(np.array([5])) == trusted.share[-1]
+    assert found.trusted(100.0).position.tolist() == [1, 2, 3, 4, 5]
+    with pytest.raises(TooFewClicks, match=r"none but the first .* factor of 1.001"):
+        found.trusted(1.001)
+    with pytest.raises(ValueError, match=r"most_off=1 must be above 1"):
+        found.trusted(1)
+
+
+def test_intervals_of_few_users_are_not_trusted():
+    found = fit_examination(joined_lists(0, users=20)[1], within=["item"])
+    with pytest.raises(TooFewClicks, match=r"is of 20 users, and 30 are needed"):
+        found.trusted()
+
+
+def test_what_an_update_learns_of_a_day(many):
+    shown, joined = many
+    learned = learn(Served.of(shown.table), shown.clicks, within=["item"])
+    weights = position_weights(joined, learned.report.examination)
+    np.testing.assert_array_equal(
+        learned.event_weights, joined.event_weights(weights.weight)
+    )
+    assert learned.report.weights.clicks == weights.clicks
+    # Where it cannot be known all weigh alike, and it says so.
+    few = shown_lists(0, users=20)
+    learned = learn(Served.of(few.table), few.clicks)
+    assert learned.event_weights is None and learned.report.weights is None
+    assert learned.report.notes[-1] == (
+        "places are not weighed: what tells how often places are looked at is of 20 "
+        "users, and 30 are needed."
+    )
+    assert learned.report.notes[-1] in learned.report.report()
+    learned = learn(Served.of(few.table), few.clicks, within=None)
+    assert learned.event_weights is None
+    assert not any("weighed" in one for one in learned.report.notes)
+    with pytest.raises(ValueError, match=r"within=\['shop'\] must be a list of some"):
+        learn(Served.of(few.table), few.clicks, within=["shop"])
+
+
+def test_without_clicks_the_first_action_stands_for_them():
+    joined = tiny(shown_at("a", 1, 5, 3) + shown_at("a", 2, 5, 2), action="purchase")
+    assert fit_examination(joined, within=["item"]).action == "purchase"

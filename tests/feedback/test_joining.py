@@ -106,6 +106,22 @@ def test_a_date_in_the_future_does_not_end_windows():
     assert joined.unfinished == {"click": 3}
 
 
+def test_impressions_from_before_the_log_are_told():
+    # Those at 100 and 300 had ten minutes, and the log begins at 950.
+    joined = join(
+        Served.of(SHOWN),
+        clean(raw(("ann", "pen", 950, "click"))),
+        window={"click": "10m"},
+    )
+    long_ago = (joined.served.time + 600 < 950).sum()
+    assert joined.missed == {"click": long_ago} and long_ago > 0
+    assert (
+        f"{long_ago} impressions from more than 10m before the log begins: what click "
+        "came of them is not in it, and the rate is too low."
+    ) in joined.notes
+    assert joined.to_dict()["missed"] == joined.missed
+
+
 def test_a_log_without_an_answer_is_organic_all_of_it():
     joined = join(Served.of(SHOWN), clean(raw(("cat", "cup", 1, "click"))))
     assert joined.impression.tolist() == [-1]

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import math
+import queue
 import socket
 import struct
 import threading
@@ -15,7 +16,15 @@ import pytest
 from tiny_served import write_tiny
 
 from tfrs_decay import cli
-from tfrs_decay.serving import Client, Host, Limits, NativeModel, host, rest
+from tfrs_decay.serving import (
+    Client,
+    Host,
+    Limits,
+    NativeModel,
+    grpc_surface,
+    host,
+    rest,
+)
 from tfrs_decay.serving.grpc_surface import GrpcServer
 from tfrs_decay.serving.protos import (
     get_model_metadata_pb2,
@@ -667,6 +676,83 @@ def test_beyond_the_queue_requests_are_refused(exported, held, monkeypatch):
         assert line in page
 
 
+@contextlib.contextmanager
+def a_full_host(base, held, monkeypatch):
+    """One request runs, none may wait; what is refused waits until it is let go."""
+    asked, answers = queue.SimpleQueue(), []
+    let_go = threading.Event()
+
+    def wait(seconds):
+        asked.put(seconds)
+        assert let_go.wait(60)
+
+    with make_host(base, limits=Limits(concurrent=1, queued=0)) as up:
+        monkeypatch.setattr(up.service, "_wait", wait)
+        running = ask_beside(up, answers)
+        assert held.asked.wait(60)
+        try:
+            yield up, asked, let_go
+        finally:
+            let_go.set()
+            held.let.set()
+            running.join(60)
+    assert [status for status, _ in answers] == [200]
+
+
+def test_over_http_who_is_one_too_many_waits_for_the_refusal(
+    exported, held, monkeypatch
+):
+    with a_full_host(exported, held, monkeypatch) as (up, asked, let_go):
+        connection = http.client.HTTPConnection("127.0.0.1", up.rest_port, timeout=60)
+        body = json.dumps({"instances": [ROW]}).encode()
+        connection.request("POST", "/v1/models/shop:predict", body)
+        assert asked.get(timeout=60) == 0.1
+        # It holds neither the model nor a place in the queue, and others are answered.
+        assert up.live._current.leases == 1
+        assert over_http(up, "/v1/models/shop")[0] == 200
+        let_go.set()
+        response = connection.getresponse()
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+        assert "try again later" in json.loads(response.read())["error"]
+        # What is wrong is told at once, and is as wrong a second later.
+        connection.request("POST", "/v1/models/shop:predict", b"{}")
+        response = connection.getresponse()
+        assert (response.status, response.headers["Retry-After"]) == (400, None)
+        connection.close()
+        assert asked.empty()
+
+
+def test_over_grpc_those_who_wait_for_their_refusal_keep_nobody_waiting(
+    exported, held, monkeypatch
+):
+    monkeypatch.setattr(grpc_surface, "_MOST_KEPT_WAITING", 9)
+    with a_full_host(exported, held, monkeypatch) as (up, asked, let_go):
+        with grpc.insecure_channel(f"127.0.0.1:{up.grpc_port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            waiting = [stub.Predict.future(mixed(), timeout=600) for _ in range(9)]
+            assert [asked.get(timeout=60) for _ in waiting] == [0.1] * 9
+            assert not any(one.done() for one in waiting)
+            # There are threads for health, and for the refusal of one more.
+            asked_health = health_pb2.HealthCheckRequest()
+            health = health_pb2_grpc.HealthStub(channel)
+            assert health.Check(asked_health, timeout=60).status == 1
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.Predict(mixed(), timeout=60)
+            assert refused.value.code() == CODE.RESOURCE_EXHAUSTED
+            assert asked.empty()
+            let_go.set()
+            codes = [one.exception().code() for one in waiting]
+            assert codes == [CODE.RESOURCE_EXHAUSTED] * 9
+
+
+def test_nobody_is_kept_waiting_until_the_deadline(served, monkeypatch):
+    asked = []
+    monkeypatch.setattr(served.service, "_wait", asked.append)
+    for seconds in (None, 60.0, 0.1, -1.0):
+        served.service.keep_waiting(seconds)
+    assert asked == [0.1, 0.1, 0.05, 0.0]
+
+
 def test_stopping_finishes_what_runs(exported, held):
     up = make_host(exported)
     up.start()
@@ -818,6 +904,7 @@ def test_beyond_the_open_connections_more_are_refused(exported):
         response = refused.getresponse()
         assert response.status == 503
         assert response.headers["Content-Type"] == "application/json"
+        assert response.headers["Retry-After"] == "1"
         message = json.loads(response.read())["error"]
         assert message == "2 connections are open, and 2 are taken: try again later."
         assert refused.sock is None  # it was told that the server closes

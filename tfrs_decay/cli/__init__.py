@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     - 1 (`console.FOUND_WRONG`): it did, and something is wrong, which it printed:
       `doctor` found it, or `forget` could not rewrite a file;
     - 2 (`console.WRONG_INPUT`): an option, a file, a folder or a server is not as it
-      must be;
+      must be, or a package is not installed;
     - 3 (`console.REFUSED`): the guard of `update` refused the next model;
     - 130 (`console.INTERRUPTED`): Ctrl-C.
 

@@ -18,7 +18,8 @@ FOUND_WRONG = 1
 """Exit status: the command did its work, and found or left something wrong."""
 
 WRONG_INPUT = 2
-"""Exit status: an option, a file, a folder or a server is not as it must be."""
+"""Exit status: an option, a file, a folder or a server is not as it must be, or a
+package is not installed."""
 
 REFUSED = 3
 """Exit status: the command did its work, and came to say no."""

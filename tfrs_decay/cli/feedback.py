@@ -9,62 +9,21 @@ import click
 
 from tfrs_decay.cli.console import write_json
 from tfrs_decay.cli.options import (
-    TIME_UNIT,
     event_options,
-    read_columns,
+    joining_options,
+    read_alike,
     read_events,
-    read_pairs,
-    served_column_option,
+    read_served,
+    read_windows,
+    served_options,
     was_given,
 )
 
 
-def _weight_or_none(context: Any, option: Any, written: str) -> float | None:
-    try:
-        return None if written.strip() == "none" else float(written)
-    except ValueError:
-        raise click.BadParameter(f"{written!r} is neither a number nor none.") from None
-
-
 @click.command()
-@click.option(
-    "--served",
-    "served_path",
-    required=True,
-    metavar="FILE",
-    help="What was shown, one row an item (.csv, .parquet, .jsonl, .xlsx): user, item, "
-    "time and position; where they are known request, version, segment, arm, "
-    "propensity and score.",
-)
-@served_column_option
-@click.option(
-    "--served-time-unit",
-    type=TIME_UNIT,
-    default="s",
-    show_default=True,
-    help="Of times of --served that are numbers.",
-)
-@click.option(
-    "--served-time-zone",
-    default="UTC",
-    show_default=True,
-    help="Of dates of --served that name none, as in Europe/London.",
-)
-@click.option(
-    "--served-day-first/--served-month-first",
-    default=None,
-    help="How dates of --served such as 01/12/2010 are meant.  [default: as its other "
-    "dates show]",
-)
+@served_options(required=True)
 @event_options
-@click.option(
-    "--window",
-    "windows",
-    multiple=True,
-    metavar="ACTION=TIME",
-    help="How long after an impression an event answers it, for each action to be "
-    "joined.  [default: click=30m, purchase=3d, of those that there are]",
-)
+@joining_options
 @click.option(
     "--examination",
     "within",
@@ -73,25 +32,11 @@ def _weight_or_none(context: Any, option: Any, written: str) -> float | None:
     "that are alike in these columns: user,item or item; or chance, where all places "
     "were drawn by chance.",
 )
-@click.option(
-    "--clip",
-    default="10",
-    show_default=True,
-    metavar="WEIGHT",
-    callback=_weight_or_none,
-    help="Cut the weights of places above this, with --examination; none: no weight is "
-    "cut.",
-)
 @click.option("--out", metavar="FILE", help="Also write the joined rows (.parquet).")
 @click.option("--seed", default=0, show_default=True, help="Of the intervals.")
 @click.option("--html", metavar="FILE", help="Also write a page for people.")
 @click.option("--json", "json_path", metavar="FILE", help="Also write all numbers.")
 def feedback(
-    served_path: str,
-    served_columns: tuple[str, ...],
-    served_time_unit: str,
-    served_time_zone: str,
-    served_day_first: bool | None,
     windows: tuple[str, ...],
     within: str | None,
     clip: float | None,
@@ -115,20 +60,12 @@ def feedback(
         )
     if out is not None and Path(out).suffix.lower() != ".parquet":
         raise click.UsageError(f"--out {out}: joined rows are written as .parquet.")
-    window = read_pairs("--window", windows, "ACTION=TIME, as in click=30m")
-    served = library.Served.read(
-        served_path,
-        columns=read_columns(served_columns, "--served-column"),
-        time_unit=served_time_unit,
-        time_zone=served_time_zone,
-        day_first=served_day_first,
-    )
-    joined = library.join(served, read_events(options), window=window or None)
+    window = read_windows(windows)
+    served = read_served(options)
+    joined = library.join(served, read_events(options), window=window)
     examination = weights = None
     if within is not None:
-        alike = [] if within == "chance" else [*map(str.strip, within.split(","))]
-        action = "click" if "click" in joined.count else next(iter(joined.count))
-        examination = library.fit_examination(joined, action=action, within=alike)
+        examination = library.fit_examination(joined, within=read_alike(within))
         weights = library.position_weights(joined, examination, clip=clip)
     found = library.report(joined, examination=examination, weights=weights, seed=seed)
     click.echo(found.report())

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tfrs_decay.data import Cleaned, Events, RawLog, Rules, TimeSplit
     from tfrs_decay.decay import Decay
+    from tfrs_decay.feedback import Served
     from tfrs_decay.training import Settings
 
 run_option = click.option(
@@ -435,6 +436,76 @@ outcome_options = _together(
 )
 
 
+def served_options(*, required: bool) -> Options:
+    """Of what was shown, read by `read_served`."""
+    return _together(
+        click.option(
+            "--served",
+            "served_path",
+            required=required,
+            metavar="FILE",
+            help="What was shown, one row an item (.csv, .parquet, .jsonl, .xlsx): "
+            "user, item, time and position; where they are known request, version, "
+            "segment, arm, propensity and score.",
+        ),
+        served_column_option,
+        click.option(
+            "--served-time-unit",
+            type=TIME_UNIT,
+            default="s",
+            show_default=True,
+            help="Of times of --served that are numbers.",
+        ),
+        click.option(
+            "--served-time-zone",
+            default="UTC",
+            show_default=True,
+            help="Of dates of --served that name none, as in Europe/London.",
+        ),
+        click.option(
+            "--served-day-first/--served-month-first",
+            default=None,
+            help="How dates of --served such as 01/12/2010 are meant.  [default: as "
+            "its other dates show]",
+        ),
+    )
+
+
+SERVED_NAMES = (
+    *("served_columns", "served_time_unit", "served_time_zone", "served_day_first"),
+    *("windows", "within", "clip"),
+)
+"""What the options are called in Python that are nothing without --served."""
+
+
+def _weight_or_none(context: Any, option: Any, written: str) -> float | None:
+    try:
+        return None if written.strip() == "none" else float(written)
+    except ValueError:
+        raise click.BadParameter(f"{written!r} is neither a number nor none.") from None
+
+
+joining_options = _together(
+    click.option(
+        "--window",
+        "windows",
+        multiple=True,
+        metavar="ACTION=TIME",
+        help="How long after an impression an event answers it, for each action to be "
+        "joined.  [default: click=30m, purchase=3d, of those that there are]",
+    ),
+    click.option(
+        "--clip",
+        default="10",
+        show_default=True,
+        metavar="WEIGHT",
+        callback=_weight_or_none,
+        help="Cut the weights of places above this; none: no weight is cut.",
+    ),
+)
+"""How what was shown is joined with a log and weighed."""
+
+
 # The options that are fields of `Rules` under the same names.
 _RULE_NAMES = (
     *("time_unit", "time_zone", "day_first"),
@@ -442,9 +513,14 @@ _RULE_NAMES = (
 )
 # As they are typed, where that is not their name in Python.
 _OPTIONS = {
+    "family": "--decay",
     "columns": "--column",
     "text_columns": "--text-column",
     "day_first": "--day-first/--month-first",
+    "served_columns": "--served-column",
+    "served_day_first": "--served-day-first/--served-month-first",
+    "windows": "--window",
+    "within": "--examination",
 }
 # The options that are fields of `Settings` under the same names.
 _FIELDS = (
@@ -536,13 +612,36 @@ def read_history(options: Mapping[str, Any]) -> Events:
     for name in ("columns", "taken_back", *_RULE_NAMES):
         if was_given(name):
             raise click.UsageError(
-                f"{_OPTIONS.get(name, _typed(name))} says how --data is read: a run's "
-                "log has been read."
+                f"{typed(name)} says how --data is read: a run's log has been read."
             )
     with without_notices():
         from tfrs_decay import runs
 
     return runs.load_run(run).events()
+
+
+def read_served(options: Mapping[str, Any]) -> Served:
+    """What was shown, as `served_options` tell it."""
+    from tfrs_decay.feedback import Served
+
+    return Served.read(
+        options["served_path"],
+        columns=read_columns(options["served_columns"], "--served-column"),
+        time_unit=options["served_time_unit"],
+        time_zone=options["served_time_zone"],
+        day_first=options["served_day_first"],
+    )
+
+
+def read_windows(written: Iterable[str]) -> dict[str, str] | None:
+    """How long events answer impressions, by action; None where nobody says."""
+    pairs = read_pairs("--window", written, "ACTION=TIME, as in click=30m")
+    return pairs or None
+
+
+def read_alike(written: str) -> list[str]:
+    """What impressions are to be alike in, as --examination tells it."""
+    return [] if written == "chance" else [*map(str.strip, written.split(","))]
 
 
 def read_traffic(options: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -607,7 +706,7 @@ def read_as_before(
     for name, value in before.items():
         if was_given(name) and now[name] != value:
             raise click.UsageError(
-                f"{_OPTIONS.get(name, _typed(name))} is {now[name]!r} here, and the "
+                f"{typed(name)} is {now[name]!r} here, and the "
                 f"run's log was read with {value!r}: leave it out, or train anew."
             )
         if isinstance(value, Mapping):
@@ -656,13 +755,14 @@ def read_decay(options: Mapping[str, Any]) -> Decay:
 
 def _refuse_both(one: str, other: str) -> None:
     raise click.UsageError(
-        f"{_typed(one)} and {_typed(other)} both say what the decay is: leave one of "
+        f"{typed(one)} and {typed(other)} both say what the decay is: leave one of "
         "them out."
     )
 
 
-def _typed(name: str) -> str:
-    return "--decay" if name == "family" else f"--{name.replace('_', '-')}"
+def typed(name: str) -> str:
+    """An option's name in Python, as it is typed."""
+    return _OPTIONS.get(name, f"--{name.replace('_', '-')}")
 
 
 def _extent(written: str, name: str, by: str) -> float:
@@ -673,7 +773,7 @@ def _extent(written: str, name: str, by: str) -> float:
         return float(written)
     except ValueError:
         raise click.UsageError(
-            f"{_typed(name)} {written!r}: --by rank counts events, as in 20."
+            f"{typed(name)} {written!r}: --by rank counts events, as in 20."
         ) from None
 
 

@@ -11,12 +11,20 @@ import click
 
 from tfrs_decay.cli.console import RefusedError, StoppedError, without_notices
 from tfrs_decay.cli.options import (
+    SERVED_NAMES,
     added_options,
     how_read,
+    joining_options,
+    read_alike,
     read_as_before,
     read_events_of,
     read_raw,
+    read_served,
+    read_windows,
     run_option,
+    served_options,
+    typed,
+    was_given,
 )
 
 
@@ -58,12 +66,31 @@ from tfrs_decay.cli.options import (
 @click.option(
     "--learning-rate", type=float, help="[default: a third of the first fit's]"
 )
+@served_options(required=False)
+@joining_options
+@click.option(
+    "--examination",
+    "within",
+    default="user,item",
+    show_default=True,
+    metavar="COLUMNS",
+    help="With --served, what answers an impression weighs more in training the less "
+    "its place is looked at, as impressions tell that are alike in these columns: "
+    "user,item or item; chance, where all places were drawn by chance; none: all "
+    "events weigh alike.",
+)
+@click.option(
+    "--html",
+    metavar="FILE",
+    help="The page of what came of --served.  [default: beside --out, ending in .html]",
+)
 def update(
     run_directory: str,
     out: str,
     export_directory: str | None,
     vectors: str | None,
     hold_out: str,
+    html: str | None,
     **options: Any,
 ) -> None:
     """Make the next run, and the next version, of what happened since the last.
@@ -73,10 +100,15 @@ def update(
     users and items join; the model goes on from where it stands, over the new period
     alone. Nothing is published that is significantly worse on the last hours, or where
     the log is unlike the one before: the command then ends with
-    status 3, says why, and writes nothing.
+    status 3, says why, and writes nothing but the page of --served.
+
+    --served is what was shown since the last update: it is joined with --data, its
+    click-through and conversion are told by day, segment and version, and what was
+    clicked far down a list weighs more in training.
     """
+    weighing = _weighing(options)
     with without_notices():
-        from tfrs_decay import runs, serving, updating
+        from tfrs_decay import feedback, runs, serving, updating
         from tfrs_decay.data import described_items
 
     run = runs.load_run(run_directory)
@@ -84,19 +116,30 @@ def update(
     made_as: Mapping[str, Any] = {}
     if export_directory is not None:
         made_as = updating.check_export(export_directory)
+    served = None if options["served_path"] is None else read_served(options)
     options = read_as_before(options, run.about.get("read") or {})
     log = read_raw({**options, "sample": None, "seed": run.settings.seed})
+    cleaned = read_events_of(log, options)
+    learned = None
+    if served is not None:
+        seed = run.settings.seed
+        learned = feedback.learn(served, cleaned, seed=seed, **weighing)
+        click.echo(learned.report.report())
+        # Whatever becomes of the model.
+        beside = Path(out).with_name(f"{Path(out).name}.html")
+        click.echo(f"Page: {feedback.write_page(learned.report, html or beside)}")
     chosen = ("refuse_unsure", "force", "passes", "learning_rate")
     try:
         made = updating.update_run(
             run,
-            read_events_of(log, options),
+            cleaned,
             out,
             data=options["data"],
             read=how_read(options),
             items=described_items(log),
             vectors=vectors,
             hold_out=None if hold_out == "none" else hold_out,
+            learned=learned,
             say=click.echo,
             **{name: options[name] for name in chosen},
         )
@@ -117,12 +160,33 @@ def update(
         click.echo(f"Written: {version}")
 
 
+def _weighing(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How `feedback.learn` joins and weighs."""
+    if options["served_path"] is None:
+        for name in (*SERVED_NAMES, "html"):
+            if was_given(name):
+                raise click.UsageError(
+                    f"{typed(name)} is about what was shown: give --served as well."
+                )
+    within = None if options["within"] == "none" else read_alike(options["within"])
+    if within is None and was_given("clip"):
+        raise click.UsageError(
+            "--clip cuts weights, and --examination none makes none: leave one of them "
+            "out."
+        )
+    return {
+        "window": read_windows(options["windows"]),
+        "within": within,
+        "clip": options["clip"],
+    }
+
+
 def _export_line(run: Path, directory: str, made_as: Mapping[str, Any]) -> str:
     """The command that exports a run, with options of `updating.check_export`."""
     words = ["tfrs-decay", "export", "--run", str(run), "--out", directory]
-    typed = {"exclude_seen": "--no-repeats"}
+    named = {"exclude_seen": "--no-repeats"}
     for name, value in made_as.items():
-        option = typed.get(name, f"--{name}")
+        option = named.get(name, f"--{name}")
         if value is True:
             words.append(option)
         elif name == "server" and value is None:

@@ -5,13 +5,18 @@ which impression, `report` tells the rates by day, segment and version. Places h
 list are looked at more often: `fit_examination` learns how much more, and
 `position_weights` undoes it, in rates of items and in the targets of training.
 `skipped` finds what was passed over, which a model learns more from than from all that
-was never shown.
+was never shown. `learn` does all of it for an update.
 """
 
 from __future__ import annotations
 
-from tfrs_decay.feedback.examination import Examination, fit_examination
+from tfrs_decay.feedback.examination import (
+    Examination,
+    TooFewClicks,
+    fit_examination,
+)
 from tfrs_decay.feedback.joining import Joined, join
+from tfrs_decay.feedback.learning import Learned, learn
 from tfrs_decay.feedback.page import page, write_page
 from tfrs_decay.feedback.reporting import Measured, Report, report
 from tfrs_decay.feedback.served import Served
@@ -21,12 +26,15 @@ from tfrs_decay.feedback.weighting import PositionWeights, position_weights
 __all__ = [
     "Examination",
     "Joined",
+    "Learned",
     "Measured",
     "PositionWeights",
     "Report",
     "Served",
+    "TooFewClicks",
     "fit_examination",
     "join",
+    "learn",
     "page",
     "position_weights",
     "report",

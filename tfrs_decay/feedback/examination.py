@@ -9,20 +9,29 @@ several places their clicks tell how often these are looked at.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
+from tfrs_decay.data.cleaning import counted
+from tfrs_decay.experiments.measuring import FEW_USERS
 from tfrs_decay.feedback.joining import Joined
 from tfrs_decay.feedback.served import Served
 
 COLUMNS = ("user", "item", "version", "segment")
 """What impressions can be alike in."""
 
+MOST_OFF = 2.0
+"""How far a share may be off, as a factor, that weights are made of without a look."""
+
 _STEPS, _NEAR = 100, 1e-9
 _USERS_AT_ONCE = 2**22
+
+
+class TooFewClicks(ValueError):
+    """The clicks tell nothing of how often places are looked at, or too little."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +45,9 @@ class Examination:
         high: [k] float64, where they end.
         clicks: [k] int64, clicks that told it, at each place.
         impressions: [k] int64, impressions that did.
+        users: How many users these are of.
         unknown: Places of which nothing is known: too deep, without a click, or never
-            compared with the others.
+            compared with the others; or too little, of what `trusted` gives.
         within: What the compared impressions are alike in.
         action: What is taken for a click.
         level: Of the intervals, such as 0.95.
@@ -49,6 +59,7 @@ class Examination:
     high: np.ndarray
     clicks: np.ndarray
     impressions: np.ndarray
+    users: int
     unknown: tuple[int, ...]
     within: tuple[str, ...]
     action: str
@@ -65,6 +76,39 @@ class Examination:
         """
         place = np.searchsorted(self.position, position, side="right") - 1
         return np.where(place < 0, 1.0, self.share[np.maximum(place, 0)])
+
+    def trusted(self, most_off: float = MOST_OFF) -> Examination:
+        """The same without the places that are known too little to weigh by.
+
+        Args:
+            most_off: How far a share may be off, as a factor above 1: places whose
+                interval reaches further are left unknown.
+
+        Raises:
+            TooFewClicks: No two places are left, or the clicks are of fewer than 30
+                users, whose intervals are too short to go by.
+            ValueError: `most_off` is not above 1.
+        """
+        if not most_off > 1:
+            raise ValueError(f"most_off={most_off} must be above 1.")
+        if self.users < FEW_USERS:
+            raise TooFewClicks(
+                f"what tells how often places are looked at is of "
+                f"{counted(self.users, 'user')}, and {FEW_USERS} are needed."
+            )
+        kept = self.high <= most_off * self.share
+        if kept.sum() < 2:
+            raise TooFewClicks(
+                f"{counted(int(self.clicks.sum()), self.action)} at "
+                f"{counted(len(self.position), 'place')} tell of none but the first "
+                f"how often it is looked at, within a factor of {most_off:g}."
+            )
+        columns = ("position", "share", "low", "high", "clicks", "impressions")
+        return replace(
+            self,
+            **{name: getattr(self, name)[kept] for name in columns},
+            unknown=tuple(sorted({*self.unknown, *self.position[~kept].tolist()})),
+        )
 
     def report(self) -> str:
         """A line for each place, for people."""
@@ -86,6 +130,7 @@ class Examination:
         columns = ("position", "share", "low", "high", "clicks", "impressions")
         return {
             **{name: getattr(self, name).tolist() for name in columns},
+            "users": self.users,
             "unknown": list(self.unknown),
             "within": list(self.within),
             "action": self.action,
@@ -96,7 +141,7 @@ class Examination:
 def fit_examination(
     joined: Joined,
     *,
-    action: str = "click",
+    action: str | None = None,
     within: Sequence[str] = ("user", "item"),
     among: np.ndarray | None = None,
     deepest: int = 50,
@@ -130,7 +175,8 @@ def fit_examination(
 
     Args:
         joined: From `join`.
-        action: What is taken for a click.
+        action: What is taken for a click; "click" when left out, or the first action
+            that was joined where that was not.
         within: Of "user", "item", "version" and "segment": what is alike in impressions
             that are compared; () compares all with all.
         among: [n] bool, the impressions to learn from; all when left out.
@@ -139,8 +185,8 @@ def fit_examination(
         level: Of the intervals, between 0 and 1.
 
     Raises:
-        ValueError: A column is unknown, the impressions tell nothing of any two places,
-            or a number is out of its range.
+        TooFewClicks: The impressions tell nothing of any two places.
+        ValueError: A column is unknown, or a number is out of its range.
 
     References:
         T. Joachims, A. Swaminathan, T. Schnabel. Unbiased learning-to-rank with biased
@@ -156,6 +202,8 @@ def fit_examination(
         raise ValueError(f"level={level} must lie between 0 and 1.")
     if deepest < 2:
         raise ValueError(f"deepest={deepest} must be 2 or more.")
+    if action is None:
+        action = "click" if "click" in joined.count else next(iter(joined.count))
     served, click = joined.served, joined.happened(action)
     kept = served.position <= deepest
     if among is not None:
@@ -173,7 +221,7 @@ def fit_examination(
         rows = rows[_tells(group[rows], place[rows], click[rows])]
     if not len(rows):
         alike = " and ".join(within) if within else "nothing"
-        raise ValueError(
+        raise TooFewClicks(
             f"of {len(served):,} impressions, {int(click.sum()):,} with a {action}, "
             f"none that are alike in {alike} have clicks at two places: let places be "
             "drawn by chance in part of the traffic, or compare more that is alike, as "
@@ -196,6 +244,7 @@ def fit_examination(
         high=np.exp(log_share + reach),
         clicks=clicks.astype(np.int64),
         impressions=np.bincount(one.place),
+        users=len(np.unique(one.user)),
         unknown=tuple(np.setdiff1d(places, places[found]).tolist()),
         within=tuple(within),
         action=action,

@@ -51,6 +51,8 @@ class Joined:
             `ANSWERED` and `ORGANIC`.
         unfinished: By action, impressions whose window was not over when the newest
             impression or event until now happened: more may yet come of them.
+        missed: By action, impressions whose window was over before the first event: the
+            log may begin too late to have what came of them.
         rejected: Rows of the raw log that were left out by cleaning, by reason.
     """
 
@@ -61,6 +63,7 @@ class Joined:
     count: Mapping[str, np.ndarray]
     found: Mapping[str, Mapping[str, int]]
     unfinished: Mapping[str, int]
+    missed: Mapping[str, int]
     rejected: Mapping[str, int]
 
     def happened(self, action: str) -> np.ndarray:
@@ -221,6 +224,13 @@ class Joined:
             for action, count in self.unfinished.items()
             if count
         ]
+        said += [
+            f"{counted(count, 'impression')} from more than "
+            f"{to_text(self.windows[action])} before the log begins: what {action} "
+            "came of them is not in it, and the rate is too low."
+            for action, count in self.missed.items()
+            if count
+        ]
         return said
 
     def to_dict(self) -> dict[str, Any]:
@@ -237,6 +247,7 @@ class Joined:
                 action: int((count > 0).sum()) for action, count in self.count.items()
             },
             "unfinished": dict(self.unfinished),
+            "missed": dict(self.missed),
             "rejected": dict(self.rejected),
         }
 
@@ -307,6 +318,7 @@ def join(
     seconds = _windows(events, window)
     times = np.concatenate([served.time, events.time])
     last = int(times[times <= now].max(initial=served.time.min()))
+    first = events.time.min(initial=np.iinfo(np.int64).max)
     impression, reason = _answers(served, events, seconds)
     count, found = {}, {}
     for action in seconds:
@@ -324,6 +336,10 @@ def join(
         found=found,
         unfinished={
             action: int((served.time + limit > last).sum())
+            for action, limit in seconds.items()
+        },
+        missed={
+            action: int((served.time + limit < first).sum())
             for action, limit in seconds.items()
         },
         rejected=rejected,

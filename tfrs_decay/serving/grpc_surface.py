@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import threading
 import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -45,6 +46,10 @@ except ModuleNotFoundError as error:
 # What of a thread pool never waits for a model: health, status, metadata.
 _SPARE_THREADS = 4
 
+# Requests beyond the queue that are kept waiting for their refusal, each with a thread
+# of its own; those beyond are refused at once.
+_MOST_KEPT_WAITING = 256
+
 # What still runs after its grace is told to end, and takes so long at most.
 _LAST_SECONDS = 1.0
 
@@ -65,8 +70,9 @@ class GrpcServer:
         self._health = health.HealthServicer()
         self._server = grpc.server(
             concurrent.futures.ThreadPoolExecutor(
-                # One for each request that runs or waits, and one to refuse the next.
-                limits.running() + limits.queued + _SPARE_THREADS,
+                # One for each request that runs or waits, in the queue or for its
+                # refusal, and one to refuse the next.
+                limits.running() + limits.queued + _MOST_KEPT_WAITING + _SPARE_THREADS,
                 thread_name_prefix="grpc",
             ),
             options=[
@@ -110,12 +116,14 @@ class GrpcServer:
 
 
 def _prediction_service(service: Service) -> Any:
+    places = threading.BoundedSemaphore(_MOST_KEPT_WAITING)
+
     class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         """Answers by a `Service`."""
 
         def Predict(self, request: Any, context: Any) -> Any:
             """Runs a signature."""
-            with _told(service, context):
+            with _told(service, context), _kept_waiting(service, context, places):
                 return _predict(service, request, context.time_remaining())
 
         def GetModelMetadata(self, request: Any, context: Any) -> Any:
@@ -149,6 +157,22 @@ def _told(service: Service, context: Any) -> Iterator[None]:
         traceback.print_exc()
         _abort(service, context, "INTERNAL", "internal error")
     service.metrics.answered("grpc", "OK")
+
+
+@contextlib.contextmanager
+def _kept_waiting(
+    service: Service, context: Any, places: threading.BoundedSemaphore
+) -> Iterator[None]:
+    """Keeps who was one too many waiting, where there is a thread to spare for it."""
+    try:
+        yield
+    except RequestRefused as refusal:
+        if refusal.retry_after is not None and places.acquire(blocking=False):
+            try:
+                service.keep_waiting(context.time_remaining())
+            finally:
+                places.release()
+        raise
 
 
 def _abort(service: Service, context: Any, code: str, message: str) -> NoReturn:

@@ -18,7 +18,7 @@ from typing import Any
 
 from tfrs_decay.serving import rest_format
 from tfrs_decay.serving.metrics import CONTENT_TYPE
-from tfrs_decay.serving.service import Service
+from tfrs_decay.serving.service import RETRY_AFTER, Service
 from tfrs_decay.serving.statuses import RequestRefused
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -114,7 +114,8 @@ class RestServer(ThreadingHTTPServer):
         )
         head = (
             "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            f"Content-Length: {len(body)}\r\nRetry-After: {RETRY_AFTER}\r\n"
+            "Connection: close\r\n\r\n"
         )
         self.service.metrics.answered("rest", "503")
         connection.setblocking(False)
@@ -225,13 +226,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, ask: Callable[[], tuple[bytes, str]]) -> None:
         self.server.note(self.connection, _BUSY)
+        again = None
         try:
             try:
                 body, kind = ask()
                 status = 200
             except RequestRefused as refusal:
                 body, kind = _error(refusal.message), "application/json"
-                status = refusal.http
+                status, again = refusal.http, refusal.retry_after
             except (TimeoutError, ConnectionError):
                 self.close_connection = True
                 return
@@ -239,18 +241,29 @@ class _Handler(BaseHTTPRequestHandler):
                 traceback.print_exc()
                 body, kind = _error("internal error"), "application/json"
                 status = 500
-            self._send(status, body, kind)
+            # Here, where nothing of the request is kept any more.
+            if again is not None:
+                self.server.service.keep_waiting()
+            self._send(status, body, kind, again)
             self.wfile.flush()
         finally:
             self.server.note(self.connection, _IDLE)
 
-    def _send(self, status: int, body: bytes, kind: str = "application/json") -> None:
+    def _send(
+        self,
+        status: int,
+        body: bytes,
+        kind: str = "application/json",
+        again: int | None = None,
+    ) -> None:
         self.server.service.metrics.answered("rest", str(int(status)))
         if self.server.stopping:
             self.close_connection = True
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        if again is not None:
+            self.send_header("Retry-After", str(again))
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -20,6 +21,14 @@ from tfrs_decay.serving.statuses import HTTP_STATUS, RequestRefused
 
 # gRPC says of a request without a deadline that it has 292 years, which no clock has.
 _LONGEST_WAIT = 86_400.0
+
+RETRY_AFTER = 1
+"""Seconds after which a client that was one too many is told to ask again: HTTP counts
+whole ones."""
+
+# So long it waits for its refusal: who asks again at once would else keep the processor
+# busy with refusals, and those who are in the queue waiting.
+_REFUSED_AFTER = 0.1
 
 
 class Limits(NamedTuple):
@@ -58,12 +67,20 @@ class Service:
         name: What clients call it.
         live: The model.
         limits: How much is taken on.
+        wait: Waits so many seconds.
 
     Raises:
         ValueError: A limit is below 1, or below 0 for the queue; or no time is.
     """
 
-    def __init__(self, name: str, live: LiveModel, limits: Limits) -> None:
+    def __init__(
+        self,
+        name: str,
+        live: LiveModel,
+        limits: Limits,
+        *,
+        wait: Callable[[float], object] = time.sleep,
+    ) -> None:
         for what, number, least in (
             ("request_bytes", limits.request_bytes, 1),
             ("concurrent", limits.running(), 1),
@@ -79,6 +96,7 @@ class Service:
         self.name = name
         self.live = live
         self.limits = limits
+        self._wait = wait
         self.metrics = Metrics(lambda: live.version)
         self._places = threading.BoundedSemaphore(limits.running() + limits.queued)
         self._running = threading.BoundedSemaphore(limits.running())
@@ -158,6 +176,18 @@ class Service:
             with self._turn(seconds):
                 return Prediction(loaded.version, loaded.model(signature, arrays))
 
+    def keep_waiting(self, seconds: float | None = None) -> None:
+        """Lets a client that was one too many wait a little before it is told so.
+
+        Neither a place in the queue nor the model is held meanwhile; the thread is.
+
+        Args:
+            seconds: How long the client waits, half of which it is kept waiting at
+                most; no end when left out.
+        """
+        left = math.inf if seconds is None else max(0.0, seconds)
+        self._wait(min(_REFUSED_AFTER, left / 2))
+
     @contextlib.contextmanager
     def _turn(self, seconds: float | None) -> Iterator[None]:
         """Waits for a place among those that run."""
@@ -167,6 +197,7 @@ class Service:
                 f"{self.limits.running()} requests run and {self.limits.queued} wait: "
                 "try again later.",
                 http=HTTP_STATUS["UNAVAILABLE"],
+                retry_after=RETRY_AFTER,
             )
         try:
             left = None if seconds is None else min(max(0.0, seconds), _LONGEST_WAIT)

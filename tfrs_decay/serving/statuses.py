@@ -34,9 +34,17 @@ class RequestRefused(Exception):
         code: gRPC's name of the reason, such as "INVALID_ARGUMENT".
         message: One line that names what is wrong; a long one is cut.
         http: The status over HTTP, where it is not the one that the code stands for.
+        retry_after: Seconds after which the same may be asked again, where it may.
     """
 
-    def __init__(self, code: str, message: str, *, http: int | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        http: int | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         message = " ".join(message.split())
         if len(message) > _LONGEST_MESSAGE:
             message = message[: _LONGEST_MESSAGE - 3] + "..."
@@ -44,3 +52,4 @@ class RequestRefused(Exception):
         self.code = code
         self.message = message
         self.http = HTTP_STATUS[code] if http is None else http
+        self.retry_after = retry_after

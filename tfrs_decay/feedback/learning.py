@@ -1,0 +1,79 @@
+"""What a day's impressions tell an update: the report, and what events weigh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tfrs_decay.data.cleaning import Cleaned, RawLog
+from tfrs_decay.data.events import Events
+from tfrs_decay.durations import Duration
+from tfrs_decay.feedback.examination import TooFewClicks, fit_examination
+from tfrs_decay.feedback.joining import join
+from tfrs_decay.feedback.reporting import Report, report
+from tfrs_decay.feedback.served import Served
+from tfrs_decay.feedback.weighting import position_weights
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What came of what was shown, and what follows for training.
+
+    Attributes:
+        report: The rates; with how often places are looked at and what that weighs,
+            where it is known, and else with a note of why not.
+        event_weights: [e] float64, what each event of `report.joined.events` weighs as
+            a target, above 0; None where all weigh alike.
+    """
+
+    report: Report
+    event_weights: np.ndarray | None
+
+
+def learn(
+    served: Served,
+    events: Events | Cleaned | RawLog,
+    *,
+    window: Mapping[str, Duration] | None = None,
+    within: Sequence[str] | None = ("user", "item"),
+    clip: float | None = 10.0,
+    seed: int = 0,
+) -> Learned:
+    """Joins what was shown with a new log, and weighs its events by where items stood.
+
+    An event that answers an impression weighs one over how often its place is looked
+    at, and one that answers none weighs 1. Where the log tells too little of places
+    (`Examination.trusted`), all events weigh alike, and the report says so.
+
+    Args:
+        served: What was shown.
+        events: The new log, as for `join`.
+        window: As in `join`.
+        within: What impressions have to be alike in to be compared, as in
+            `fit_examination`; None to weigh all events alike.
+        clip: As in `position_weights`.
+        seed: Of the report's intervals.
+
+    Raises:
+        ValueError: As `join`, `fit_examination` and `position_weights`, but not for too
+            few clicks.
+        TypeError: As `join`.
+    """
+    joined = join(served, events, window=window)
+    examination, weights, why_not = None, None, []
+    if within is not None:
+        try:
+            examination = fit_examination(joined, within=within).trusted()
+        except TooFewClicks as error:
+            why_not = [f"places are not weighed: {error}"]
+        else:
+            weights = position_weights(joined, examination, clip=clip)
+    found = report(joined, examination=examination, weights=weights, seed=seed)
+    return Learned(
+        report=replace(found, notes=(*found.notes, *why_not)),
+        event_weights=(
+            None if weights is None else joined.event_weights(weights.weight)
+        ),
+    )
