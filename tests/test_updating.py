@@ -890,11 +890,11 @@ def with_shown(run_of_ids, tmp_path):
 
 @pytest.fixture
 def weighed(monkeypatch):
-    """What fits are given: the events and their weights."""
+    """What fits are given: the events, their weights, and what was skipped."""
     told = []
 
     def watch(model, queries, events, passes, settings, **options):
-        told.append((events, options["event_weights"]))
+        told.append((events, options["event_weights"], options["skipped"]))
         return 0.0
 
     monkeypatch.setattr(updating, "fit_on", watch)
@@ -906,7 +906,7 @@ def test_what_was_bought_far_down_a_list_weighs_more(
 ):
     command, log = with_shown
     assert cli.main([*command, "--hold-out", "none"]) == 0
-    ((events, weights),) = weighed
+    ((events, weights, skipped),) = weighed
     user, time, item = zip(*rows_of(events), strict=True)
     found = pd.DataFrame({"user": user, "time": time, "item": item, "weight": weights})
     assert (found["weight"][found["time"] < START + DAYS * DAY] == 1).all()
@@ -924,7 +924,17 @@ def test_what_was_bought_far_down_a_list_weighs_more(
     said = page.read_text(encoding="utf-8")
     for part in ("By segment", "By version", "conversion", "By place in the list"):
         assert part in said
-    made = runs.load_run(tmp_path / "next").about["update"]["feedback"]
+    # What was bought of a list competes with what stood there and was not.
+    assert f"{len(skipped.item):,} items skipped beside what" in printed
+    assert skipped.from_list.sum() == log["position"].notna().sum()
+    first, last = skipped.offset[:-1], skipped.offset[1:]
+    for event in np.flatnonzero(last > first)[:20]:
+        names = skipped.items[skipped.item[first[event] : last[event]]]
+        assert {one[:5] for one in names} == {item[event][:5]}
+        assert item[event] not in names and len(names) <= 4
+    about = runs.load_run(tmp_path / "next").about["update"]
+    assert about["apart_from_lists"]
+    made = about["feedback"]
     assert made["joined"]["impressions"] == USERS * 8 * 5
     assert made["weights"]["clicks"] == log["position"].notna().sum()
     assert [one["name"] for one in made["by_version"]] == ["3"]
@@ -935,9 +945,9 @@ def test_places_are_left_unweighed_where_that_is_asked(
 ):
     page = tmp_path / "told" / "page.html"
     told = ["--hold-out", "none", "--examination", "none", "--html", str(page)]
-    assert cli.main([*with_shown[0], *told]) == 0
-    ((_, weights),) = weighed
-    assert weights is None
+    assert cli.main([*with_shown[0], *told, "--no-skipped"]) == 0
+    ((_, weights, skipped),) = weighed
+    assert weights is None and skipped is None
     assert "by position" not in capsys.readouterr().out
     assert "conversion" in page.read_text(encoding="utf-8")
     assert not (tmp_path / "next.html").exists()
@@ -960,6 +970,7 @@ def test_the_page_is_there_whatever_the_guard_says(
         ("--examination item", "--examination is about what was shown: give --served"),
         ("--window purchase=1d", "--window is about what was shown: give --served as"),
         ("--html page.html", "--html is about what was shown: give --served as well"),
+        ("--no-skipped", "--skipped/--no-skipped is about what was shown: give"),
         ("--served-month-first", "--served-day-first/--served-month-first is about"),
         (
             "--served x.csv --examination none --clip 5",

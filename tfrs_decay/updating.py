@@ -346,8 +346,9 @@ def update_run(
         passes: As in `update`.
         learning_rate: As in `update`.
         learned: What came of what was shown, of `feedback.learn` with `cleaned`: its
-            event weights are those of `update`, and its report is written down under
-            "feedback". It is for the caller to show, whatever the guard says.
+            event weights and what was skipped are those of `update`, and its report is
+            written down under "feedback". It is for the caller to show, whatever the
+            guard says.
         say: Is told what is being done.
 
     Raises:
@@ -375,6 +376,9 @@ def update_run(
         file = read_vectors(settings.vectors)
         of_items = dict(zip(file.ids, file.vectors, strict=True))
     past: Mapping[str, Any] = run.about.get("update", {})
+    skipped = None if learned is None else learned.skipped
+    # What is usual of all events is not what is of those that no list led to.
+    alike = past.get("apart_from_lists", False) == (skipped is not None)
     say(f"Updating {run.directory} ...")
     updated = update(
         run.model(),
@@ -384,16 +388,22 @@ def update_run(
         items=items if reads or of_items is not None else None,
         vectors=of_items,
         trained_until=run.split.test,
-        usual=past.get("usual"),
+        usual=past.get("usual") if alike else None,
         hold_out=hold_out,
         refuse_unsure=refuse_unsure,
         force=force,
         passes=passes,
         learning_rate=learning_rate,
         event_weights=None if learned is None else learned.event_weights,
+        skipped=skipped,
         progress=encoding_progress,
     )
     say(updated.grown.report())
+    if skipped is not None:
+        say(skipped.report())
+        unknown = skipped.unknown(updated.model.item_tower.items)
+        if unknown:
+            say(f"of which {unknown:,} are not in the catalogue, and left out")
     guard = updated.guard
     if guard is not None:
         if not updated.published:
@@ -418,6 +428,7 @@ def update_run(
             "refuse_unsure": refuse_unsure,
             "guard": None if guard is None else guard.to_dict(),
             "usual": updated.usual,
+            "apart_from_lists": skipped is not None,
             "learning_rate": updated.learning_rate,
             "final_loss": updated.loss,
             "feedback": None if learned is None else learned.report.to_dict(),

@@ -473,7 +473,7 @@ def served_options(*, required: bool) -> Options:
 
 SERVED_NAMES = (
     *("served_columns", "served_time_unit", "served_time_zone", "served_day_first"),
-    *("windows", "within", "clip"),
+    *("windows", "within", "clip", "skips"),
 )
 """What the options are called in Python that are nothing without --served."""
 
@@ -521,6 +521,7 @@ _OPTIONS = {
     "served_day_first": "--served-day-first/--served-month-first",
     "windows": "--window",
     "within": "--examination",
+    "skips": "--skipped/--no-skipped",
 }
 # The options that are fields of `Settings` under the same names.
 _FIELDS = (

@@ -80,6 +80,14 @@ from tfrs_decay.cli.options import (
     "events weigh alike.",
 )
 @click.option(
+    "--skipped/--no-skipped",
+    "skips",
+    default=True,
+    show_default=True,
+    help="With --served, what was taken of a list competes in training with what was "
+    "passed over there alone; else with the batch or the whole catalogue, as ever.",
+)
+@click.option(
     "--html",
     metavar="FILE",
     help="The page of what came of --served.  [default: beside --out, ending in .html]",
@@ -102,9 +110,10 @@ def update(
     the log is unlike the one before: the command then ends with
     status 3, says why, and writes nothing but the page of --served.
 
-    --served is what was shown since the last update: it is joined with --data, its
-    click-through and conversion are told by day, segment and version, and what was
-    clicked far down a list weighs more in training.
+    --served is what was shown since the last update: it is joined with --data, and its
+    click-through and conversion are told by day, segment and version. In training what
+    was clicked far down a list weighs more, and what was clicked competes with what was
+    passed over in the list.
     """
     weighing = _weighing(options)
     with without_notices():
@@ -178,6 +187,7 @@ def _weighing(options: Mapping[str, Any]) -> dict[str, Any]:
         "window": read_windows(options["windows"]),
         "within": within,
         "clip": options["clip"],
+        "skips": options["skips"],
     }
 
 

@@ -1,4 +1,4 @@
-"""What a day's impressions tell an update: the report, and what events weigh."""
+"""What a day's impressions tell an update: rates, weights, and what was skipped."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 
 from tfrs_decay.data.cleaning import Cleaned, RawLog
 from tfrs_decay.data.events import Events
+from tfrs_decay.data.skipped import Skipped
 from tfrs_decay.durations import Duration
 from tfrs_decay.feedback.examination import TooFewClicks, fit_examination
 from tfrs_decay.feedback.joining import join
 from tfrs_decay.feedback.reporting import Report, report
 from tfrs_decay.feedback.served import Served
+from tfrs_decay.feedback.skipping import skipped
 from tfrs_decay.feedback.weighting import position_weights
 
 
@@ -26,10 +28,13 @@ class Learned:
             where it is known, and else with a note of why not.
         event_weights: [e] float64, what each event of `report.joined.events` weighs as
             a target, above 0; None where all weigh alike.
+        skipped: What each of them skipped, whose targets compete with that alone; None
+            where they are to compete as ever.
     """
 
     report: Report
     event_weights: np.ndarray | None
+    skipped: Skipped | None
 
 
 def learn(
@@ -39,13 +44,15 @@ def learn(
     window: Mapping[str, Duration] | None = None,
     within: Sequence[str] | None = ("user", "item"),
     clip: float | None = 10.0,
+    skips: bool = True,
     seed: int = 0,
 ) -> Learned:
-    """Joins what was shown with a new log, and weighs its events by where items stood.
+    """Joins what was shown with a new log, for a model that is to learn of both.
 
-    An event that answers an impression weighs one over how often its place is looked
-    at, and one that answers none weighs 1. Where the log tells too little of places
-    (`Examination.trusted`), all events weigh alike, and the report says so.
+    What was taken of a list competes with what was skipped there. An event that answers
+    an impression weighs one over how often its place is looked at, and one that answers
+    none weighs 1. Where the log tells too little of places (`Examination.trusted`), all
+    events weigh alike, and the report says so.
 
     Args:
         served: What was shown.
@@ -54,6 +61,8 @@ def learn(
         within: What impressions have to be alike in to be compared, as in
             `fit_examination`; None to weigh all events alike.
         clip: As in `position_weights`.
+        skips: Whether what was skipped is found (`skipped`), for targets to compete
+            with.
         seed: Of the report's intervals.
 
     Raises:
@@ -76,4 +85,5 @@ def learn(
         event_weights=(
             None if weights is None else joined.event_weights(weights.weight)
         ),
+        skipped=skipped(joined) if skips else None,
     )
