@@ -732,8 +732,11 @@ def fit_on(
     """Some passes over queries from where a model stands, what it was trained on kept.
 
     As each fit of `fit_through`, but that these queries are not all that it knows:
-    items that it was trained on before stay seen. Called again on the same model it
-    traces nothing.
+    items that it was trained on before stay seen, and how often an item is drawn is
+    counted in all queries up to `until`. A few days' counts say little of an item, and
+    what the correction for them gets wrong the scores take over: a rare item that was
+    had once in them would rank as if it were had daily. Called again on the same model
+    it traces nothing.
 
     Args:
         model: Its weights are changed.
@@ -741,7 +744,7 @@ def fit_on(
         events: The events that the queries were made from.
         passes: Over all of the queries.
         settings: How to train, but for `epochs` and the rate.
-        until: Where the period ends, for the targets' weights.
+        until: Where the period ends, for the targets' weights and the counts.
         learning_rate: Adam's. An encoder is not to be trained.
         event_weights: As in `train`.
         skipped: As in `train`.
@@ -758,6 +761,9 @@ def fit_on(
     _refuse_unweighed(events, settings)
     before = model.item_tower.seen
     _count(model, queries, events, settings, skipped)
+    if _counts_draws(model):
+        known = basket_queries(events, until=until, actions=settings.target_actions)
+        model.set_sampling_probability(_drawn(known, events, settings))
     if before is not None:
         model.item_tower.set_seen(before | model.item_tower.seen)
     frozen = replace(
@@ -802,10 +808,15 @@ def _count(
     skipped: Skipped | None,
 ) -> None:
     """Tells a model which items it is about to be trained on, and how often."""
-    if model.retrieval_loss == "sampled" and model.streaming_probability is None:
+    if _counts_draws(model):
         model.set_sampling_probability(_drawn(queries, events, settings))
     if model.item_tower.id_embedding:
         model.item_tower.set_seen(_read(queries, events, settings, skipped))
+
+
+def _counts_draws(model: DecayRetrieval) -> bool:
+    """Whether a model wants to be told how likely each item is to be drawn."""
+    return model.retrieval_loss == "sampled" and model.streaming_probability is None
 
 
 def _read(

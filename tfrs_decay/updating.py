@@ -158,7 +158,7 @@ def update(
     New items join the catalogue by `DecayRetrieval.with_items`: the encoder reads their
     texts and is not trained, and their ids start at zero. Then the model is trained
     from where it stands on the baskets of the new period, whose histories reach back
-    into the old log. How often items are drawn is counted anew, in the new period; an
+    into the old log. How often items are drawn is counted anew, in the whole log; an
     item that was trained on once stays so. Adam begins anew as well: the momentum of
     the last fit would move items that nobody had since. An encoder that was fine-tuned
     stays as it is, with its projection.
