@@ -102,7 +102,8 @@ def test_a_good_day_is_published_and_again_it_is_the_same(model, old, today):
     assert len(found.events) == len(old) + len(today)
     assert found.guard.on_new == found.usual > 0.6  # to be expected tomorrow
     assert found.guard.usual is None  # the old log was all trained on
-    assert found.guard.comparison.users >= 30
+    assert {*found.guard.comparisons} == {"recall", "ndcg"}
+    assert found.guard.comparisons["ndcg"].users >= 30
     assert np.isfinite(found.loss)
     weights = [variable.numpy() for variable in model.variables]
     assert any((a != b).any() for a, b in zip(weights, before, strict=True))
@@ -170,9 +171,32 @@ def test_a_candidate_that_is_worse_on_good_hours_is_refused_unless_forced(model,
     told = {"hold_out": "8h", "learning_rate": 0.1, "passes": 8}
     forced = update(model, old, new, SETTINGS, force=True, **told)
     assert forced.published and forced.guard.verdict == "refuse"
-    assert forced.guard.comparison.verdict == "worse"
-    assert forced.guard.candidate < forced.guard.old
-    assert "Recall@20 on the held-out hours, -" in forced.guard.why
+    for name, one in forced.guard.comparisons.items():
+        assert one.verdict == "worse" and one.adjusted_p >= one.p
+        assert forced.guard.candidate[name] < forced.guard.old[name]
+    assert "on the held-out hours Recall@20 -" in forced.guard.why
+    assert "; NDCG@20 -" in forced.guard.why
+
+
+@pytest.mark.parametrize(("worse", "verdict"), [("ndcg", "refuse"), ("", "publish")])
+def test_either_measure_refuses(model, old, today, monkeypatch, worse, verdict):
+    """A candidate that finds as much, and ranks it lower."""
+    fits = []
+    monkeypatch.setattr(
+        updating, "fit_on", lambda *given, **told: fits.append(1) or 0.0
+    )
+    figures = updating._Step.figures
+
+    def lower(self, scores, queries):
+        found = figures(self, scores, queries)
+        if fits and worse:
+            found[worse] = found[worse] - 0.05
+        return found
+
+    monkeypatch.setattr(updating._Step, "figures", lower)
+    found = update(model, old, today, SETTINGS)
+    assert found.guard.verdict == verdict
+    assert found.guard.comparisons["recall"].difference == 0
 
 
 def test_a_verdict_of_few_users_is_left_to_the_caller(model, old):
@@ -339,13 +363,13 @@ def test_what_was_skipped_falls_beside_what_was_taken(model, old, today):
 
 def test_the_guard_goes_by_what_nobody_was_shown(model, old, today, monkeypatch):
     asked = []
-    recall = updating._Step.recall
+    figures = updating._Step.figures
 
     def watch(self, scores, queries):
         asked.append(queries)
-        return recall(self, scores, queries)
+        return figures(self, scores, queries)
 
-    monkeypatch.setattr(updating._Step, "recall", watch)
+    monkeypatch.setattr(updating._Step, "figures", watch)
     skipped = passed_over(today, ["abcde-1"], every=2)
     found = update(
         model,
@@ -563,7 +587,7 @@ def test_the_command_writes_the_next_run(run_of_ids, files, tmp_path, monkeypatc
 def test_a_refusal_is_status_3(written, monkeypatch, capsys):
     def update_run(*given, **options):
         raise updating.Refused(
-            updating.Guard("refuse", "it is worse", None, None, None, None, None)
+            updating.Guard("refuse", "it is worse", {}, {}, {}, None, None)
         )
 
     monkeypatch.setattr(updating, "update_run", update_run)
@@ -602,7 +626,7 @@ def test_the_command_writes_the_next_run_and_the_next_version(
     assert made["runs"] == [str(run.directory.resolve())]
     assert made["period"] == [run.split.test, about["split"]["test"]]
     assert made["guard"]["verdict"] == "publish"
-    assert made["guard"]["comparison"]["users"] >= 30
+    assert made["guard"]["comparisons"]["recall"]["users"] >= 30
     assert made["usual"] == max(made["guard"]["on_new"], made["guard"]["usual"])
     again = runs.load_run(out)
     assert len(again.model().item_tower.items) == 122
@@ -960,7 +984,7 @@ def test_places_are_left_unweighed_where_that_is_asked(
 def test_the_page_is_there_whatever_the_guard_says(
     with_shown, weighed, monkeypatch, tmp_path, capsys
 ):
-    refused = updating.Guard("refuse", "it is worse", None, None, None, None, None)
+    refused = updating.Guard("refuse", "it is worse", {}, {}, {}, None, None)
     monkeypatch.setattr(updating, "_guarded", lambda *given: refused)
     assert cli.main(with_shown[0]) == 3
     assert "refused, and the last model stays" in capsys.readouterr().err

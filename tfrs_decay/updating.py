@@ -28,7 +28,7 @@ from tfrs_decay.data.times import days_of
 from tfrs_decay.data.vectors import read_vectors
 from tfrs_decay.data.weights import checked_weights
 from tfrs_decay.durations import Duration, to_seconds, to_text
-from tfrs_decay.evaluation import Comparison, compare, evaluate
+from tfrs_decay.evaluation import Comparison, compare, evaluate, holm
 from tfrs_decay.evaluation.figures import K
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.feedback import Learned
@@ -61,6 +61,9 @@ HOLD_OUT = "6h"
 FEWEST_USERS = 30
 """Below so many users an interval over them is too short to go by: see `compare`."""
 
+MEASURES = {"recall": "Recall", "ndcg": "NDCG"}
+"""What the guard compares, at 20, as people call it."""
+
 LEVEL = 0.90
 """Of the guard's two-sided intervals: one-sided, the guard errs once in twenty."""
 
@@ -78,10 +81,11 @@ class Guard:
     Attributes:
         verdict: "publish"; "refuse"; or "unsure", where too few users were held out.
         why: In words.
-        comparison: Recall@20 of the candidate less that of the old model on the hours
-            that were held out; None where these hold fewer than two users.
-        old: Recall@20 of the old model on the held-out hours; None likewise.
-        candidate: Recall@20 of the candidate there; None likewise.
+        comparisons: "recall" and "ndcg", both at 20, of the candidate less those of the
+            old model on the hours that were held out; empty where these hold fewer than
+            two users.
+        old: The same of the old model there; empty likewise.
+        candidate: The same of the candidate; empty likewise.
         on_new: Recall@20 of the old model on all that came after its log; None where
             nothing did.
         usual: What was expected of it there; None where that is not known.
@@ -89,9 +93,9 @@ class Guard:
 
     verdict: str
     why: str
-    comparison: Comparison | None
-    old: float | None
-    candidate: float | None
+    comparisons: Mapping[str, Comparison]
+    old: Mapping[str, float]
+    candidate: Mapping[str, float]
     on_new: float | None
     usual: float | None
 
@@ -166,10 +170,10 @@ def update(
     The guard holds the last hours back, trains a candidate on what is left of the new
     period, and refuses it where
 
-    - the candidate's Recall@20 on the held-out hours is significantly below the old
-      model's (a paired bootstrap over users, one-sided at 5%; both answer over the same
-      catalogue, the old model knowing the new items by what it knows beside their ids);
-      or
+    - the candidate's Recall@20 or NDCG@20 on the held-out hours is significantly below
+      the old model's (a paired bootstrap over users, one-sided at 5% for both together,
+      by Holm; both answer over the same catalogue, the old model knowing the new items
+      by what it knows beside their ids); or
     - the old model's Recall@20 on all that came after its log is significantly below
       half of what is usual for it. Then the log has changed and not the users, as where
       ids are mixed up: on hours that are broken alike, a candidate of broken days may
@@ -566,9 +570,12 @@ class _Step:
         """The model as it is now, to be measured."""
         return TwoTowerScores(model, self.events, max_history=self.settings.max_history)
 
-    def recall(self, scores: TwoTowerScores, queries: Queries) -> np.ndarray:
-        """[q] Recall@20 of each query."""
-        return evaluate({"model": scores}, queries, self.events, k=K)["model"].recall()
+    def figures(
+        self, scores: TwoTowerScores, queries: Queries
+    ) -> dict[str, np.ndarray]:
+        """Recall and NDCG at 20 by name: [q] of each query."""
+        found = evaluate({"model": scores}, queries, self.events, k=K)["model"]
+        return {"recall": found.recall(), "ndcg": found.ndcg()}
 
 
 def _guarded(
@@ -584,28 +591,38 @@ def _guarded(
     if usual is None and step.skipped is None:
         before = step.asked(step.start, end_of_old)
         if len(np.unique(before.user)) >= FEWEST_USERS:
-            usual = float(step.recall(as_it_was, before).mean())
+            usual = float(step.figures(as_it_was, before)["recall"].mean())
     on_new = None
     since = step.asked(end_of_old, end)
     collapse = None
     if len(np.unique(since.user)) >= FEWEST_USERS:
-        found = step.recall(as_it_was, since)
+        found = step.figures(as_it_was, since)["recall"]
         on_new = float(found.mean())
         if usual is not None:
             least = np.full(len(found), COLLAPSED * usual)
             collapse = compare(found, least, since.user, level=LEVEL, seed=seed)
     held_out = step.asked(cut, end)
-    comparison, old, candidate = None, None, None
+    comparisons: dict[str, Comparison] = {}
+    old: dict[str, float] = {}
+    candidate: dict[str, float] = {}
     users = len(np.unique(held_out.user))
     if users > 1:
-        before_fit = step.recall(as_it_was, held_out)
+        before_fit = step.figures(as_it_was, held_out)
         step.fit(model, cut)
-        after_fit = step.recall(step.scores(model), held_out)
-        comparison = compare(
-            after_fit, before_fit, held_out.user, level=LEVEL, seed=seed
-        )
-        old, candidate = float(before_fit.mean()), float(after_fit.mean())
-    verdict, why = PUBLISHED, f"Recall@{K} on the held-out hours, {comparison}"
+        after_fit = step.figures(step.scores(model), held_out)
+        for name, own in after_fit.items():
+            comparisons[name] = compare(
+                own, before_fit[name], held_out.user, level=LEVEL, seed=seed
+            )
+            old[name] = float(before_fit[name].mean())
+            candidate[name] = float(own.mean())
+        adjusted = holm([one.p for one in comparisons.values()])
+        for name, p in zip(comparisons, adjusted, strict=True):
+            comparisons[name] = replace(comparisons[name], adjusted_p=float(p))
+    verdict = PUBLISHED
+    why = "on the held-out hours " + "; ".join(
+        f"{MEASURES[name]}@{K} {one}" for name, one in comparisons.items()
+    )
     if collapse is not None and collapse.verdict == "worse":
         verdict = REFUSED
         why = (
@@ -618,9 +635,9 @@ def _guarded(
             f"the held-out hours have baskets of {users} users, and {FEWEST_USERS} are "
             "needed to tell"
         )
-    elif comparison is not None and comparison.verdict == "worse":
+    elif any(one.verdict == "worse" for one in comparisons.values()):
         verdict = REFUSED
-    return Guard(verdict, why, comparison, old, candidate, on_new, usual)
+    return Guard(verdict, why, comparisons, old, candidate, on_new, usual)
 
 
 def _put_back(before: list[tuple[Any, np.ndarray]]) -> None:

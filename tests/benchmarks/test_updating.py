@@ -75,7 +75,7 @@ def test_each_day_is_added_once_and_the_next_is_asked_for(updates, monkeypatch):
     def update(model, old, new, settings, *, usual, trained_until):
         added.append((old, new, trained_until))
         end = int(new.time.max())
-        guard = td.updating.Guard("publish", "", None, None, None, None, None)
+        guard = td.updating.Guard("publish", "", {}, {}, {}, None, None)
         grown = td.data.grow(old, new)
         return td.updating.Updated(
             model, grown.events, end, (0, end), True, grown, guard, 0.5, 2, 0.1, 0.0
