@@ -410,6 +410,8 @@ def test_what_was_skipped_is_told_with_its_lengths():
                 "negative_length": tf.constant([1, 1]),
             }
         )
+    with pytest.raises(ValueError, match=r"target_from_list is int32 .* give booleans"):
+        model.compute_loss({**BASKETS, "target_from_list": tf.constant([[1], [2]])})
     with pytest.raises(
         tf.errors.InvalidArgumentError, match=r"above the width of negative_item"
     ):
@@ -420,3 +422,46 @@ def test_what_was_skipped_is_told_with_its_lengths():
                 "negative_length": tf.constant([1, 2]),
             }
         )
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+def test_of_a_basket_those_compete_with_what_was_skipped_that_came_of_its_list(loss):
+    model = make(loss)
+    told = {name: tf.constant(one) for name, one in BESIDE.items()}
+    told["target_from_list"] = tf.constant([[True, False, False], [True] * 3])
+    first = {name: one[:1] for name, one in {**BASKETS, **told}.items()}
+    of_list, _ = skipping(model, first)
+    score = model(first).numpy()[0] @ model.item_tower.catalogue_vectors().T
+    # The other target's negatives are all but the basket, or no other query's targets.
+    others = [0, 1, 2, 4] if loss == "full" else [0]
+    odds = np.exp(score[others] / model.temperature)
+    expected = np.mean([of_list, -np.log(odds[0] / odds.sum())])
+    np.testing.assert_allclose(model.compute_loss(first), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+def test_a_list_may_be_given_with_what_was_taken_of_it(loss):
+    model = make(loss)
+    told = {name: tf.constant(one) for name, one in BESIDE.items()}
+    whole = {
+        "negative_item": tf.constant([["d", "e", "a", "c"], [""] * 4]),
+        "negative_length": tf.constant([4, 0]),
+    }
+    np.testing.assert_allclose(
+        model.compute_loss({**BASKETS, **whole}),
+        model.compute_loss({**BASKETS, **told}),
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+def test_skipped_items_train_in_half_precision(loss):
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        model = make(loss)
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
+    told = {name: tf.constant(one) for name, one in BESIDE.items()}
+    found = float(model.compute_loss({**BASKETS, **told}))
+    expected = float(make(loss).compute_loss({**BASKETS, **told}))
+    assert found == pytest.approx(expected, rel=0.05)

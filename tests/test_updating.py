@@ -394,7 +394,9 @@ def test_the_guard_goes_by_what_nobody_was_shown(model, old, today, monkeypatch)
     # Where all came of lists, nothing tells.
     listed = passed_over(today, ["abcde-1"])
     found = update(model, old, today, SETTINGS, skipped=listed)
-    assert found.guard.verdict == "unsure" and "baskets of 0 users" in found.guard.why
+    assert found.guard.verdict == "unsure"
+    assert "baskets of 0 users that no list led to (" in found.guard.why
+    assert " more came of lists, and say what the old model would" in found.guard.why
 
 
 def test_three_nights_in_cron_as_the_documentation_has_them(model, old, monkeypatch):
@@ -961,7 +963,7 @@ def test_what_was_bought_far_down_a_list_weighs_more(
         assert {one[:5] for one in names} == {item[event][:5]}
         assert item[event] not in names and len(names) <= 4
     about = runs.load_run(tmp_path / "next").about["update"]
-    assert about["apart_from_lists"]
+    assert about["usual"] is None  # until there is a day without lists
     made = about["feedback"]
     assert made["joined"]["impressions"] == USERS * 8 * 5
     assert made["weights"]["clicks"] == log["position"].notna().sum()
@@ -975,7 +977,8 @@ def test_places_are_left_unweighed_where_that_is_asked(
     told = ["--hold-out", "none", "--examination", "none", "--html", str(page)]
     assert cli.main([*with_shown[0], *told, "--no-skipped"]) == 0
     ((_, weights, skipped),) = weighed
-    assert weights is None and skipped is None
+    assert weights is None and not len(skipped.item)
+    assert skipped.from_list.any()
     assert "by position" not in capsys.readouterr().out
     assert "conversion" in page.read_text(encoding="utf-8")
     assert not (tmp_path / "next.html").exists()
@@ -1022,6 +1025,32 @@ def test_what_was_learned_has_to_be_of_the_newer_log(run_of_ids, tmp_path):
         updating.update_run(
             run_of_ids, clean(table), tmp_path / "next", data="log", learned=learned
         )
+
+
+def test_what_is_usual_with_lists_and_without_is_kept_apart(
+    run_of_ids, monkeypatch, tmp_path
+):
+    asked, update_of = [], updating.update
+
+    def update(model, events, new, settings, *, usual, skipped, **options):
+        asked.append((usual, skipped is not None))
+        made = update_of(model, events, new, settings, hold_out=None)
+        return dataclasses.replace(made, usual=0.1 * len(asked))
+
+    monkeypatch.setattr(updating, "update", update)
+    monkeypatch.setattr(updating, "fit_on", lambda *given, **options: 0.0)
+    run = run_of_ids
+    for night, listed in enumerate([False, True, False, True]):
+        served, log = shown_and_bought(DAYS + night)
+        new = clean(RawLog(log[["user", "time", "item"]], None, {}))
+        learned = None
+        if listed:
+            of = td.feedback.Served.of(served.rename(columns={"who": "user"}))
+            learned = td.feedback.learn(of, new)
+        run = updating.update_run(
+            run, new, tmp_path / str(night), data="log", learned=learned
+        )
+    assert asked == [(None, False), (None, True), (0.1, False), (0.2, True)]
 
 
 @pytest.mark.integration  # slow

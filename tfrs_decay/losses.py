@@ -58,15 +58,18 @@ def beside_skipped(
     losses: tf.Tensor,
     own: tf.Tensor,
     query: tf.Tensor,
+    listed: tf.Tensor,
     skipped: tf.Tensor,
     there: tf.Tensor,
 ) -> tf.Tensor:
     """The cross-entropy of each target beside what its query skipped.
 
     Args:
-        losses: [targets] float32, of targets whose query skipped nothing.
+        losses: [targets] float32, what they are of targets that nothing was skipped
+            beside.
         own: [targets] float32, the score of each.
         query: [targets] int32, its row.
+        listed: [targets] bool, False for one that is none of the list's.
         skipped: [batch, negatives] float32, the scores of what each query skipped.
         there: [batch, negatives] bool, False for padding.
 
@@ -78,5 +81,5 @@ def beside_skipped(
         tf.where(there, skipped, NEVER), [[0, 0], [0, 1]], constant_values=NEVER
     )
     others = tf.gather(tf.reduce_logsumexp(others, axis=1), query)
-    some = tf.gather(tf.reduce_any(there, axis=1), query)
+    some = listed & tf.gather(tf.reduce_any(there, axis=1), query)
     return tf.where(some, tf.nn.softplus(others - own), losses)

@@ -29,7 +29,7 @@ from tfrs_decay.losses import (
 LEAST_PROBABILITY = 1e-6
 """TFRS clips sampling probabilities here before it takes their logarithm."""
 
-# What is read of a batch: integers, strings or floating numbers, and which ranks.
+# What is read of a batch: integers, floating numbers and so on, and which ranks.
 _HISTORY = {
     "history_item": ("strings", "[batch, time]"),
     "history_time": ("integers", "[batch, time]"),
@@ -46,6 +46,7 @@ _OPTIONAL = {
     "target_weight": ("floating numbers", "[batch] or [batch, targets]"),
     "negative_item": ("strings", "[batch, negatives]"),
     "negative_length": ("integers", "[batch]"),
+    "target_from_list": ("booleans", "[batch] or [batch, targets]"),
 }
 
 
@@ -411,8 +412,10 @@ class DecayRetrieval(tfrs.Model):
                 [batch, targets] with `target_length` [batch]. With `negative_item`,
                 [batch, negatives] strings, and `negative_length` [batch], the targets
                 of a query that has any compete with these alone, uncorrected, whatever
-                the loss is for the others. Those that are not in the catalogue are left
-                out.
+                the loss is for the others; of a basket those for which
+                `target_from_list` is true, where it is there. The query's own targets
+                among them, and what is not in the catalogue, are left out; one that
+                stands twice counts twice.
             training: Keras' own.
 
         Returns:
@@ -448,7 +451,8 @@ class DecayRetrieval(tfrs.Model):
         if self._never:
             valid &= self.repeat_scores(features, self.item_tower.places(targets)) >= 0
         if "negative_item" in features:
-            features["negative_item"] = _negatives_of(features)
+            features["negative_item"] = self._negatives(features, targets, valid)
+            features["target_from_list"] = _listed(features, valid)
         query = tf.cast(tf.where(valid)[:, 0], tf.int32)
         ids = tf.boolean_mask(targets, valid)
         losses_of = {"sampled": self._sampled, "full": self._full}[self.retrieval_loss]
@@ -605,8 +609,32 @@ class DecayRetrieval(tfrs.Model):
             else:
                 scores += term
         return beside_skipped(
-            losses, own / self.temperature, query, scores / self.temperature, there
+            losses,
+            own / self.temperature,
+            query,
+            features["target_from_list"],
+            scores / self.temperature,
+            there,
         )
+
+    def _negatives(
+        self, features: Mapping[str, tf.Tensor], targets: tf.Tensor, valid: tf.Tensor
+    ) -> tf.Tensor:
+        """[batch, negatives] ids; "" for padding, and for the query's own targets."""
+        if "negative_length" not in features:
+            raise ValueError(
+                "features have negative_item and lack negative_length: give how many "
+                "of each row are no padding, [batch]."
+            )
+        ids, length = features["negative_item"], features["negative_length"]
+        width = tf.shape(ids)[1]
+        checks = length_checks(length, width, "negative_length", "negative_item")
+        with tf.control_dependencies(checks):
+            there = tf.sequence_mask(length, width)
+        own = tf.where(valid, self.item_tower.places(targets), -1)
+        place = self.item_tower.places(ids)
+        taken = tf.reduce_any(place[:, :, None] == own[:, None, :], axis=2)
+        return tf.where(there & ~taken, ids, "")
 
     def _interest(
         self, features: dict[str, tf.Tensor], of_history: tf.Tensor, training: bool
@@ -717,6 +745,7 @@ def _checked(
             "integers": tensor.dtype.is_integer,
             "floating numbers": tensor.dtype.is_floating,
             "strings": tensor.dtype == tf.string,
+            "booleans": tensor.dtype == tf.bool,
         }[kind]
         ranks = [one.count(",") + 1 for one in shape.split(" or ")]
         if not fits or tensor.shape.rank not in (None, *ranks):
@@ -772,19 +801,18 @@ def _check_loss(loss: str, item_tower: ItemTower) -> None:
         )
 
 
-def _negatives_of(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """[batch, negatives] ids, with "" for padding."""
-    if "negative_length" not in features:
-        raise ValueError(
-            "features have negative_item and lack negative_length: give how many of "
-            "each row are no padding, [batch]."
-        )
-    ids, length = features["negative_item"], features["negative_length"]
-    width = tf.shape(ids)[1]
-    with tf.control_dependencies(
-        length_checks(length, width, "negative_length", "negative_item")
-    ):
-        return tf.where(tf.sequence_mask(length, width), ids, "")
+def _listed(features: Mapping[str, tf.Tensor], valid: tf.Tensor) -> tf.Tensor:
+    """[targets] bool, the targets that compete with what their query skipped."""
+    if "target_from_list" not in features:
+        return tf.ones_like(tf.boolean_mask(valid, valid))
+    listed = features["target_from_list"]
+    check = require_same_shape(
+        listed,
+        tf.shape(features["target_item"]),
+        "target_from_list is not of the shape of target_item.",
+    )
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.boolean_mask(tf.reshape(listed, tf.shape(valid)), valid)
 
 
 def _weights_of(features: Mapping[str, tf.Tensor], valid: tf.Tensor) -> tf.Tensor:

@@ -473,7 +473,7 @@ def train(
     samples, are set for each fit from the targets that it draws, and its item tower's
     seen items from its histories and targets. Targets weigh what the settings say, by
     action and by age at the cut which ends the fit, times what `event_weights` says.
-    Nothing after the test cut is looked at.
+    Nothing after the test cut is looked at, but for what `skipped` knows of it.
 
     Args:
         model: Untrained; its weights are changed.
@@ -484,7 +484,8 @@ def train(
             `feedback.Joined.event_weights` gives; all the same when left out.
         skipped: What each event's user was shown beside and did not take, such as
             `feedback.skipped` gives. Targets compete with that alone, where there is
-            any. Of the validation period it is not looked at.
+            any; in validation they are ranked among all items. What was taken of a list
+            after a cut is not among what was skipped before it.
         directory: Where checkpoints and a CSV of the losses go; nowhere when left out.
         tensorboard: The folder that TensorBoard is shown, which gets losses and what
             was learned of time (`callbacks.DecayTensorBoard`), of the first fit in
@@ -760,7 +761,7 @@ def fit_on(
     """
     _refuse_unweighed(events, settings)
     before = model.item_tower.seen
-    _count(model, queries, events, settings, skipped)
+    _count_seen(model, queries, events, settings, skipped)
     if _counts_draws(model):
         known = basket_queries(events, until=until, actions=settings.target_actions)
         model.set_sampling_probability(_drawn(known, events, settings))
@@ -800,16 +801,14 @@ def fit_on(
     return float(history.history["loss"][-1])
 
 
-def _count(
+def _count_seen(
     model: DecayRetrieval,
     queries: Queries,
     events: Events,
     settings: Settings,
     skipped: Skipped | None,
 ) -> None:
-    """Tells a model which items it is about to be trained on, and how often."""
-    if _counts_draws(model):
-        model.set_sampling_probability(_drawn(queries, events, settings))
+    """Tells a model which items it is about to be trained on."""
     if model.item_tower.id_embedding:
         model.item_tower.set_seen(_read(queries, events, settings, skipped))
 
@@ -834,7 +833,7 @@ def _read(
     read[queries.target] = True
     items = np.bincount(events.item[read], minlength=len(events.items)) > 0
     if skipped is not None:
-        items[skipped.of_queries(queries, events)[1]] = True
+        items[skipped.of_queries(queries, events).place] = True
     return items
 
 
@@ -910,7 +909,9 @@ def _fit(
     validation: tf.data.Dataset | None = None,
 ) -> tf_keras.callbacks.History:
     """Some passes over the queries of a period that `until` ends, from where it is."""
-    _count(model, queries, events, settings, skipped)
+    if _counts_draws(model):
+        model.set_sampling_probability(_drawn(queries, events, settings))
+    _count_seen(model, queries, events, settings, skipped)
     model.compile(optimizer=_optimizer(settings, len(queries)))
     history = model.fit(
         _batches(

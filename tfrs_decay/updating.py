@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tf_keras
 
-from tfrs_decay.data.cleaning import Cleaned
+from tfrs_decay.data.cleaning import Cleaned, counted
 from tfrs_decay.data.events import Events, Items
 from tfrs_decay.data.growing import Grown, grow
 from tfrs_decay.data.histories import Queries, basket_queries
@@ -214,8 +214,9 @@ def update(
             the same when left out.
         skipped: What was shown beside what each of the new events took, such as
             `feedback.skipped` gives of them. Their targets compete with that alone,
-            where there is any; and the guard goes by events that took nothing from a
-            list, for what the old model showed is what it would have said.
+            where there is any. The guard goes by events that no list led to
+            (`Skipped.from_list`), whether or not anything was skipped, for what the old
+            model showed is what it would say again.
         progress: Wraps the batches of new texts that are encoded.
 
     Returns:
@@ -381,8 +382,10 @@ def update_run(
         of_items = dict(zip(file.ids, file.vectors, strict=True))
     past: Mapping[str, Any] = run.about.get("update", {})
     skipped = None if learned is None else learned.skipped
-    # What is usual of all events is not what is of those that no list led to.
-    alike = past.get("apart_from_lists", False) == (skipped is not None)
+    # What is usual of all events is not what is of those that no list led to: each is
+    # kept until it is asked for.
+    usual = {name: past.get(name) for name in ("usual", "usual_apart_from_lists")}
+    kind = "usual" if learned is None else "usual_apart_from_lists"
     say(f"Updating {run.directory} ...")
     updated = update(
         run.model(),
@@ -392,7 +395,7 @@ def update_run(
         items=items if reads or of_items is not None else None,
         vectors=of_items,
         trained_until=run.split.test,
-        usual=past.get("usual") if alike else None,
+        usual=usual[kind],
         hold_out=hold_out,
         refuse_unsure=refuse_unsure,
         force=force,
@@ -431,8 +434,7 @@ def update_run(
             "forced": force,
             "refuse_unsure": refuse_unsure,
             "guard": None if guard is None else guard.to_dict(),
-            "usual": updated.usual,
-            "apart_from_lists": skipped is not None,
+            **{**usual, kind: updated.usual},
             "learning_rate": updated.learning_rate,
             "final_loss": updated.loss,
             "feedback": None if learned is None else learned.report.to_dict(),
@@ -631,10 +633,14 @@ def _guarded(
         )
     elif users < FEWEST_USERS:
         verdict = UNSURE
-        why = (
-            f"the held-out hours have baskets of {users} users, and {FEWEST_USERS} are "
-            "needed to tell"
-        )
+        why = f"the held-out hours have baskets of {counted(users, 'user')}"
+        if step.skipped is not None:
+            others = len(step.some_queries(cut, end)) - len(held_out)
+            why += (
+                f" that no list led to ({others:,} more came of lists, and say what "
+                "the old model would have said)"
+            )
+        why += f", and {FEWEST_USERS} are needed to tell"
     elif any(one.verdict == "worse" for one in comparisons.values()):
         verdict = REFUSED
     return Guard(verdict, why, comparisons, old, candidate, on_new, usual)

@@ -38,10 +38,11 @@ SKIPPED = skipped([["cup"], ["tin", "gone"], ["tin", "mug", "cup"], [], [], ["ju
 def test_a_query_skipped_what_its_targets_lists_had_once():
     queries = basket_queries(EVENTS)
     assert queries.time.tolist() == [20, 30, 40]
-    offset, place = SKIPPED.of_queries(queries, EVENTS)
+    offset, place, beside = SKIPPED.of_queries(queries, EVENTS)
     # The cup was taken in the same basket, and "gone" is in no catalogue.
     assert offset.tolist() == [0, 2, 2, 3]
     assert place.tolist() == [0, 3, 2]
+    assert beside.tolist() == [True, True, False, True]
     assert SKIPPED.unknown(EVENTS.items) == 1
 
 
@@ -54,7 +55,38 @@ def test_batches_have_them_padded():
         [b"", b""],
         [b"jug", b""],
     ]
+    listed = [[True, True], [False, False], [True, False]]
+    assert batch["target_from_list"].numpy().tolist() == listed
     assert "negative_item" not in next(iter(batches(queries, EVENTS)))
+
+
+def test_of_a_basket_each_target_goes_by_its_own_list():
+    # The jug came of no list, and the cup of one with a jug and what nobody knows.
+    mixed = skipped([[], ["jug", "gone"], [], [], [], []])
+    offset, place, beside = mixed.of_queries(basket_queries(EVENTS), EVENTS)
+    assert offset.tolist() == [0] * 4 and not beside.any() and not len(place)
+    mixed = skipped([[], ["mug"], [], [], [], []])
+    (batch,) = batches(basket_queries(EVENTS), EVENTS, skipped=mixed)
+    assert batch["target_from_list"].numpy()[0].tolist() == [True, False]
+    assert batch["negative_item"].numpy()[0].tolist() == [b"mug"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_target_that_is_not_drawn_was_not_skipped(seed):
+    # The cup's list had the jug, which was taken as well.
+    beside = skipped([[], ["jug", "tin"], ["cup", "tin"], [], [], []])
+    data = batches(
+        basket_queries(EVENTS),
+        EVENTS,
+        skipped=beside,
+        max_targets=1,
+        shuffle_seed=seed,
+        batch_size=1,
+    )
+    (batch,) = [one for one in data if one["query_time"].numpy() == [20]]
+    assert batch["target_item"].shape == (1, 1)
+    assert batch["negative_item"].numpy().tolist() == [[b"tin"]]
+    assert batch["target_from_list"].numpy().tolist() == [[True]]
 
 
 def test_a_log_that_skipped_nothing_has_no_column_of_them():
@@ -70,8 +102,8 @@ def test_they_move_with_their_events_into_a_longer_log():
     moved = SKIPPED.moved(grown.row, len(grown.events))
     queries = basket_queries(grown.events)
     np.testing.assert_array_equal(
-        moved.of_queries(queries, grown.events)[1],
-        SKIPPED.of_queries(basket_queries(EVENTS), EVENTS)[1],
+        moved.of_queries(queries, grown.events).place,
+        SKIPPED.of_queries(basket_queries(EVENTS), EVENTS).place,
     )
     np.testing.assert_array_equal(moved.from_list[grown.row], SKIPPED.from_list)
     # In a log that has more than these, the others skipped nothing.
@@ -93,6 +125,12 @@ def test_what_does_not_fit_is_named():
         with pytest.raises(ValueError, match=message):
             offset, item, from_list = (np.array(one) for one in parts)
             Skipped(offset, item, names, from_list)
+
+
+def test_lists_are_known_without_what_was_skipped():
+    only = SKIPPED.without_items()
+    assert only.from_list.tolist() == SKIPPED.from_list.tolist()
+    assert not only.of_queries(basket_queries(EVENTS), EVENTS).beside.any()
 
 
 def test_its_report_counts():

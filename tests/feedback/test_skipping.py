@@ -18,7 +18,7 @@ SHOWN = {
 }
 
 
-def joined(clicks, order=None):
+def joined(clicks, order=None, actions=None):
     table = {name: np.array(column, object) for name, column in SHOWN.items()}
     if order is not None:
         table = {name: column[order] for name, column in table.items()}
@@ -28,10 +28,10 @@ def joined(clicks, order=None):
     events = Events(
         user=np.array([["ann", "bob"].index(one) for one in user]),
         time=np.array(time),
-        action=np.zeros(len(user), np.int64),
+        action=np.array(actions or [0] * len(user)),
         item=np.array([ITEMS.index(one) for one in item]),
         users=np.array(["ann", "bob"], object),
-        actions=("click",),
+        actions=("click", "browse"),
         items=Items(ITEMS),
     )
     return join(Served.of(table), events)
@@ -69,3 +69,23 @@ def test_how_far_below_may_be_said():
     assert skipped(found, below=0).from_list[4]
     with pytest.raises(ValueError, match=r"below=-1 must be 0 or more, or None"):
         skipped(found, below=-1)
+
+
+def test_an_item_that_was_opened_was_not_skipped():
+    # Ann opened a and then took b; browsing is not joined by itself.
+    found = joined([("ann", "a", 105), ("ann", "b", 110)], actions=[1, 0])
+    assert found.impression.tolist() == [-1, 1]
+    passed = skipped(found)
+    assert names(passed) == [["c"], ["c"]] and passed.from_list.all()
+
+
+def test_a_list_is_looked_at_as_deep_as_its_places_say():
+    table = {
+        "user": ["ann"] * 3,
+        "item": ["a", "b", "c"],
+        "time": [100] * 3,
+        "position": [1, 4, 5],  # something else stood between
+    }
+    clicks = joined([("ann", "a", 110)]).events
+    assert names(skipped(join(Served.of(table), clicks))) == [[]]
+    assert names(skipped(join(Served.of(table), clicks), below=3)) == [["b"]]

@@ -50,11 +50,13 @@ def batches(
 
     With `target_weights` there is also `target_weight`, float32 [batch, targets], by
     which `DecayRetrieval` multiplies the losses of targets; padding is 0. With
-    `skipped` there are these, which the targets compete with, where there are any:
+    `skipped` there are these, of the lists of all targets of the basket; only targets
+    that have some of their own are to compete with them:
 
     ==================  ======  ==================  ===================================
     `negative_item`     string  [batch, negatives]  ids
     `negative_length`   int64   [batch]
+    `target_from_list`  bool    [batch, targets]    whether its own list had any
     ==================  ======  ==================  ===================================
 
     What goes with a target is known only once it has happened: it can weigh an example
@@ -106,7 +108,9 @@ def batches(
         weight = tf.constant(target_weights, tf.float32)
     negatives = None
     if skipped is not None:
-        negatives = [tf.constant(one) for one in skipped.of_queries(queries, events)]
+        found = skipped.of_queries(queries, events)
+        negatives = [tf.constant(one) for one in (found.offset, found.place)]
+        from_list = tf.constant(found.beside)
 
     def features(query: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         target_first = tf.gather(target_offset, query)
@@ -131,6 +135,7 @@ def batches(
             beside = {
                 "negative_item": tf.where(valid, columns.ids_at(at), ""),
                 "negative_length": length,
+                "target_from_list": in_basket & tf.gather(from_list, basket),
             }
         return {
             **columns.histories(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,19 @@ from tfrs_decay.data.cleaning import counted
 from tfrs_decay.data.events import Events, Items
 from tfrs_decay.data.histories import Queries
 from tfrs_decay.data.ranges import flat_ranges
+
+
+class OfQueries(NamedTuple):
+    """What queries skipped.
+
+    offset: [queries + 1] int64: those of query q are `place[offset[q]:offset[q + 1]]`.
+    place: [k] int64, places in the catalogue.
+    beside: [t] bool, for each of the queries' targets whether its own list had any.
+    """
+
+    offset: np.ndarray
+    place: np.ndarray
+    beside: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +100,7 @@ class Skipped:
             from_list,
         )
 
-    def of_queries(
-        self, queries: Queries, events: Events
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def of_queries(self, queries: Queries, events: Events) -> OfQueries:
         """What each query skipped: of the lists of all of its targets, each item once.
 
         What is a target of the same query was not skipped. Items that are not in the
@@ -97,9 +109,6 @@ class Skipped:
         Args:
             queries: From `basket_queries`.
             events: The events that the queries were made from.
-
-        Returns:
-            [queries + 1] int64 offsets, and [k] int64 places in the catalogue.
 
         Raises:
             ValueError: These are not as many events.
@@ -113,12 +122,17 @@ class Skipped:
         target = queries.target
         row, position = flat_ranges(self.offset[target], self.offset[target + 1])
         code = events.items.codes(self.items.tolist())[self.item[position]]
-        known = code >= 0
-        key = np.unique(queries.query_of_target[row[known]] * n + code[known])
+        key = queries.query_of_target[row] * n + code
         taken = queries.query_of_target * n + events.item[target]
-        key = key[~np.isin(key, taken)]
+        kept = (code >= 0) & ~np.isin(key, taken)
+        beside = np.bincount(row[kept], minlength=len(target)) > 0
+        key = np.unique(key[kept])
         counts = np.bincount(key // n, minlength=len(queries))
-        return np.concatenate([[0], np.cumsum(counts)]), key % n
+        return OfQueries(np.concatenate([[0], np.cumsum(counts)]), key % n, beside)
+
+    def without_items(self) -> Skipped:
+        """Which events a list led to, and nothing that was skipped there."""
+        return replace(self, offset=np.zeros_like(self.offset), item=self.item[:0])
 
     def unknown(self, items: Items) -> int:
         """How many of the skipped are not in a catalogue."""

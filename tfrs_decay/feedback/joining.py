@@ -319,7 +319,7 @@ def join(
     times = np.concatenate([served.time, events.time])
     last = int(times[times <= now].max(initial=served.time.min()))
     first = events.time.min(initial=np.iinfo(np.int64).max)
-    impression, reason = _answers(served, events, seconds)
+    impression, reason = answers(served, events, seconds)
     count, found = {}, {}
     for action in seconds:
         own = events.action == events.actions.index(action)
@@ -374,7 +374,7 @@ def _windows(events: Events, window: Mapping[str, Duration] | None) -> dict[str,
     }
 
 
-def _answers(
+def answers(
     served: Served, events: Events, windows: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two [e] int64: the impression answered, or -1; and 0 or 1 + the reason why not.

@@ -28,13 +28,14 @@ class Learned:
             where it is known, and else with a note of why not.
         event_weights: [e] float64, what each event of `report.joined.events` weighs as
             a target, above 0; None where all weigh alike.
-        skipped: What each of them skipped, whose targets compete with that alone; None
-            where they are to compete as ever.
+        skipped: What each of them skipped, whose targets compete with that alone;
+            nothing where they are to compete as ever. It knows in any case which of
+            them a list led to.
     """
 
     report: Report
     event_weights: np.ndarray | None
-    skipped: Skipped | None
+    skipped: Skipped
 
 
 def learn(
@@ -61,8 +62,7 @@ def learn(
         within: What impressions have to be alike in to be compared, as in
             `fit_examination`; None to weigh all events alike.
         clip: As in `position_weights`.
-        skips: Whether what was skipped is found (`skipped`), for targets to compete
-            with.
+        skips: Whether targets are to compete with what was skipped (`skipped`).
         seed: Of the report's intervals.
 
     Raises:
@@ -79,11 +79,14 @@ def learn(
             why_not = [f"places are not weighed: {error}"]
         else:
             weights = position_weights(joined, examination, clip=clip)
+    passed = skipped(joined)
+    if not skips:
+        passed = passed.without_items()
     found = report(joined, examination=examination, weights=weights, seed=seed)
     return Learned(
         report=replace(found, notes=(*found.notes, *why_not)),
         event_weights=(
             None if weights is None else joined.event_weights(weights.weight)
         ),
-        skipped=skipped(joined) if skips else None,
+        skipped=passed,
     )
