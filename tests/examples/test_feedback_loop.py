@@ -72,20 +72,44 @@ def test_the_same_item_in_the_same_place_has_the_same_luck(example, world):
 
 
 def test_lists_hold_what_is_out_and_not_clicked_yet(example, world, before):
-    clicked = example["clicked_by"](world, before)
-    assert clicked.sum() == len({*zip(before.user, before.item, strict=True)})
+    events = before.events
+    clicked = example["clicked_by"](world, events)
+    assert clicked.sum() == len({*zip(events.user, events.item, strict=True)})
     lists = example["best"](np.ones(clicked.shape), world, 30, clicked)
     assert lists.shape == (USERS, 10)
-    assert (world.published[lists] <= 30).all() and world.published[lists].min() > -10
+    assert (world.published[lists] <= 30).all()
     assert not np.take_along_axis(clicked, lists, axis=1).any()
+
+
+def test_a_day_tells_what_was_shown_where_and_what_came_of_it(example, world):
+    day = 20
+    lists = np.tile(np.flatnonzero(world.offered(day))[:10], (USERS, 1))
+    today = example["happen"](world, day, lists)
+    joined = today.joined()
+    assert len(joined.served) == today.shown
+    assert joined.served.position.tolist() == [*range(1, 11)] * (today.shown // 10)
+    assert joined.events is today.events
+    answered = (joined.impression >= 0).sum()
+    # Now and then somebody finds alone what was in the list.
+    assert today.clicks <= answered < today.clicks + 5
+
+
+def test_places_are_looked_at_as_random_lists_say(before):
+    looked_at = before.looked_at
+    truth = 1 / np.log2(np.arange(2, 12))
+    assert looked_at.position.tolist() == [*range(1, 11)]
+    # Of 60 users; a share's interval may miss the truth once in twenty.
+    inside = (looked_at.low <= truth) & (truth <= looked_at.high)
+    assert inside.sum() >= 9
 
 
 def test_a_frozen_arm_learns_nothing_and_an_updated_one_each_day(
     example, world, before, monkeypatch
 ):
+    log = before.events
     # Untrained, for this is quicker and answers by what the vectors say.
     model = td.training.make_model(
-        before,
+        log,
         example["SETTINGS"],
         td.decay.Exponential("7d"),
         vectors=td.data.ItemVectors(world.ids, world.vectors),
@@ -94,9 +118,9 @@ def test_a_frozen_arm_learns_nothing_and_an_updated_one_each_day(
     weights = model.get_weights()
 
     # Everybody is answered at the visit, by a history that ends before it.
-    scores = recommender.scores(world, 30, before)
+    scores = recommender.scores(world, 30, log)
     start, stop = (
-        np.searchsorted(before.user, np.arange(USERS), side=side)
+        np.searchsorted(log.user, np.arange(USERS), side=side)
         for side in ("left", "right")
     )
     queries = td.data.Queries(
@@ -107,32 +131,35 @@ def test_a_frozen_arm_learns_nothing_and_an_updated_one_each_day(
         target=np.zeros(0, np.int64),
         target_offset=np.zeros(USERS + 1, np.int64),
     )
-    np.testing.assert_allclose(
-        scores, TwoTowerScores(model, before)(queries), atol=1e-5
-    )
+    np.testing.assert_allclose(scores, TwoTowerScores(model, log)(queries), atol=1e-5)
 
-    frozen = [*example["live"](world, before, recommender, updated=False)]
+    def live(learns):
+        model.set_weights(weights)
+        return [*example["live"](world, before, recommender, learns=learns)]
+
+    frozen = live(example["NOTHING"])
     for one, other in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(one, other)
 
-    asked, update = [], td.updating.update
+    asked, told, update = [], [], td.updating.update
 
     def watch(model, events, new, *args, **options):
         made = update(model, events, new, *args, **options)
         asked.append((len(events), len(new), options["trained_until"]))
+        told.append((options.get("event_weights"), options.get("skipped"), new))
         return made
 
     monkeypatch.setattr(td.updating, "update", watch)
-    updated = [*example["live"](world, before, recommender, updated=True)]
+    updated = live(example["LISTS"])
     assert len(frozen) == len(updated) == len(asked) == DAYS
     # The first day is answered alike; then each learns from what it showed itself.
     assert frozen[0].clicks == updated[0].clicks
     midnight = example["START"] + 30 * 86_400
     first, second = updated
     assert asked == [
-        (len(before), len(first.events), midnight),
+        (len(log), len(first.events), midnight),
         (
-            len(before) + len(first.events),
+            len(log) + len(first.events),
             len(second.events),
             int(first.events.time.max()),
         ),
@@ -142,6 +169,38 @@ def test_a_frozen_arm_learns_nothing_and_an_updated_one_each_day(
         for one, other in zip(model.get_weights(), weights, strict=True)
     ]
     assert any(changed)
+    # Of lists it is told what was skipped, and that clicks far down count for more.
+    for of_event, skipped, new in told:
+        assert len(of_event) == len(skipped) == len(new)
+        alone = ~skipped.from_list
+        assert len(skipped.item) and (of_event[alone] == 1).all()
+        assert len(np.unique(of_event[skipped.from_list])) > 2
+    told.clear()
+    live(example["CLICKS"])
+    assert [one[:2] for one in told] == [(None, None)] * DAYS
+
+
+def test_the_last_days_of_the_first_log_choose_the_decay(example, before, world):
+    made, trained = [], []
+
+    def make_model(events, settings, decay, **options):
+        made.append(decay)
+        return len(made)
+
+    def train(model, events, split, settings, **options):
+        trained.append((model, split))
+        recall = {1: [0.1, 0.4, 0.2], 2: [0.3, 0.5], 3: [0.45]}[model]
+        return td.training.Trained(f"model {model}", 1, recall)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(td.training, "make_model", make_model)
+        patch.setattr(td.training, "train", train)
+        chosen = example["fitted"](world, before.events, ["one", "other", "third"])
+    assert chosen == "model 2" and made == ["one", "other", "third"]
+    end = example["START"] + 30 * 86_400
+    assert {split for _, split in trained} == {
+        td.data.TimeSplit(validation=end - 7 * 86_400, test=end)
+    }
 
 
 def test_intervals_and_differences_are_students(example):
@@ -152,7 +211,7 @@ def test_intervals_and_differences_are_students(example):
     clicks = {
         name: np.stack([np.full(20, low), np.full(20, high)])
         for name, low, high in zip(
-            example["ARMS"], (12, 14, 10, 2), (22, 23, 20, 12), strict=True
+            example["ARMS"], (12, 14, 10, 2, 1), (22, 23, 20, 12, 12), strict=True
         )
     }
     counts = {name: np.stack([shown, one], axis=-1) for name, one in clicks.items()}
@@ -183,7 +242,7 @@ def test_all_of_it_is_told_written_and_the_same_again(example, tmp_path, capsys)
     files = tmp_path / "loop.png", tmp_path / "loop.json"
     counts = example["main"]([*small, "--out", str(files[0]), "--json", str(files[1])])
     printed = capsys.readouterr().out
-    assert "audience 1, decay, updated daily: " in printed
+    assert "audience 11, decay, updated daily: " in printed
     assert "Means over 2 audiences" in printed
     assert files[0].stat().st_size < 100_000
     written = json.loads(files[1].read_text())
