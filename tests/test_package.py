@@ -240,7 +240,7 @@ ORDER = [
     "feedback.weighting",
     "feedback.skipping",
     "feedback.reporting",
-    "feedback.learning",
+    "feedback.signal",
     "feedback.page",
     "feedback",
     "optimizers",

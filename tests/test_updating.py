@@ -1020,10 +1020,10 @@ def test_what_was_learned_has_to_be_of_the_newer_log(run_of_ids, tmp_path):
     served, log = shown_and_bought(DAYS)
     table = RawLog(log[["user", "time", "item"]], None, {})
     served = td.feedback.Served.of(served.rename(columns={"who": "user"}))
-    learned = td.feedback.learn(served, table)
-    with pytest.raises(ValueError, match=r"learned is of other events than cleaned"):
+    signal = td.feedback.training_signal(served, table)
+    with pytest.raises(ValueError, match=r"signal is of other events than cleaned"):
         updating.update_run(
-            run_of_ids, clean(table), tmp_path / "next", data="log", learned=learned
+            run_of_ids, clean(table), tmp_path / "next", data="log", signal=signal
         )
 
 
@@ -1043,12 +1043,12 @@ def test_what_is_usual_with_lists_and_without_is_kept_apart(
     for night, listed in enumerate([False, True, False, True]):
         served, log = shown_and_bought(DAYS + night)
         new = clean(RawLog(log[["user", "time", "item"]], None, {}))
-        learned = None
+        signal = None
         if listed:
             of = td.feedback.Served.of(served.rename(columns={"who": "user"}))
-            learned = td.feedback.learn(of, new)
+            signal = td.feedback.training_signal(of, new)
         run = updating.update_run(
-            run, new, tmp_path / str(night), data="log", learned=learned
+            run, new, tmp_path / str(night), data="log", signal=signal
         )
     assert asked == [(None, False), (None, True), (0.1, False), (0.2, True)]
 

@@ -31,7 +31,7 @@ from tfrs_decay.durations import Duration, to_seconds, to_text
 from tfrs_decay.evaluation import Comparison, compare, evaluate, holm
 from tfrs_decay.evaluation.figures import K
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
-from tfrs_decay.feedback import Learned
+from tfrs_decay.feedback import TrainingSignal
 from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.runs import (
     Run,
@@ -324,7 +324,7 @@ def update_run(
     force: bool = False,
     passes: int = PASSES,
     learning_rate: float | None = None,
-    learned: Learned | None = None,
+    signal: TrainingSignal | None = None,
     say: Callable[[str], None] = print,
 ) -> Run:
     """Makes the next run of the last one and a newer log, and writes its folder.
@@ -350,23 +350,23 @@ def update_run(
         force: As in `update`.
         passes: As in `update`.
         learning_rate: As in `update`.
-        learned: What came of what was shown, of `feedback.learn` with `cleaned`: its
-            event weights and what was skipped are those of `update`, and its report is
-            written down under "feedback". It is for the caller to show, whatever the
-            guard says.
+        signal: What came of what was shown, of `feedback.training_signal` with
+            `cleaned`: its event weights and what was skipped are those of `update`, and
+            its report is written down under "feedback". It is for the caller to show,
+            whatever the guard says.
         say: Is told what is being done.
 
     Raises:
         FileExistsError: The folder is there.
         ValueError: As `update`, vectors are given for a model without, or what was
-            learned is of other events.
+            signal is of other events.
         Refused: By the guard; nothing was written.
     """
     refuse_existing(directory)
-    if learned is not None and learned.report.joined.events is not cleaned.events:
+    if signal is not None and signal.report.joined.events is not cleaned.events:
         raise ValueError(
-            "learned is of other events than cleaned: give what feedback.learn makes "
-            "of the newer log."
+            "signal is of other events than cleaned: give what "
+            "feedback.training_signal makes of the newer log."
         )
     settings, reads = run.settings, run.settings.encoder is not None
     if vectors is not None:
@@ -381,11 +381,11 @@ def update_run(
         file = read_vectors(settings.vectors)
         of_items = dict(zip(file.ids, file.vectors, strict=True))
     past: Mapping[str, Any] = run.about.get("update", {})
-    skipped = None if learned is None else learned.skipped
+    skipped = None if signal is None else signal.skipped
     # What is usual of all events is not what is of those that no list led to: each is
     # kept until it is asked for.
     usual = {name: past.get(name) for name in ("usual", "usual_apart_from_lists")}
-    kind = "usual" if learned is None else "usual_apart_from_lists"
+    kind = "usual" if signal is None else "usual_apart_from_lists"
     say(f"Updating {run.directory} ...")
     updated = update(
         run.model(),
@@ -401,7 +401,7 @@ def update_run(
         force=force,
         passes=passes,
         learning_rate=learning_rate,
-        event_weights=None if learned is None else learned.event_weights,
+        event_weights=None if signal is None else signal.event_weights,
         skipped=skipped,
         progress=encoding_progress,
     )
@@ -437,7 +437,7 @@ def update_run(
             **{**usual, kind: updated.usual},
             "learning_rate": updated.learning_rate,
             "final_loss": updated.loss,
-            "feedback": None if learned is None else learned.report.to_dict(),
+            "feedback": None if signal is None else signal.report.to_dict(),
         },
     }
     with whole_folder(directory) as partial:

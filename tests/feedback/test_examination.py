@@ -18,8 +18,8 @@ from tfrs_decay.feedback import (
     TooFewClicks,
     fit_examination,
     join,
-    learn,
     position_weights,
+    training_signal,
 )
 
 
@@ -273,26 +273,26 @@ def test_intervals_of_few_users_are_not_trusted():
 
 def test_what_an_update_learns_of_a_day(many):
     shown, joined = many
-    learned = learn(Served.of(shown.table), shown.clicks, within=["item"])
-    weights = position_weights(joined, learned.report.examination)
+    signal = training_signal(Served.of(shown.table), shown.clicks, within=["item"])
+    weights = position_weights(joined, signal.report.examination)
     np.testing.assert_array_equal(
-        learned.event_weights, joined.event_weights(weights.weight)
+        signal.event_weights, joined.event_weights(weights.weight)
     )
-    assert learned.report.weights.clicks == weights.clicks
+    assert signal.report.weights.clicks == weights.clicks
     # Where it cannot be known all weigh alike, and it says so.
     few = shown_lists(0, users=20)
-    learned = learn(Served.of(few.table), few.clicks)
-    assert learned.event_weights is None and learned.report.weights is None
-    assert learned.report.notes[-1] == (
+    signal = training_signal(Served.of(few.table), few.clicks)
+    assert signal.event_weights is None and signal.report.weights is None
+    assert signal.report.notes[-1] == (
         "places are not weighed: what tells how often places are looked at is of 20 "
         "users, and 30 are needed."
     )
-    assert learned.report.notes[-1] in learned.report.report()
-    learned = learn(Served.of(few.table), few.clicks, within=None)
-    assert learned.event_weights is None
-    assert not any("weighed" in one for one in learned.report.notes)
+    assert signal.report.notes[-1] in signal.report.report()
+    signal = training_signal(Served.of(few.table), few.clicks, within=None)
+    assert signal.event_weights is None
+    assert not any("weighed" in one for one in signal.report.notes)
     with pytest.raises(ValueError, match=r"within=\['shop'\] must be a list of some"):
-        learn(Served.of(few.table), few.clicks, within=["shop"])
+        training_signal(Served.of(few.table), few.clicks, within=["shop"])
 
 
 def test_without_clicks_the_first_action_stands_for_them():

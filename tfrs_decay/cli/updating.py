@@ -129,14 +129,14 @@ def update(
     options = read_as_before(options, run.about.get("read") or {})
     log = read_raw({**options, "sample": None, "seed": run.settings.seed})
     cleaned = read_events_of(log, options)
-    learned = None
+    signal = None
     if served is not None:
         seed = run.settings.seed
-        learned = feedback.learn(served, cleaned, seed=seed, **weighing)
-        click.echo(learned.report.report())
+        signal = feedback.training_signal(served, cleaned, seed=seed, **weighing)
+        click.echo(signal.report.report())
         # Whatever becomes of the model.
         beside = Path(out).with_name(f"{Path(out).name}.html")
-        click.echo(f"Page: {feedback.write_page(learned.report, html or beside)}")
+        click.echo(f"Page: {feedback.write_page(signal.report, html or beside)}")
     chosen = ("refuse_unsure", "force", "passes", "learning_rate")
     try:
         made = updating.update_run(
@@ -148,7 +148,7 @@ def update(
             items=described_items(log),
             vectors=vectors,
             hold_out=None if hold_out == "none" else hold_out,
-            learned=learned,
+            signal=signal,
             say=click.echo,
             **{name: options[name] for name in chosen},
         )
@@ -170,7 +170,7 @@ def update(
 
 
 def _weighing(options: Mapping[str, Any]) -> dict[str, Any]:
-    """How `feedback.learn` joins and weighs."""
+    """How `feedback.training_signal` joins and weighs."""
     if options["served_path"] is None:
         for name in (*SERVED_NAMES, "html"):
             if was_given(name):

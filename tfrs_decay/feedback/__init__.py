@@ -5,7 +5,7 @@ which impression, `report` tells the rates by day, segment and version. Places h
 list are looked at more often: `fit_examination` learns how much more, and
 `position_weights` undoes it, in rates of items and in the targets of training.
 `skipped` finds what was passed over, which a model learns more from than from all that
-was never shown. `learn` does all of it for an update.
+was never shown. `training_signal` does all of it for an update.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from tfrs_decay.feedback.examination import (
     fit_examination,
 )
 from tfrs_decay.feedback.joining import Joined, join
-from tfrs_decay.feedback.learning import Learned, learn
 from tfrs_decay.feedback.page import page, write_page
 from tfrs_decay.feedback.reporting import Measured, Report, report
 from tfrs_decay.feedback.served import Served
+from tfrs_decay.feedback.signal import TrainingSignal, training_signal
 from tfrs_decay.feedback.skipping import skipped
 from tfrs_decay.feedback.weighting import PositionWeights, position_weights
 
 __all__ = [
     "Examination",
     "Joined",
-    "Learned",
     "Measured",
     "PositionWeights",
     "Report",
     "Served",
     "TooFewClicks",
+    "TrainingSignal",
     "fit_examination",
     "join",
-    "learn",
     "page",
     "position_weights",
     "report",
     "skipped",
+    "training_signal",
     "write_page",
 ]

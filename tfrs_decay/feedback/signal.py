@@ -20,7 +20,7 @@ from tfrs_decay.feedback.weighting import position_weights
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class TrainingSignal:
     """What came of what was shown, and what follows for training.
 
     Attributes:
@@ -38,7 +38,7 @@ class Learned:
     skipped: Skipped
 
 
-def learn(
+def training_signal(
     served: Served,
     events: Events | Cleaned | RawLog,
     *,
@@ -47,7 +47,7 @@ def learn(
     clip: float | None = 10.0,
     skips: bool = True,
     seed: int = 0,
-) -> Learned:
+) -> TrainingSignal:
     """Joins what was shown with a new log, for a model that is to learn of both.
 
     What was taken of a list competes with what was skipped there. An event that answers
@@ -83,7 +83,7 @@ def learn(
     if not skips:
         passed = passed.without_items()
     found = report(joined, examination=examination, weights=weights, seed=seed)
-    return Learned(
+    return TrainingSignal(
         report=replace(found, notes=(*found.notes, *why_not)),
         event_weights=(
             None if weights is None else joined.event_weights(weights.weight)
