@@ -143,6 +143,24 @@ def test_an_error_leaves_no_folder(tmp_path, error):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("kind", ["a folder", "a file", "a link to nothing"])
+def test_a_folder_takes_the_place_of_nothing(tmp_path, kind):
+    folder = tmp_path / "shop"
+    if kind == "a folder":
+        folder.mkdir()  # Empty, which a rename would replace.
+    elif kind == "a file":
+        folder.write_text("other")
+    else:
+        folder.symlink_to("nowhere")
+    with (
+        pytest.raises(FileExistsError, match=r"shop is there already: somebody else"),
+        whole_folder(folder) as partial,
+    ):
+        (partial / "log").write_text("ours")
+    assert names(tmp_path) == ["shop"]
+    assert folder.is_symlink() or not (folder / "log").exists()
+
+
 def test_of_two_that_write_a_folder_at_once_the_second_is_refused(tmp_path):
     folder = tmp_path / "shop"
     with (

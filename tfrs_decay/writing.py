@@ -95,14 +95,15 @@ def whole_folder(folder: PathLike) -> Iterator[Path]:
         raise
     try:
         yield partial
+        # A folder that is empty would be replaced without a word.
+        if os.path.lexists(folder):
+            raise _written_meanwhile(folder)
         try:
             partial.rename(folder)
         except OSError as error:
-            if not folder.exists():
+            if not os.path.lexists(folder):
                 raise
-            raise FileExistsError(
-                f"{folder} is there already: somebody else wrote it meanwhile."
-            ) from error
+            raise _written_meanwhile(folder) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -136,6 +137,12 @@ def write_arrays(
     # A file, for to a name that does not end in .npz NumPy adds it.
     with whole_file(path) as partial, partial.open("wb") as file:
         save(file, **arrays)  # type: ignore[arg-type]
+
+
+def _written_meanwhile(folder: Path) -> FileExistsError:
+    return FileExistsError(
+        f"{folder} is there already: somebody else wrote it meanwhile."
+    )
 
 
 def _beside(path: Path) -> Path:

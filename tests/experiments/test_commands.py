@@ -11,7 +11,7 @@ from simulated_traffic import by_hand
 
 from tfrs_decay import cli, runs
 from tfrs_decay.data import save_events
-from tfrs_decay.experiments import compare_recommenders
+from tfrs_decay.experiments import ExportedRecommender, compare_recommenders
 from tfrs_decay.layers import ItemTower, TimeDecayPooling
 from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.serving import export
@@ -105,6 +105,50 @@ def test_the_users_histories_are_read_as_any_log_is(folder, tmp_path, capsys):
         outcomes.append(capsys.readouterr().out.partition("click-through:"))
     assert outcomes[0][1:] == outcomes[1][1:]
     assert "2 rows left out: taken back" in outcomes[0][0]
+
+
+def test_what_was_shown_in_local_time_does_not_know_its_own_clicks(
+    folder, tmp_path, monkeypatch
+):
+    asked, answer = [], ExportedRecommender.__call__
+
+    def remember(self, requests):
+        asked.extend(requests)
+        return answer(self, requests)
+
+    monkeypatch.setattr(ExportedRecommender, "__call__", remember)
+    shown = pd.read_csv(folder / "traffic.csv").assign(time="01/07/2011 12:00")
+    shown.to_csv(tmp_path / "shown.csv", index=False)
+    clicks = shown[["item"]].assign(user=shown["customer"], time="01/07/2011 12:10")
+    clicks.to_csv(tmp_path / "log.csv", index=False)
+    zone = "Europe/London"
+    told = [
+        *("--served", str(tmp_path / "shown.csv"), "--served-column", "user=customer"),
+        *("--served-time-zone", zone, "--served-day-first"),
+        *("--data", str(tmp_path / "log.csv"), "--time-zone", zone, "--day-first"),
+    ]
+    exports = [str(folder / name) for name in ("old", "new")]
+    assert cli.main(["compare", *exports, *told]) == 0
+    assert asked and not any(one.history for one in asked)
+    assert {one.time for one in asked} == {1_309_518_000}  # 11:00 UTC
+
+
+@pytest.mark.parametrize(
+    ("times", "told", "days"),
+    [
+        ([0, 86_400_000], ["--served-time-unit", "ms"], ["1970-01-01", "1970-01-02"]),
+        (
+            ["01/07/2011 00:30", "02/07/2011 00:30"],
+            ["--served-time-zone", "Europe/London", "--served-day-first"],
+            ["2011-06-30", "2011-07-01"],
+        ),
+    ],
+)
+def test_days_are_those_of_the_times_as_they_are_meant(tmp_path, times, told, days):
+    log, numbers = tmp_path / "log.csv", tmp_path / "numbers.json"
+    pd.DataFrame(by_hand(time=times * 12)).to_csv(log, index=False)
+    assert cli.main([*LIVE, "--served", str(log), *told, "--json", str(numbers)]) == 0
+    assert [day["name"] for day in json.loads(numbers.read_text())["by_day"]] == days
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrs_decay.data import RawLog, clean
+from tfrs_decay.data import RawLog, Rules, clean
 from tfrs_decay.experiments import (
     ExportedRecommender,
     Request,
     compare_recommenders,
     replay,
 )
+from tfrs_decay.experiments.recommenders import requests_of
+from tfrs_decay.experiments.traffic import Traffic
 from tfrs_decay.layers import ItemTower, TimeDecayPooling
 from tfrs_decay.models import DecayRetrieval
 from tfrs_decay.serving import export
 from tfrs_decay.serving.asking import ask
+
+DAY, MINUTE = pd.Timedelta("1D"), pd.Timedelta("1min")
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +61,6 @@ def traffic(shop_events):
 
 @pytest.mark.integration  # slow
 def test_an_export_answers_as_it_does_when_asked_one_by_one(exports, shop_events):
-    from tfrs_decay.experiments.recommenders import requests_of
-    from tfrs_decay.experiments.traffic import Traffic
-
     moments = np.quantile(shop_events.time, [0.1, 0.5, 0.9]).astype(int)
     users = [*shop_events.users[:3], "nobody"]
     logged = Traffic({"user": np.repeat(users, 3), "time": np.tile(moments, 4)})
@@ -102,6 +103,16 @@ def test_a_request_has_what_came_strictly_before(make_events):
         *(["a"], ["a", "b", "c"], [])
     ]
     assert isinstance(seen[0], Request) and seen[0].history[0].time == 10
+
+
+def test_no_request_knows_what_was_clicked_on_its_own_list(make_events):
+    shown = pd.Timestamp("2024-07-01 12:00", tz="Europe/London")
+    first, clicked = (int((shown + ago).timestamp()) for ago in (-DAY, MINUTE))
+    events = make_events(("u", first, "a"), ("u", clicked, "b"))
+    traffic = {"user": ["u"], "time": ["2024-07-01 12:00"]}
+    for zone, history in (("Europe/London", ["a"]), ("UTC", ["a", "b"])):
+        (request,), _ = requests_of(Traffic(traffic, Rules(time_zone=zone)), events)
+        assert [event.item for event in request.history] == history
 
 
 def test_two_exports_are_replayed(exports, traffic, shop_events):

@@ -9,6 +9,7 @@ import math
 import queue
 import socket
 import struct
+import sys
 import threading
 
 import numpy as np
@@ -743,6 +744,27 @@ def test_over_grpc_those_who_wait_for_their_refusal_keep_nobody_waiting(
             let_go.set()
             codes = [one.exception().code() for one in waiting]
             assert codes == [CODE.RESOURCE_EXHAUSTED] * 9
+
+
+def test_over_grpc_who_waits_for_a_refusal_holds_no_request(
+    exported, held, monkeypatch
+):
+    requests, predict = [], grpc_surface._predict
+
+    def remember(service, request, seconds):
+        requests.append(request)
+        return predict(service, request, seconds)
+
+    monkeypatch.setattr(grpc_surface, "_predict", remember)
+    with a_full_host(exported, held, monkeypatch) as (up, asked, let_go):
+        with grpc.insecure_channel(f"127.0.0.1:{up.grpc_port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            waiting = stub.Predict.future(mixed(), timeout=600)
+            assert asked.get(timeout=60) == 0.1
+            (holders,) = map(sys.getrefcount, requests)
+            assert holders == 2  # The list here, and the call that counts.
+            let_go.set()
+            assert waiting.exception().code() == CODE.RESOURCE_EXHAUSTED
 
 
 def test_nobody_is_kept_waiting_until_the_deadline(served, monkeypatch):

@@ -14,6 +14,7 @@ from tfrs_decay.cli.options import (
     read_arms,
     read_history,
     read_traffic,
+    served_options,
 )
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("control", metavar="A")
 @click.argument("other", metavar="B")
+@served_options(required=True)
 @outcome_options
 @history_options
 @click.option("--k", default=20, show_default=True, help="Items a list.")
@@ -66,6 +68,7 @@ def compare(
 
 
 @click.command()
+@served_options(required=True)
 @outcome_options
 @click.option(
     "--arm",

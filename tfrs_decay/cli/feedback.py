@@ -48,6 +48,8 @@ def feedback(
 ) -> None:
     """Tell what came of what was shown: by day, by segment and by version.
 
+    --served has the columns user, item, time and position (from 1 on); where they are
+    known request (its list's id), version, segment, arm, propensity and score.
     --data is what happened: user, item, time and action, one row an event.
     A click or a purchase counts for the latest time that its item was shown to its
     user, if that was not too long before.

@@ -186,15 +186,6 @@ history_options = _together(
 )
 """Of such a log, or of a run that has read it; `read_history` asks for one."""
 
-served_column_option = click.option(
-    "--served-column",
-    "served_columns",
-    multiple=True,
-    metavar="NAME=COLUMN",
-    help="What --served calls a column, such as user=customer_id; for each that it "
-    "calls otherwise.",
-)
-
 combined_options = _together(
     *_SOURCE,
     _TARGET_ACTION,
@@ -409,14 +400,6 @@ decay_options = _together(
 
 outcome_options = _together(
     click.option(
-        "--served",
-        "served_path",
-        required=True,
-        metavar="FILE",
-        help="What was shown, one row an item (.csv, .parquet, .jsonl, .xlsx).",
-    ),
-    served_column_option,
-    click.option(
         "--reward",
         "rewards",
         multiple=True,
@@ -437,18 +420,27 @@ outcome_options = _together(
 
 
 def served_options(*, required: bool) -> Options:
-    """Of what was shown, read by `read_served`."""
+    """Of what was shown, read by `read_served` or `read_traffic`.
+
+    Each command says in its own help which columns it reads.
+    """
     return _together(
         click.option(
             "--served",
             "served_path",
             required=required,
             metavar="FILE",
-            help="What was shown, one row an item (.csv, .parquet, .jsonl, .xlsx): "
-            "user, item, time and position; where they are known request, version, "
-            "segment, arm, propensity and score.",
+            help="What was shown, one row an item (.csv, .parquet, .jsonl, .xlsx), "
+            "with the columns that are named above.",
         ),
-        served_column_option,
+        click.option(
+            "--served-column",
+            "served_columns",
+            multiple=True,
+            metavar="NAME=COLUMN",
+            help="What --served calls a column, such as user=customer_id; for each "
+            "that it calls otherwise.",
+        ),
         click.option(
             "--served-time-unit",
             type=TIME_UNIT,
@@ -628,10 +620,16 @@ def read_served(options: Mapping[str, Any]) -> Served:
     return Served.read(
         options["served_path"],
         columns=read_columns(options["served_columns"], "--served-column"),
-        time_unit=options["served_time_unit"],
-        time_zone=options["served_time_zone"],
-        day_first=options["served_day_first"],
+        **_served_times(options),
     )
+
+
+def _served_times(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How the times of --served are meant, by the names of `Rules`."""
+    return {
+        name: options[f"served_{name}"]
+        for name in ("time_unit", "time_zone", "day_first")
+    }
 
 
 def read_windows(written: Iterable[str]) -> dict[str, str] | None:
@@ -646,7 +644,11 @@ def read_alike(written: str) -> list[str]:
 
 
 def read_traffic(options: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """What was shown, and how it is compared, as `outcome_options` tell it."""
+    """What was shown, and how it is compared.
+
+    As `served_options` and `outcome_options` tell it.
+    """
+    from tfrs_decay.data import Rules
     from tfrs_decay.data.tables import read_table, renamed
 
     path = options["served_path"]
@@ -654,6 +656,7 @@ def read_traffic(options: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, An
     return renamed(read_table(path), columns, path), {
         "rewards": list(options["rewards"]) or None,
         "duplicates": "drop" if options["drop_duplicates"] else "refuse",
+        "rules": Rules(**_served_times(options)),
         "seed": options["seed"],
     }
 

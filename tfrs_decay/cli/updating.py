@@ -110,10 +110,12 @@ def update(
     the log is unlike the one before: the command then ends with
     status 3, says why, and writes nothing but the page of --served.
 
-    --served is what was shown since the last update: it is joined with --data, and its
-    click-through and conversion are told by day, segment and version. In training what
-    was clicked far down a list weighs more, and what was clicked competes with what was
-    passed over in the list.
+    --served is what was shown since the last update, with the columns user, item, time
+    and position (from 1 on); where they are known request (its list's id), version,
+    segment, arm, propensity and score. It is joined with --data, and its click-through
+    and conversion are told by day, segment and version. In training what was clicked
+    far down a list weighs more, and what was clicked competes with what was passed over
+    in the list.
     """
     weighing = _weighing(options)
     with without_notices():

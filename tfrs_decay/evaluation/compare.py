@@ -18,6 +18,9 @@ KIND_PER_USER = 6
 FEWEST_DRAWS = 200
 """Draws of a bootstrap that is kept short."""
 
+FEWEST_USERS = 30
+"""Users below whom intervals are too short, and too little is known to decide by."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -78,7 +81,7 @@ def compare(
     the quantiles of these means; p is twice the share of them on the far side of 0, so
     that the two agree. p is never below 2 / (resamples + 1).
 
-    Few users make the interval too short: below some thirty it holds the true
+    Few users make the interval too short: below 30 or so it holds the true
     difference less often than `level` says.
 
     Args:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tfrs_decay.data.rules import Rules
 from tfrs_decay.experiments.measuring import measure
 from tfrs_decay.experiments.outcome import Outcome
 from tfrs_decay.experiments.sign_test import sign_test
@@ -98,6 +99,7 @@ def interleaved(
     control: str | None = None,
     rewards: Iterable[str] | None = None,
     duplicates: str = "refuse",
+    rules: Rules | None = None,
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -115,6 +117,7 @@ def interleaved(
         control: The one that the other is compared with; the first when left out.
         rewards: As in `live`.
         duplicates: As in `live`.
+        rules: As in `live`.
         level: As in `live`.
         resamples: As in `live`.
         seed: As in `live`.
@@ -125,7 +128,7 @@ def interleaved(
     names = arm_names(arms, control)
     if len(names) != 2:
         raise ValueError(f"arms={names}: two lists are interleaved.")
-    rows, repeated = shown_by(Traffic(impressions), names, rewards, duplicates)
+    rows, repeated = shown_by(Traffic(impressions, rules), names, rewards, duplicates)
     outcome = measure(
         rows,
         kind="interleaving",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrs_decay.data.cleaning import counted
+from tfrs_decay.data.rules import Rules
 from tfrs_decay.experiments.assignment import (
     LEAST_EXPECTED,
     SampleRatio,
@@ -31,6 +32,7 @@ def live(
     control: str | None = None,
     rewards: Iterable[str] | None = None,
     duplicates: str = "refuse",
+    rules: Rules | None = None,
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -45,7 +47,7 @@ def live(
         impressions: Columns user, arm, item, time, click and, where they are known,
             position (from 1 on), request (the id of its list), purchase or conversion
             (of an impression: 0 or 1) and segment. A pandas frame, or arrays by name.
-            Times are dates or seconds since the epoch.
+            Times are dates or numbers.
         arms: The arms and their weights, as `assign` had them. Whether the users'
             numbers fit the weights is tested, and told first where they do not.
         control: The arm that the others are compared with; the first when left out.
@@ -54,6 +56,8 @@ def live(
             number.
         duplicates: What to do with an impression (request, user, item, position, time)
             that stands twice: "refuse" it, or "drop" and count all but the first.
+        rules: How times are meant: their `time_unit`, `time_zone` and `day_first`, as a
+            log's are; UTC and seconds when left out. Other rules mean nothing here.
         level: Of the intervals, between 0 and 1.
         resamples: How often users are drawn.
         seed: Of the draws.
@@ -63,7 +67,7 @@ def live(
             arm is unknown, impressions stand twice, or an arm has fewer than 5 users.
     """
     names = arm_names(arms, control)
-    rows, repeated = shown_by(Traffic(impressions), names, rewards, duplicates)
+    rows, repeated = shown_by(Traffic(impressions, rules), names, rewards, duplicates)
     several = _in_several_arms(rows)
     dropped = {"it stands twice": repeated, SEVERAL_ARMS: int(several.sum())}
     if several.all():

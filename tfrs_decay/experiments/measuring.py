@@ -17,14 +17,17 @@ import numpy as np
 
 from tfrs_decay.data.cleaning import counted
 from tfrs_decay.data.times import day_of
-from tfrs_decay.evaluation.compare import Comparison, compared, holm, resampled_sums
+from tfrs_decay.evaluation.compare import (
+    FEWEST_USERS,
+    Comparison,
+    compared,
+    holm,
+    resampled_sums,
+)
 from tfrs_decay.experiments.outcome import Outcome, Part, Rate
 
 LEAST_USERS = 5
 """Users of each arm below which nothing is said of a rate."""
-
-FEW_USERS = 30
-"""Users of an arm below which an interval is too short, as `compare` says."""
 
 RESAMPLES_OF_DAYS = 2_000
 """Draws at most for the intervals of days, of which there are many: pictures alone."""
@@ -130,9 +133,9 @@ def measure(
         ]
     notes = list(known.pop("notes", ()))
     fewest = min(overall.users.values())
-    if fewest < FEW_USERS:
+    if fewest < FEWEST_USERS:
         notes.append(
-            f"only {counted(fewest, 'user')} in an arm: below {FEW_USERS} the "
+            f"only {counted(fewest, 'user')} in an arm: below {FEWEST_USERS} the "
             "intervals are too short."
         )
     return Outcome(

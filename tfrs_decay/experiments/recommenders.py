@@ -16,6 +16,7 @@ import numpy as np
 
 from tfrs_decay.data.events import Events
 from tfrs_decay.data.histories import events_before
+from tfrs_decay.data.rules import Rules
 from tfrs_decay.experiments.outcome import Outcome
 from tfrs_decay.experiments.replay import replay
 from tfrs_decay.experiments.traffic import Traffic, arm_names
@@ -130,6 +131,7 @@ def compare_recommenders(
     clip: float | None = None,
     rewards: Iterable[str] | None = None,
     duplicates: str = "refuse",
+    rules: Rules | None = None,
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -153,6 +155,8 @@ def compare_recommenders(
         clip: As in `replay`.
         rewards: As in `replay`.
         duplicates: As in `replay`.
+        rules: As in `replay`. A time that is read in another zone than the history's
+            lets a request know what was clicked on its own list.
         level: As in `replay`.
         resamples: As in `replay`.
         seed: As in `replay`.
@@ -164,7 +168,7 @@ def compare_recommenders(
         RuntimeError: TensorFlow could not load or run an export.
     """
     arm_names(recommenders, control)
-    logged = Traffic(traffic)
+    logged = Traffic(traffic, rules)
     requests, row_of = requests_of(logged, history)
     recommended: dict[str, list[Sequence[str]]] = {}
     for name, one in recommenders.items():
@@ -187,6 +191,7 @@ def compare_recommenders(
         clip=clip,
         rewards=rewards,
         duplicates=duplicates,
+        rules=rules,
         level=level,
         resamples=resamples,
         seed=seed,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrs_decay.data.cleaning import counted
+from tfrs_decay.data.rules import Rules
 from tfrs_decay.experiments.measuring import Impressions, measure
 from tfrs_decay.experiments.outcome import Outcome, Weights
 from tfrs_decay.experiments.traffic import (
@@ -46,6 +47,7 @@ def replay(
     clip: float | None = None,
     rewards: Iterable[str] | None = None,
     duplicates: str = "refuse",
+    rules: Rules | None = None,
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -84,6 +86,8 @@ def replay(
         duplicates: What to do with an impression (request, user, item, position, time)
             that stands twice: "refuse" it, or "drop" and count all but the first.
             Without times none is told from another, and none refused.
+        rules: How times are meant: their `time_unit`, `time_zone` and `day_first`, as a
+            log's are; UTC and seconds when left out. Other rules mean nothing here.
         level: Of the intervals, between 0 and 1.
         resamples: How often users are drawn.
         seed: Of the draws.
@@ -110,7 +114,7 @@ def replay(
     names = arm_names(recommended, control)
     if clip is not None and not (clip > 0 and math.isfinite(clip)):
         raise ValueError(f"clip={clip} must be a finite number above 0, or None.")
-    logged = Traffic(traffic)
+    logged = Traffic(traffic, rules)
     for name in names:
         if len(recommended[name]) != len(logged):
             raise ValueError(

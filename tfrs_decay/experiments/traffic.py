@@ -26,13 +26,17 @@ class Traffic:
 
     Args:
         table: Columns by name: a pandas frame, or a mapping to arrays of one length.
+        rules: How times are meant: `time_unit`, `time_zone` and `day_first`; others
+            mean nothing here.
 
     Raises:
         ValueError: There is no row, or columns differ in length.
         ImportError: pandas is not installed.
     """
 
-    def __init__(self, table: Mapping[str, Any] | pd.DataFrame) -> None:
+    def __init__(
+        self, table: Mapping[str, Any] | pd.DataFrame, rules: Rules | None = None
+    ) -> None:
         need("pandas", "logged traffic", "data")
         import pandas as pd
 
@@ -40,6 +44,7 @@ class Traffic:
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"traffic has columns of other lengths: {lengths}.")
+        self._rules = rules or Rules()
         # Rows are counted, not joined by an index that they may have. The index is the
         # row that errors name, whatever is left out of the table later.
         self._table = pd.DataFrame(
@@ -93,21 +98,16 @@ class Traffic:
         self._refuse(name, ~np.isin(values, (0, 1)), "0 or 1")
         return values
 
-    def times(self, name: str = "time", rules: Rules | None = None) -> np.ndarray:
+    def times(self, name: str = "time") -> np.ndarray:
         """[n] int64 seconds since the epoch, from numbers, dates or text.
 
         Times are read in the light of each other: ask for them before `where`.
-
-        Args:
-            name: The column.
-            rules: The unit, the zone and the order of dates; others mean nothing here.
         """
-        rules = rules or Rules()
         seconds, readable = seconds_since_epoch(
             self._column(name),
-            unit=rules.time_unit,
-            zone=rules.time_zone,
-            day_first=rules.day_first,
+            unit=self._rules.time_unit,
+            zone=self._rules.time_zone,
+            day_first=self._rules.day_first,
         )
         self._refuse(name, ~readable, "a date or seconds since the epoch")
         return seconds

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_decay.data.cleaning import counted
-from tfrs_decay.experiments.measuring import FEW_USERS
+from tfrs_decay.evaluation.compare import FEWEST_USERS
 from tfrs_decay.feedback.joining import Joined
 from tfrs_decay.feedback.served import Served
 
@@ -91,10 +91,10 @@ class Examination:
         """
         if not most_off > 1:
             raise ValueError(f"most_off={most_off} must be above 1.")
-        if self.users < FEW_USERS:
+        if self.users < FEWEST_USERS:
             raise TooFewClicks(
                 f"what tells how often places are looked at is of "
-                f"{counted(self.users, 'user')}, and {FEW_USERS} are needed."
+                f"{counted(self.users, 'user')}, and {FEWEST_USERS} are needed."
             )
         kept = self.high <= most_off * self.share
         if kept.sum() < 2:

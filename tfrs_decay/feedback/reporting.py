@@ -10,11 +10,11 @@ import numpy as np
 
 from tfrs_decay.data.cleaning import counted
 from tfrs_decay.data.times import day_of
+from tfrs_decay.evaluation.compare import FEWEST_USERS
 from tfrs_decay.experiments.measuring import (
     DAY,
     EFFORT,
     EFFORT_OF_DAYS,
-    FEW_USERS,
     RESAMPLES_OF_DAYS,
     Impressions,
     measured_part,
@@ -217,10 +217,10 @@ def report(
     day = served.time // DAY
     overall = measured(_ALL, None)
     notes = joined.notes
-    if overall.users < FEW_USERS:
+    if overall.users < FEWEST_USERS:
         notes.append(
-            f"only {counted(overall.users, 'user')}: below {FEW_USERS} the intervals "
-            "are too short."
+            f"only {counted(overall.users, 'user')}: below {FEWEST_USERS} the "
+            "intervals are too short."
         )
     by_version = each(served.version)
     if len(by_version) > 1:

@@ -88,11 +88,12 @@ class Served:
                 else (the error has the row); or there is no such unit or zone.
             ImportError: pandas is not installed.
         """
-        traffic = Traffic(table)
-        traffic.require(("user", "item", "time", "position"))
-        time = traffic.times(
-            rules=Rules(time_unit=time_unit, time_zone=time_zone, day_first=day_first)
+        traffic = Traffic(
+            table,
+            Rules(time_unit=time_unit, time_zone=time_zone, day_first=day_first),
         )
+        traffic.require(("user", "item", "time", "position"))
+        time = traffic.times()
         again = traffic.repeated(IMPRESSION, "drop")
         if again.any():
             traffic, time = traffic.where(~again), time[~again]

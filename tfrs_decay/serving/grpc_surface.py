@@ -26,7 +26,6 @@ from tfrs_decay.serving.protos import (
     grpc,
     model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2_grpc,
     proto_of,
     signature_definitions,
     tensor_type,
@@ -47,7 +46,7 @@ except ModuleNotFoundError as error:
 _SPARE_THREADS = 4
 
 # Requests beyond the queue that are kept waiting for their refusal, each with a thread
-# of its own; those beyond are refused at once.
+# of its own and nothing else; those beyond are refused at once.
 _MOST_KEPT_WAITING = 256
 
 # What still runs after its grace is told to end, and takes so long at most.
@@ -82,9 +81,7 @@ class GrpcServer:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            _prediction_service(service), self._server
-        )
+        self._server.add_generic_rpc_handlers((_prediction_service(service),))
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             _model_service(service), self._server
         )
@@ -118,20 +115,49 @@ class GrpcServer:
 def _prediction_service(service: Service) -> Any:
     places = threading.BoundedSemaphore(_MOST_KEPT_WAITING)
 
-    class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-        """Answers by a `Service`."""
+    def predict(handed: list[Any], context: Any) -> Any:
+        with _told(service, context):
+            try:
+                return _predict(service, handed.pop(), context.time_remaining())
+            except RequestRefused as refusal:
+                if refusal.retry_after is None:
+                    raise
+                code, message = refusal.code, refusal.message
+            # Here, where nothing of the request is kept any more: a refusal has the
+            # frames in which it came about, and they have all of it.
+            if places.acquire(blocking=False):
+                try:
+                    service.keep_waiting(context.time_remaining())
+                finally:
+                    places.release()
+            raise RequestRefused(code, message)
 
-        def Predict(self, request: Any, context: Any) -> Any:
-            """Runs a signature."""
-            with _told(service, context), _kept_waiting(service, context, places):
-                return _predict(service, request, context.time_remaining())
+    def metadata(request: Any, context: Any) -> Any:
+        with _told(service, context):
+            return _metadata(service, request)
 
-        def GetModelMetadata(self, request: Any, context: Any) -> Any:
-            """Says what the signatures are."""
-            with _told(service, context):
-                return _metadata(service, request)
-
-    return PredictionService()
+    of_metadata = get_model_metadata_pb2
+    return grpc.method_handlers_generic_handler(
+        "tensorflow.serving.PredictionService",
+        {
+            "Predict": grpc.unary_unary_rpc_method_handler(
+                predict,
+                # gRPC keeps what it hands over until it is answered; a list can be
+                # emptied.
+                request_deserializer=lambda data: [
+                    predict_pb2.PredictRequest.FromString(data)
+                ],
+                response_serializer=predict_pb2.PredictResponse.SerializeToString,
+            ),
+            "GetModelMetadata": grpc.unary_unary_rpc_method_handler(
+                metadata,
+                request_deserializer=of_metadata.GetModelMetadataRequest.FromString,
+                response_serializer=(
+                    of_metadata.GetModelMetadataResponse.SerializeToString
+                ),
+            ),
+        },
+    )
 
 
 def _model_service(service: Service) -> Any:
@@ -157,22 +183,6 @@ def _told(service: Service, context: Any) -> Iterator[None]:
         traceback.print_exc()
         _abort(service, context, "INTERNAL", "internal error")
     service.metrics.answered("grpc", "OK")
-
-
-@contextlib.contextmanager
-def _kept_waiting(
-    service: Service, context: Any, places: threading.BoundedSemaphore
-) -> Iterator[None]:
-    """Keeps who was one too many waiting, where there is a thread to spare for it."""
-    try:
-        yield
-    except RequestRefused as refusal:
-        if refusal.retry_after is not None and places.acquire(blocking=False):
-            try:
-                service.keep_waiting(context.time_remaining())
-            finally:
-                places.release()
-        raise
 
 
 def _abort(service: Service, context: Any, code: str, message: str) -> NoReturn:
