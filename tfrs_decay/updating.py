@@ -29,6 +29,7 @@ from tfrs_decay.data.vectors import read_vectors
 from tfrs_decay.data.weights import checked_weights
 from tfrs_decay.durations import Duration, to_seconds, to_text
 from tfrs_decay.evaluation import Comparison, compare, evaluate, holm
+from tfrs_decay.evaluation.compare import FEWEST_USERS
 from tfrs_decay.evaluation.figures import K
 from tfrs_decay.evaluation.two_tower import TwoTowerScores
 from tfrs_decay.feedback import TrainingSignal
@@ -57,9 +58,6 @@ where it should be, and a day is a small sample of what it knows."""
 
 HOLD_OUT = "6h"
 """The last hours of the new period, by which the guard tells."""
-
-FEWEST_USERS = 30
-"""Below so many users an interval over them is too short to go by: see `compare`."""
 
 MEASURES = {"recall": "Recall", "ndcg": "NDCG"}
 """What the guard compares, at 20, as people call it."""
