@@ -242,7 +242,7 @@ def test_all_of_it_is_told_written_and_the_same_again(example, tmp_path, capsys)
     files = tmp_path / "loop.png", tmp_path / "loop.json"
     counts = example["main"]([*small, "--out", str(files[0]), "--json", str(files[1])])
     printed = capsys.readouterr().out
-    assert "audience 11, decay, updated daily: " in printed
+    assert "audience 21, decay, updated daily: " in printed
     assert "Means over 2 audiences" in printed
     assert files[0].stat().st_size < 100_000
     written = json.loads(files[1].read_text())
