@@ -7,7 +7,7 @@ night or left as the first fit made it. An update takes the day's lists with the
 clicks (`feedback.skipped`, `position_weights`); one more takes the clicks alone, with
 the whole catalogue for their negatives, and tells what that does.
 
-    python examples/feedback_loop.py                      # five audiences, minutes
+    python examples/feedback_loop.py              # five audiences, some twenty minutes
     python examples/feedback_loop.py --out loop.png --json loop.json
 
 The world. In an earlier one items went stale in 20 days: there training made every
