@@ -189,6 +189,8 @@ def convert(
         preprocessor.save(str(made / "preprocessor"))
         encoder.save(str(made / "encoder"), save_format="tf")
         description.write(made / "encoder")
+        if target.exists():
+            target.rmdir()  # it was empty
     return EncoderPaths(target / "preprocessor", target / "encoder")
 
 
