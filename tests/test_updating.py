@@ -622,7 +622,7 @@ def test_the_command_writes_the_next_run_and_the_next_version(
     printed = capsys.readouterr().out
     assert "(0 new users, 2 new items)" in printed
     assert "rows left out: the log has them already" in printed
-    assert "Guard: publish: Recall@20 on the held-out hours" in printed
+    assert "Guard: publish: on the held-out hours Recall@20" in printed
     about = json.loads((out / "run.json").read_text())
     made = about["update"]
     assert made["runs"] == [str(run.directory.resolve())]
