@@ -95,7 +95,7 @@ def test_what_a_page_names_of_the_package_is_there(page):
 def test_the_model_of_the_readme_trains_and_exports(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(MODEL)
-    (version,) = (tmp_path / "export" / "shop").glob("[0-9]*")
+    (version,) = (tmp_path / "export" / "toy").glob("[0-9]*")
     assert (version / "saved_model.pb").is_file()
 
 

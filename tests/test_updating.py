@@ -1027,6 +1027,18 @@ def test_what_was_learned_has_to_be_of_the_newer_log(run_of_ids, tmp_path):
         )
 
 
+def test_what_came_of_lists_and_is_no_target_is_told(today):
+    skipped = passed_over(today, ["abcde-1"], every=3)
+    (code,) = np.unique(today.action)
+    assert today.actions[code] == "purchase"
+    browsed = dataclasses.replace(today, actions=("browse",))
+    targets = dataclasses.replace(SETTINGS, target_actions=["purchase"])
+    (line,) = updating._not_predicted(skipped, browsed, targets)
+    assert line.startswith("120 of those that came of lists are browse, which this run")
+    assert not [*updating._not_predicted(skipped, today, targets)]
+    assert not [*updating._not_predicted(skipped, browsed, SETTINGS)]
+
+
 def test_what_is_usual_with_lists_and_without_is_kept_apart(
     run_of_ids, monkeypatch, tmp_path
 ):

@@ -365,17 +365,23 @@ def queries_by_period(events: Events, split: TimeSplit, settings: Settings) -> P
     )
     periods = Periods(training, validation, both, split)
     for name in ("training", "validation", "both"):
-        refuse_no_queries(getattr(periods, name), events, name)
+        refuse_no_queries(getattr(periods, name), events, name, settings.target_actions)
     return periods
 
 
-def refuse_no_queries(queries: Queries, events: Events, period: str) -> None:
+def refuse_no_queries(
+    queries: Queries,
+    events: Events,
+    period: str,
+    actions: Sequence[str] | None = None,
+) -> None:
     """Refuses a period that asks nothing, and says from when to when the log is.
 
     Args:
         queries: The period's.
         events: The log.
         period: What it is called.
+        actions: Those that are to be predicted; None: all.
 
     Raises:
         ValueError: There is no query.
@@ -383,9 +389,10 @@ def refuse_no_queries(queries: Queries, events: Events, period: str) -> None:
     if len(queries):
         return
     days = f"the log goes from {days_of(events.time)}" if len(events) else "it is empty"
+    of = "" if actions is None else f" of {' or '.join(actions)}, to be predicted,"
     raise ValueError(
-        f"the {period} period holds no basket of a user with an earlier event: choose "
-        f"other periods, or a longer log; {days}."
+        f"the {period} period holds no basket{of} of a user with an earlier event: "
+        f"choose other periods, or a longer log; {days}."
     )
 
 

@@ -406,6 +406,8 @@ def update_run(
     say(updated.grown.report())
     if skipped is not None:
         say(skipped.report())
+        for line in _not_predicted(skipped, cleaned.events, settings):
+            say(line)
         unknown = skipped.unknown(updated.model.item_tower.items)
         if unknown:
             say(f"of which {unknown:,} are not in the catalogue, and left out")
@@ -527,7 +529,7 @@ class _Step:
     def queries(self, after: int, until: int) -> Queries:
         """Those of a part of the period, which must ask something."""
         found = self.some_queries(after, until)
-        refuse_no_queries(found, self.events, "new")
+        refuse_no_queries(found, self.events, "new", self.settings.target_actions)
         return found
 
     def some_queries(self, after: int, until: int) -> Queries:
@@ -642,6 +644,22 @@ def _guarded(
     elif any(one.verdict == "worse" for one in comparisons.values()):
         verdict = REFUSED
     return Guard(verdict, why, comparisons, old, candidate, on_new, usual)
+
+
+def _not_predicted(
+    skipped: Skipped, events: Events, settings: Settings
+) -> Iterator[str]:
+    """A line for each action that came of lists and is no target."""
+    if settings.target_actions is None:
+        return
+    for code, action in enumerate(events.actions):
+        count = int((skipped.from_list & (events.action == code)).sum())
+        if count and action not in settings.target_actions:
+            yield (
+                f"{count:,} of those that came of lists are {action}, which this run "
+                "does not predict, and train nothing but histories (train "
+                f"--target-action {action})"
+            )
 
 
 def _put_back(before: list[tuple[Any, np.ndarray]]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrs_decay.data import RawLog, clean
+from tfrs_decay.data import Events, Items, RawLog, clean
 from tfrs_decay.feedback import Served, join
 from tfrs_decay.feedback.joining import ANSWERED, ORGANIC, _keys
 
@@ -351,3 +351,25 @@ def test_a_file_is_read_by_its_own_names(tmp_path):
     assert served.propensity.tolist() == [0.25] * 6
     with pytest.raises(ValueError, match=r"served.csv has no column whom"):
         Served.read(path, columns={"user": "whom"})
+
+
+def test_what_nobody_chose_a_window_for_is_told():
+    served = Served.of(
+        {"user": ["ann"], "item": ["mug"], "time": [100], "position": [1]}
+    )
+    log = Events(
+        user=np.zeros(3, int),
+        time=np.array([110, 120, 130]),
+        action=np.array([0, 1, 1]),
+        item=np.zeros(3, int),
+        users=np.array(["ann"], object),
+        actions=("click", "browse"),
+        items=Items(["mug"]),
+    )
+    joined = join(served, log)
+    assert joined.to_dict()["unjoined"] == {"browse": 2}
+    said = (
+        "2 browse events not joined: say for how long after an impression one answers"
+    )
+    assert f"Note: {said}" in joined.summary()
+    assert not join(served, log, window={"click": "30m"}).unjoined

@@ -54,6 +54,7 @@ class Joined:
         missed: By action, impressions whose window was over before the first event: the
             log may begin too late to have what came of them.
         rejected: Rows of the raw log that were left out by cleaning, by reason.
+        unjoined: Events by action that are not joined, where nobody chose windows.
     """
 
     served: Served
@@ -65,6 +66,7 @@ class Joined:
     unfinished: Mapping[str, int]
     missed: Mapping[str, int]
     rejected: Mapping[str, int]
+    unjoined: Mapping[str, int]
 
     def happened(self, action: str) -> np.ndarray:
         """[n] bool, the impressions that an event of an action answers.
@@ -218,6 +220,11 @@ class Joined:
             if count
         ]
         said += [
+            f"{counted(count, f'{action} event')} not joined: say for how long after "
+            f"an impression one answers it, as in {action}=30m."
+            for action, count in self.unjoined.items()
+        ]
+        said += [
             f"{counted(count, 'impression')} in the last "
             f"{to_text(self.windows[action])} of the log: where a {action} may yet "
             "come, the rate is too low."
@@ -249,6 +256,7 @@ class Joined:
             "unfinished": dict(self.unfinished),
             "missed": dict(self.missed),
             "rejected": dict(self.rejected),
+            "unjoined": dict(self.unjoined),
         }
 
     def _checked(self, weight: np.ndarray) -> np.ndarray:
@@ -343,7 +351,18 @@ def join(
             for action, limit in seconds.items()
         },
         rejected=rejected,
+        unjoined={} if window is not None else _others(events, seconds),
     )
+
+
+def _others(events: Events, windows: Mapping[str, float]) -> dict[str, int]:
+    """How many events there are of actions without a window."""
+    counts = np.bincount(events.action, minlength=len(events.actions)).tolist()
+    return {
+        action: count
+        for action, count in zip(events.actions, counts, strict=True)
+        if count and action not in windows
+    }
 
 
 def _windows(events: Events, window: Mapping[str, Duration] | None) -> dict[str, float]:
